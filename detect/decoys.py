@@ -1,0 +1,115 @@
+"""The decoy line-up: the same scorer, the same pairs, M other keys. It audits the scorer; it is not the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detect.exact.binomial import log10_sf
+from detect.exact.uniformity import kolmogorov_smirnov_p, randomised_p
+from detect.exact.weighted import CumulantFunction, TailCurve, chernoff
+from detect.counting import CountTally, Tally, WeightTally, statistic
+from watermark.keys import decoy_key
+
+DEFAULT_SEED = bytes(32)
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """Where the key stands among decoys.
+
+    Attributes:
+        decoys: M.
+        seed: 64 hex digits; decoy i has ChaCha20 key derive(seed, "decoy", str(i)).
+        rank: 1 + the number of decoys at least as extreme as the key.
+        p_rank: rank / (M + 1). Null: the key is exchangeable with the decoys. Exact, one-sided.
+        log10_p_best_decoy: the smallest decoy's log10 p, by the test's own tail.
+        uniformity_p: Kolmogorov–Smirnov of the decoys' p against uniform (randomised for counts, the saddlepoint's
+            for weights). Null: the PRF's colours are i.i.d. Bernoulli(γ) and the tail is right. Two-sided.
+    """
+
+    decoys: int
+    seed: str
+    rank: int
+    p_rank: float
+    log10_p_best_decoy: float
+    uniformity_p: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def lineup(
+    tally: Tally, decoys: int, *, seed: bytes = DEFAULT_SEED, on_decoy: Callable[[int], None] | None = None
+) -> Lineup:
+    """Score `decoys` other keys on the tally's own pairs and weights.
+
+    Args:
+        tally: from `detect.counting.tally` or `weigh`.
+        decoys: M ≥ 1.
+        seed: 32 bytes, from the plan or the command line; known to everybody.
+        on_decoy: called with 1 for each decoy scored.
+    """
+    if decoys < 1:
+        raise ValueError(f"a line-up needs at least one decoy, not {decoys}")
+    if isinstance(tally, WeightTally):
+        return _weighted(tally, decoys, seed, on_decoy)
+    assert isinstance(tally, CountTally)
+    return _counted(tally, decoys, seed, on_decoy)
+
+
+def _counted(tally: CountTally, decoys: int, seed: bytes, on_decoy: Callable[[int], None] | None) -> Lineup:
+    n, gamma = tally.n_scored, tally.green.gamma
+    counts = _score(tally, decoys, seed, lambda colours: int(np.count_nonzero(colours)), on_decoy).astype(np.int64)
+    rng = np.random.default_rng(np.frombuffer(seed, dtype=np.uint32))
+    p = randomised_p(counts, n, gamma, rng)
+    return _result(counts, tally.n_green, seed, log10_sf(int(counts.max()), n, gamma), p)
+
+
+def _weighted(tally: WeightTally, decoys: int, seed: bytes, on_decoy: Callable[[int], None] | None) -> Lineup:
+    gamma, weights = tally.green.gamma, tally.weights
+    scores = _score(tally, decoys, seed, lambda colours: statistic(colours, weights, gamma), on_decoy)
+    cumulant = CumulantFunction(weights, gamma)
+    p = 10.0 ** TailCurve(cumulant).saddlepoint_log10_p(scores)
+    return _result(scores, tally.statistic, seed, chernoff(cumulant, float(scores.max())).log10_p, p)
+
+
+def _score(
+    tally: Tally,
+    decoys: int,
+    seed: bytes,
+    score: Callable[[NDArray[np.bool_]], float],
+    on_decoy: Callable[[int], None] | None,
+) -> NDArray[np.float64]:
+    """The statistic of every decoy; two threads, as the compiled colouring releases the interpreter."""
+    prepared = tally.green.prepare(tally.pairs.contexts, tally.pairs.tokens)
+
+    def one(index: int) -> float:
+        return score(tally.green.with_chacha_key(decoy_key(seed, index)).colour(prepared))
+
+    scores = np.empty(decoys)
+    with ThreadPoolExecutor() as pool:
+        for index, value in enumerate(pool.map(one, range(decoys))):
+            scores[index] = value
+            if on_decoy is not None:
+                on_decoy(1)
+    return scores
+
+
+def _result(
+    scores: NDArray[Any], own: float, seed: bytes, best_log10_p: float, p_values: NDArray[np.float64]
+) -> Lineup:
+    rank = 1 + int(np.count_nonzero(scores >= own))
+    return Lineup(
+        decoys=len(scores),
+        seed=seed.hex(),
+        rank=rank,
+        p_rank=rank / (len(scores) + 1),
+        log10_p_best_decoy=best_log10_p,
+        uniformity_p=float(kolmogorov_smirnov_p(p_values)),
+    )

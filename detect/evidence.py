@@ -1,0 +1,254 @@
+"""From what was counted to what it means: `assess` turns a tally into `Evidence`, the object every command prints."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from detect.exact.binomial import log10_sf
+from detect.exact.evalue import log10_e_value
+from detect.exact.interval import clopper_pearson
+from detect.exact.multiplicity import holm, key_check_adjustment
+from detect.exact.power import pairs_needed
+from detect.exact.weighted import CumulantFunction, chernoff, saddlepoint, z_score
+from detect.decoys import Lineup
+from detect.counting import CountTally, Tally, WeightTally
+
+SCHEMA = "taggant-evidence/1"
+DEFAULT_ALPHA = 1e-6
+PLANNED_POWER = 0.9
+DEFAULT_EFFECT = {"text": 0.50, "sampled": 0.28}  # green fraction worth detecting
+FLOOR = -30  # people are told "below 10^-30"; JSON is never clipped
+
+Finding = Literal["detected", "inconclusive", "not detected"]
+KEY_CHECK_NOTE = {
+    True: "log10_p_adjusted: multiplied by 1/.99 for the key check before first use",
+    False: "the key was refused by its own check on human text: no p under it can be relied on",
+}
+EXPLORATORY_NOTE = "exploratory: no plan and no key commitment were given, so choices made after looking are not excluded"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One test's outcome. Field for field what `--json` prints.
+
+    Null of every p-value here: what was observed does not depend on the secret key. Rejecting it shows dependence on
+    the key; how that came about is another question.
+
+    Attributes:
+        test: "text", "sampled" or "reading".
+        key_id: 64 hex digits.
+        gamma: green fraction under the null.
+        n_tokens: tokens looked at (`reading`: positions).
+        n_scored: distinct pairs counted (`reading`: non-zero weights).
+        ci95: Clopper–Pearson interval of the green fraction, under a binomial model, not guaranteed for marked text.
+        z_score: for display; no p is computed from it.
+        log10_p: this test alone; exact for counts, a valid bound for weights. None: no p is claimed.
+        log10_p_adjusted: after multiplicity and the key check.
+        log10_e: mixture e-value; None for weights.
+        log10_p_saddlepoint: for display; None for counts.
+        theta: where the bound was evaluated; None for counts.
+    """
+
+    schema: str
+    test: str
+    key_id: str
+    scheme: str
+    gamma: float
+    context_width: int
+    n_tokens: int
+    n_scored: int
+    n_green: int | None
+    green_fraction: float | None
+    ci95: tuple[float, float] | None
+    z_score: float | None
+    log10_p: float | None
+    log10_p_adjusted: float | None
+    log10_e: float | None
+    log10_p_saddlepoint: float | None
+    theta: float | None
+    n_contexts: int
+    alpha: float
+    finding: Finding
+    status: Literal["exploratory", "confirmatory"]
+    notes: tuple[str, ...]
+    lineup: Lineup | None = None
+    comparisons: dict[str, dict[str, Any]] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `lineup` and `comparisons` only where there are any."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values["notes"] = list(self.notes)
+        values["ci95"] = None if self.ci95 is None else list(self.ci95)
+        values["lineup"] = None if self.lineup is None else self.lineup.to_dict()
+        for optional in ("lineup", "comparisons"):
+            if values[optional] is None:
+                del values[optional]
+        return values
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """How tallies are judged; all of it settled before looking.
+
+    Attributes:
+        alpha: level of the finding.
+        effect: green fraction worth detecting; None takes the test's default.
+        key_check: True: the key passed its one check on human text, at 0.01, before first use. False: it was refused
+            there. None: it was never checked.
+        probes_marked: the probe text carries the mark; no p is claimed then.
+    """
+
+    alpha: float = DEFAULT_ALPHA
+    effect: float | None = None
+    key_check: bool | None = None
+    probes_marked: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 1:
+            raise ValueError(f"alpha must lie between 0 and 1, not {self.alpha}")
+
+
+def assess(
+    tally: Tally,
+    how: Assessment = Assessment(),  # noqa: B008  (frozen)
+    *,
+    lineup: Lineup | None = None,
+    notes: Sequence[str] = (),
+) -> Evidence:
+    """Judge one tally on its own."""
+    return assess_family([tally], how, lineups=[lineup], notes=[notes])[0]
+
+
+def assess_family(
+    tallies: Sequence[Tally],
+    how: Assessment = Assessment(),  # noqa: B008
+    *,
+    lineups: Sequence[Lineup | None] | None = None,
+    notes: Sequence[Sequence[str]] | None = None,
+) -> list[Evidence]:
+    """Judge several tallies as one family: their `log10_p_adjusted` is Holm's.
+
+    Args:
+        tallies: one per test or document.
+        lineups: the decoy line-up of each, if made.
+        notes: more for people to read with each.
+    """
+    computed = [_numbers(tally) for tally in tallies]
+    adjusted = [float(value) for value in holm([numbers["log10_p"] for numbers in computed])]
+    if how.key_check:
+        adjusted = [key_check_adjustment(value) for value in adjusted]
+    result = []
+    for i, (tally, numbers) in enumerate(zip(tallies, computed, strict=True)):
+        extra = list(notes[i]) if notes is not None else []
+        if len(tallies) > 1:
+            extra.append(f"log10_p_adjusted: Holm over {len(tallies)} tests")
+        if how.key_check is not None:
+            extra.append(KEY_CHECK_NOTE[how.key_check])
+        result.append(_evidence(tally, numbers, adjusted[i], how, None if lineups is None else lineups[i], extra))
+    return result
+
+
+def _numbers(tally: Tally) -> dict[str, Any]:
+    """The fields that depend on the kind of tally."""
+    if isinstance(tally, WeightTally):
+        return _weighted_numbers(tally)
+    assert isinstance(tally, CountTally)
+    n, k, gamma = tally.n_scored, tally.n_green, tally.green.gamma
+    return {
+        "n_green": k,
+        "green_fraction": k / n if n else None,
+        "ci95": clopper_pearson(k, n) if n else None,
+        "z_score": (k - n * gamma) / math.sqrt(n * gamma * (1 - gamma)) if n else None,
+        "log10_p": log10_sf(k, n, gamma),
+        "log10_e": log10_e_value(k, n, gamma),
+        "log10_p_saddlepoint": None,
+        "theta": None,
+    }
+
+
+def _weighted_numbers(tally: WeightTally) -> dict[str, Any]:
+    cumulant = CumulantFunction(tally.weights, tally.green.gamma)
+    bound = chernoff(cumulant, tally.statistic)
+    return {
+        "n_green": None,
+        "green_fraction": None,
+        "ci95": None,
+        "z_score": z_score(cumulant, tally.statistic) if tally.n_scored else None,
+        "log10_p": bound.log10_p,
+        "log10_e": None,
+        "log10_p_saddlepoint": saddlepoint(cumulant, tally.statistic),
+        "theta": bound.theta,
+        "comparisons": {
+            "argmax": {
+                "n_scored": tally.argmax.n_scored,
+                "n_green": tally.argmax.n_green,
+                "log10_p": tally.argmax.log10_p,
+            },
+            "green_mass": {
+                "n_contexts": tally.mass.n_contexts,
+                "mean": tally.mass.mean,
+                "log10_p": tally.mass.log10_p,
+            },
+        },
+    }
+
+
+_NO_CLAIM = ("log10_p", "log10_e", "log10_p_saddlepoint", "theta", "z_score", "comparisons")
+
+
+def _evidence(
+    tally: Tally,
+    numbers: dict[str, Any],
+    adjusted: float,
+    how: Assessment,
+    lineup: Lineup | None,
+    extra: list[str],
+) -> Evidence:
+    notes = [*tally.notes, *extra]
+    if how.probes_marked:
+        numbers, claimed = {**numbers, **dict.fromkeys(_NO_CLAIM)}, None
+        notes.append("the probes carry the mark: a model copies what it reads, so no p is claimed")
+    else:
+        claimed = adjusted
+        if adjusted < FLOOR:
+            notes.append(f"below 10^{FLOOR} errors of procedure, which no p includes, dominate")
+    notes.append(EXPLORATORY_NOTE)
+    return Evidence(
+        schema=SCHEMA,
+        test=tally.test,
+        key_id=tally.key_id,
+        scheme=tally.scheme,
+        gamma=tally.green.gamma,
+        context_width=tally.green.context_width,
+        n_tokens=tally.n_tokens,
+        n_scored=tally.n_scored,
+        log10_p_adjusted=claimed,
+        n_contexts=tally.pairs.n_contexts,
+        alpha=how.alpha,
+        finding=_finding(tally, claimed, how),
+        status="exploratory",
+        notes=tuple(notes),
+        lineup=lineup,
+        **numbers,
+    )
+
+
+def _finding(tally: Tally, log10_p: float | None, how: Assessment) -> Finding:
+    """Detected at alpha; else inconclusive unless the test had the power to detect the effect."""
+    if log10_p is not None and log10_p <= math.log10(how.alpha):
+        return "detected"
+    if log10_p is None or isinstance(tally, WeightTally):
+        return "inconclusive"  # a weighted test needs a positive control before a negative says anything
+    effect = how.effect if how.effect is not None else DEFAULT_EFFECT[tally.test]
+    if effect <= tally.green.gamma:
+        return "inconclusive"  # no number of pairs gives power at or below gamma
+    needed = pairs_needed(effect, tally.green.gamma, alpha=how.alpha, power=PLANNED_POWER)
+    return "inconclusive" if tally.n_scored < needed else "not detected"

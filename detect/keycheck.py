@@ -1,0 +1,86 @@
+"""The one check of a new key on human text, and the record of it that later tests must account for.
+
+Accept iff the one-sided p on a human corpus is above 0.01, before first use and never after. Under the null that
+keeps 99 % of keys, so a later p under an accepted key is at most p / 0.99.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from detect.counting import tally
+from detect.exact.binomial import log10_sf
+from watermark.errors import InputError, KeyFileError
+from watermark.files import refuse_existing, strict_json, write_json
+from watermark.keys import Key
+from watermark.windows import Document
+
+FORMAT = "taggant-key-check/1"
+THRESHOLD = 0.01
+
+
+@dataclass(frozen=True)
+class KeyCheck:
+    """Outcome of the check.
+
+    Attributes:
+        log10_p: Null: the corpus does not depend on the key. Exact, one-sided (upper).
+        accepted: log10_p is above log10 0.01.
+    """
+
+    key_id: str
+    accepted: bool
+    log10_p: float
+    n_scored: int
+    n_green: int
+    created: str
+    format: str = FORMAT
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def check_path(key_file: Path) -> Path:
+    """Where the record of a key's check lies: beside the key."""
+    return key_file.with_name(f"{key_file.name}.check.json")
+
+
+def check_key(key: Key, key_file: Path, corpus: Sequence[Document]) -> KeyCheck:
+    """Check `key` on a human corpus and keep the outcome beside its file.
+
+    Raises:
+        InputError: the key was checked before: a second look would make later p-values too small.
+    """
+    path = check_path(key_file)
+    if path.exists():
+        raise InputError(f"{path} exists: a key is checked once; make another key if this one was refused")
+    refuse_existing(path)
+    counted = tally(key, corpus)
+    log10_p = log10_sf(counted.n_green, counted.n_scored, counted.green.gamma)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    result = KeyCheck(key.key_id, log10_p > math.log10(THRESHOLD), log10_p, counted.n_scored, counted.n_green, now)
+    write_json(path, result.to_dict())
+    return result
+
+
+def load_check(key: Key, key_file: Path) -> KeyCheck | None:
+    """The record beside the key file, or None.
+
+    Raises:
+        KeyFileError: the record is malformed or belongs to another key.
+    """
+    path = check_path(key_file)
+    if not path.exists():
+        return None
+    try:
+        result = KeyCheck(**strict_json(path.read_bytes()))
+    except (InputError, TypeError):
+        raise KeyFileError(f"{path} is not a key check; remove it if the key was never checked") from None
+    if result.format != FORMAT or result.key_id != key.key_id or not isinstance(result.accepted, bool):
+        raise KeyFileError(f"{path} is the check of another key; it should lie beside its own key")
+    return result

@@ -1,0 +1,156 @@
+"""`detect --highlight`: a self-contained page on which each token is green, red, or grey with the reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detect.pages.marking import GREEN, RED, UNCOUNTED, MarkedDocument, mark_document, states
+from detect.visible import one_line
+from watermark.errors import InputError
+from watermark.files import new_file
+from watermark.keys import Key
+from watermark.windows import Reason, WindowRule
+
+if TYPE_CHECKING:
+    from detect.evidence import Evidence
+    from detect.readers import Collection
+
+MAX_TOKENS = 20_000
+FLOOR = -30  # as in every report: below this, errors of procedure dominate
+
+HEADLINES = {
+    "detected": "The mark of this key was detected.",
+    "inconclusive": "Inconclusive: too little was counted to tell.",
+    "not detected": "The mark of this key was not detected.",
+}
+
+
+@dataclass(frozen=True)
+class LegendLine:
+    """One line of the legend: a state, what it means, and how many tokens of the whole collection are in it."""
+
+    state: str
+    name: str
+    meaning: str
+    count: int
+
+
+def highlight_page(
+    key: Key,
+    collection: Collection,
+    evidence: Evidence,
+    path: str | Path,
+    *,
+    tokenizer: Any | None = None,
+    max_tokens: int = MAX_TOKENS,
+) -> None:
+    """Write the page. It needs no network and no script, and what it quotes is inert.
+
+    Args:
+        key: the key `evidence` was made with.
+        collection: the documents, as they were counted.
+        evidence: the pooled result of the collection.
+        path: a new file.
+        tokenizer: turns ids back into text; without one the ids are shown.
+        max_tokens: how many tokens are shown at most; all are counted.
+
+    Raises:
+        InputError: something is at `path`, or it cannot be written.
+        ValueError: `evidence` is not about this key and collection.
+    """
+    rule = WindowRule(key.context_width, key.special_ids)
+    labels = rule.label(collection.documents, collection.prompts)
+    counts = np.bincount(np.concatenate([np.zeros(0, dtype=np.int8), *labels]), minlength=len(Reason))
+    if evidence.key_id != key.key_id or evidence.n_scored != counts[Reason.COUNTED] or evidence.n_green is None:
+        raise ValueError("the evidence is not the count of this collection under this key")
+    shown = list(_documents(key, rule, collection, labels, tokenizer, max_tokens))
+    _write(
+        path,
+        evidence=evidence,
+        headline=HEADLINES[evidence.finding],
+        chance=chance(evidence),
+        legend=_legend(evidence, counts),
+        documents=shown,
+        n_documents=len(collection.documents),
+        n_hidden=evidence.n_tokens - sum(len(document.tokens) for document in shown),
+        notes=[one_line(note, 600) for note in evidence.notes],
+        with_text=tokenizer is not None,
+        GREEN=GREEN,
+        RED=RED,
+    )
+
+
+def chance(evidence: Evidence) -> str | None:
+    """How likely so much green would be if text and key had nothing to do with each other; None: no p is claimed.
+
+    Null: what was observed does not depend on the secret key. As adjusted in the evidence, one-sided.
+    """
+    if evidence.log10_p_adjusted is None:
+        return None
+    return probability_words(evidence.log10_p_adjusted)
+
+
+def probability_words(log10_p: float) -> str:
+    """ "about 0.31", "below 10^-7"; never less than 10^-30."""
+    if log10_p > -2:
+        return f"about {10**log10_p:.2g}"
+    return f"below 10^{max(FLOOR, math.floor(log10_p) + 1)}"
+
+
+def _documents(
+    key: Key,
+    rule: WindowRule,
+    collection: Collection,
+    labels: list[NDArray[np.int8]],
+    tokenizer: Any | None,
+    max_tokens: int,
+) -> Iterator[MarkedDocument]:
+    room = max_tokens
+    for identifier, ids, label in zip(collection.ids, collection.documents, labels, strict=True):
+        if room <= 0:
+            return
+        beginning = ids[:room]
+        state = states(key, rule, ids, label[:room])
+        yield mark_document(identifier, beginning, len(ids), state, tokenizer)
+        room -= len(beginning)
+
+
+def _legend(evidence: Evidence, counts: NDArray[np.intp]) -> list[LegendLine]:
+    green = evidence.n_green or 0
+    width = "no token" if not evidence.context_width else f"the {evidence.context_width} tokens"
+    context = "the token" if evidence.context_width == 1 else width
+    lines = [
+        LegendLine(GREEN, "green", f"on the key's green list after {context} before it", green),
+        LegendLine(RED, "red", "counted, but not on the green list there", evidence.n_scored - green),
+    ]
+    for reason, (state, meaning) in UNCOUNTED.items():
+        lines.append(LegendLine(state, "not counted", meaning, int(counts[reason])))
+    return lines
+
+
+def _write(path: str | Path, **values: Any) -> None:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("detect.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("highlight.html.jinja").render(**values)
+    try:
+        with new_file(path) as handle:
+            handle.write(page.encode("utf-8"))
+    except OSError as error:
+        reason = error.strerror or error
+    else:
+        return
+    raise InputError(f"{path} cannot be written ({reason}); free space or choose another place")

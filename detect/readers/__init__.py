@@ -1,0 +1,7 @@
+"""How questioned material comes in: files → rows → token ids. Never imports torch; pyarrow only for a Parquet file."""
+
+from detect.readers.collection import Collection, tokenized
+from detect.readers.paths import read_rows
+from detect.readers.row import Row
+
+__all__ = ["Collection", "Row", "read_rows", "tokenized"]

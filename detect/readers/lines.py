@@ -1,0 +1,75 @@
+"""Bytes that are text: a text file is one row, JSONL is a row a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from detect.readers.row import Row, make_row
+from watermark.errors import InputError
+from watermark.files import strict_json
+
+BOM = b"\xef\xbb\xbf"
+_UTF_16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+
+def text_row(data: bytes, name: str) -> Row:
+    """A whole file as one document. Line ends stay as they are; a byte order mark goes.
+
+    Raises:
+        InputError: not UTF-8, with the byte offset.
+    """
+    return Row(id=name, source=name, text=_decoded(data, name, 0))
+
+
+def jsonl_rows(lines: Iterable[bytes], name: str, *, prompts_only_ok: bool = False) -> Iterator[Row]:
+    """Rows of a JSONL file, one line at a time; blank lines are passed over.
+
+    Raises:
+        InputError: the first bad line, numbered; or no row at all.
+    """
+    offset, empty = 0, True
+    for number, line in enumerate(lines, start=1):
+        source = f"{name}:{number}"
+        text = _decoded(line, source, offset).strip()
+        offset += len(line)
+        if text:
+            empty = False
+            yield _row(text, source, prompts_only_ok)
+    if empty:
+        raise InputError(f"{name} holds no rows; leave it out")
+
+
+def opens_as_object(line: bytes) -> bool:
+    """Whether a stream that begins with `line` is to be read as JSONL: the line is one JSON object."""
+    try:
+        return isinstance(json.loads(line.decode("utf-8-sig")), dict)
+    except (ValueError, RecursionError):  # ValueError: not UTF-8, not JSON, or a number of absurd length
+        return False
+
+
+def _row(text: str, source: str, prompts_only_ok: bool) -> Row:
+    try:
+        return make_row(_object(text), source, prompts_only_ok=prompts_only_ok)
+    except InputError as error:
+        problem = str(error).replace(" at line 1, column ", " at column ")  # the line's number is in `source`
+    raise InputError(f"{source}: {problem}; fix or remove the line")
+
+
+def _object(text: str) -> dict[str, Any]:
+    value = strict_json(text)
+    if not isinstance(value, dict):
+        raise InputError("not a JSON object")
+    return value
+
+
+def _decoded(data: bytes, where: str, offset: int) -> str:
+    """Decode UTF-8; `offset` is where `data` begins in its file."""
+    skip = len(BOM) if offset == 0 and data.startswith(BOM) else 0
+    try:
+        return str(memoryview(data)[skip:], "utf-8")
+    except UnicodeDecodeError as error:
+        at = offset + skip + error.start
+    looks = "; it looks like UTF-16" if offset == 0 and data[:2] in _UTF_16_BOMS else ""
+    raise InputError(f"{where}: not UTF-8 at byte {at}{looks}; convert the file to UTF-8 or leave it out")

@@ -1,0 +1,243 @@
+"""Stages of work, content-addressed: killed and started again, a run goes on where it was; no finished stage runs twice.
+
+A stage's identity is a hash of its name, its settings and the identities of the stages it needs. Its result lies in
+`stages/<name>-<identity>/`, which appears whole or not at all; what it needs to resume lies in `work/` meanwhile.
+Stages that do not need each other run side by side, one process each.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+
+from distill_sim.workers import Task, run_tasks
+from watermark.errors import InputError
+from watermark.files import new_directory, strict_json, write_json
+
+RECORD = "stage.json"
+VERSION = 1  # of the stages' meaning; raise it when the same settings would give another result
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a pipeline.
+
+    Attributes:
+        name: unique within the pipeline.
+        function: "package.module:name" of a function (StageContext) → None, run in a worker process.
+        settings: JSON values; everything the result depends on besides the needed stages. Nothing secret.
+        needs: names of the stages whose results it reads.
+        cost: rough share of the whole, for the time left.
+        private: values the function needs that are no part of the identity: paths, or where a key file lies.
+    """
+
+    name: str
+    function: str
+    settings: Mapping[str, Any]
+    needs: tuple[str, ...] = ()
+    cost: float = 1.0
+    private: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a stage's function is given.
+
+    Attributes:
+        output: an empty directory for the result.
+        work: a directory that outlives a killed process; for journals and checkpoints.
+        inputs: directories of the needed stages' results, by name.
+        report: progress (units done, units in all, what).
+    """
+
+    settings: Mapping[str, Any]
+    private: Mapping[str, Any]
+    inputs: Mapping[str, Path]
+    output: Path
+    work: Path
+    report: Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished stage: where its result lies, and the seconds it took, those of interrupted tries included."""
+
+    directory: Path
+    seconds: float
+
+
+class Pipeline:
+    """Stages over one directory.
+
+    Args:
+        root: made if need be; one process at a time works on it.
+        stages: in an order in which every stage comes after those it needs.
+    """
+
+    def __init__(self, root: Path, stages: Sequence[Stage]) -> None:
+        self.root = root
+        self.stages = list(stages)
+        self.identities: dict[str, str] = {}
+        for stage in stages:
+            self.identities[stage.name] = self._identity(stage)
+
+    def directory(self, name: str) -> Path:
+        """Where the result of a stage lies, or will lie."""
+        return self.root / "stages" / f"{name}-{self.identities[name][:16]}"
+
+    def is_finished(self) -> bool:
+        """Whether nothing is left to run."""
+        return all(self._finished(stage) for stage in self.stages)
+
+    def run(self, workers: int, threads: int, on_event: Callable[[Event], None]) -> dict[str, Finished]:
+        """Run what is not finished.
+
+        Args:
+            workers: processes side by side.
+            threads: torch threads of each.
+            on_event: called as stages start, advance and end.
+
+        Raises:
+            InputError: another process works on the same root, or a stage refused its input.
+            Whatever else a stage raised, as far as it can be told across processes (see `workers`).
+        """
+        with _alone(self.root):
+            self._clean()
+            done = {stage.name for stage in self.stages if self._finished(stage)}
+            for stage in self.stages:
+                if stage.name in done:
+                    on_event(Event(stage.name, "kept", 1.0, "", 0.0))
+            tasks = [self._task(stage, done) for stage in self.stages if stage.name not in done]
+            for name, kind, fraction, what, seconds in run_tasks(tasks, workers, threads):
+                on_event(Event(name, kind, fraction, what, seconds))
+        return {s.name: Finished(self.directory(s.name), self._record(s)["seconds"]) for s in self.stages}
+
+    def _identity(self, stage: Stage) -> str:
+        missing = [need for need in stage.needs if need not in self.identities]
+        if missing:
+            raise ValueError(f"stage {stage.name} needs {missing[0]}, which does not come before it")
+        value = {
+            "stage": stage.name,
+            "function": stage.function,
+            "version": VERSION,
+            "settings": dict(stage.settings),
+            "needs": {need: self.identities[need] for need in stage.needs},
+        }
+        return hashlib.sha256(rfc8785.dumps(value)).hexdigest()
+
+    def _task(self, stage: Stage, done: set[str]) -> Task:
+        return Task(
+            name=stage.name,
+            needs=frozenset(stage.needs) - done,
+            function="distill_sim.pipeline:run_stage",
+            arguments={
+                "function": stage.function,
+                "settings": dict(stage.settings),
+                "private": dict(stage.private),
+                "inputs": {need: str(self.directory(need)) for need in stage.needs},
+                "output": str(self.directory(stage.name)),
+                "work": str(self.root / "work" / self.directory(stage.name).name),
+                "identity": self.identities[stage.name],
+            },
+        )
+
+    def _finished(self, stage: Stage) -> bool:
+        return self.directory(stage.name).is_dir() and self._record(stage)["identity"] == self.identities[stage.name]
+
+    def _record(self, stage: Stage) -> Any:
+        path = self.directory(stage.name) / RECORD
+        try:
+            return strict_json(path.read_bytes())
+        except (InputError, OSError):
+            raise InputError(f"{path.parent} is damaged; remove that directory and run the same command again") from None
+
+    def _clean(self) -> None:
+        """What a killed process left half-written: nobody else is at work here."""
+        for leftover in (self.root / "stages").glob(".*.tmp"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened to a stage: "kept", "started", "progress" or "finished"."""
+
+    stage: str
+    kind: str
+    fraction: float
+    what: str
+    seconds: float
+
+
+def run_stage(arguments: Mapping[str, Any], report: Callable[[int, int, str], None]) -> float:
+    """In a worker: run one stage's function and put its result in place; returns the seconds of all tries."""
+    output, work = Path(arguments["output"]), Path(arguments["work"])
+    work.mkdir(parents=True, exist_ok=True)
+    clock = _Clock(work / "seconds.json")
+    with new_directory(output) as directory:
+        context = StageContext(
+            settings=arguments["settings"],
+            private=arguments["private"],
+            inputs={name: Path(path) for name, path in arguments["inputs"].items()},
+            output=directory,
+            work=work,
+            report=clock.ticking(report),
+        )
+        from distill_sim.workers import resolve
+
+        resolve(arguments["function"])(context)
+        seconds = clock.total()
+        record = {
+            "identity": arguments["identity"],
+            "function": arguments["function"],
+            "settings": arguments["settings"],
+            "seconds": round(seconds, 2),
+        }
+        write_json(directory / RECORD, record)
+    shutil.rmtree(work, ignore_errors=True)
+    return seconds
+
+
+class _Clock:
+    """Seconds spent on a stage over all tries; kept on disk now and then, so that a kill loses little."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._begun = time.monotonic()
+        self._written = self._begun
+        try:
+            self._before = float(strict_json(path.read_bytes()))
+        except (OSError, InputError, TypeError):
+            self._before = 0.0
+
+    def total(self) -> float:
+        return self._before + time.monotonic() - self._begun
+
+    def ticking(self, report: Callable[[int, int, str], None]) -> Callable[[int, int, str], None]:
+        def both(done: int, total: int, what: str) -> None:
+            report(done, total, what)
+            if time.monotonic() - self._written > 5:
+                self._written = time.monotonic()
+                write_json(self._path, round(self.total(), 2), overwrite=True)
+
+        return both
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    for name in ("stages", "work"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    with (root / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"another run is at work in {root}; wait for it or choose another directory") from None
+        yield

@@ -1,0 +1,195 @@
+"""Train a student: a copy of the base model, fine-tuned on a corpus's answers the way models are really distilled.
+
+    rows → examples (ids, where the answer starts) → a seeded order of batches → Trainer → a Hugging Face directory
+
+The loss covers the answers only. Killed and started again with the same arguments, training goes on from its
+last checkpoint and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from distill_sim.corpus import CorpusRow
+from distill_sim.examples import Example, arrange, make_examples
+from watermark.progress import Progress, ignore
+from distill_sim.saving import save_model
+from watermark.engines.models import load_model, local_directory, model_digest, quiet_transformers
+from watermark.errors import InputError
+from watermark.files import new_directory, refuse_existing, write_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a student is trained. The defaults are facts.md's small budget: top 8 layers, one epoch, 4e-4.
+
+    Raises:
+        InputError: a value that cannot be meant.
+    """
+
+    method: Literal["top", "lora", "full"] = "top"
+    layers: int = 8  # trained, counted from the top; "top" only
+    learning_rate: float = 4e-4
+    schedule: Literal["constant_with_warmup", "linear", "cosine"] = "constant_with_warmup"
+    warmup: float = 0.05  # share of all steps
+    epochs: int = 1
+    batch_size: int = 8
+    max_length: int = 256  # tokens, prompt and answer; the answer's end is cut
+    max_grad_norm: float = 1.0
+    lora_rank: int = 16  # "lora" only; alpha is twice the rank
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in ("top", "lora", "full"):
+            raise InputError(f"recipe: method is {self.method!r}; use top, lora or full")
+        if self.schedule not in ("constant_with_warmup", "linear", "cosine"):
+            raise InputError(f"recipe: schedule is {self.schedule!r}; use constant_with_warmup, linear or cosine")
+        for name, least in (("layers", 1), ("epochs", 1), ("batch_size", 1), ("max_length", 2), ("lora_rank", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"recipe: {name} is {getattr(self, name)}; it must be at least {least}")
+        if not (0 < self.learning_rate < 1 and 0 <= self.warmup < 1 and self.max_grad_norm > 0):
+            raise InputError("recipe: learning_rate lies in (0, 1), warmup in [0, 1), max_grad_norm above 0")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"recipe: seed is {self.seed}; it must lie in 0 … 2^32 − 1")
+
+
+def train_student(
+    teacher_dir: str | Path,
+    corpus_rows: Sequence[CorpusRow],
+    recipe: Recipe,
+    output: Path,
+    on_progress: Progress = ignore,
+    *,
+    work: Path | None = None,
+    checkpoint_seconds: float = 30.0,
+) -> Path:
+    """Fine-tune a copy of the model in `teacher_dir` on the rows and save it as `output`; returns `output`.
+
+    Unfinished work lies in `work` (default: a hidden directory beside `output`); it is taken up again when model,
+    rows and recipe are the same, else thrown away. `output` appears whole, with the tokenizer and recipe.json.
+
+    Raises:
+        InputError: something is at `output`, no row can be trained on, an id the model doesn't have, or divergence.
+        ModelError: from loading the model.
+    """
+    output = Path(output)
+    if output.is_dir() and any(output.iterdir()):
+        refuse_existing(output)
+    source = local_directory(teacher_dir)
+    model = load_model(source)
+    examples = make_examples(corpus_rows, recipe.max_length, model.get_input_embeddings().num_embeddings)
+    order = arrange([len(example.ids) for example in examples], recipe.batch_size, recipe.epochs, recipe.seed)
+    identity = {"teacher": model_digest(source), "examples": _digest(examples), "recipe": asdict(recipe)}
+    work = _working_directory(work or output.parent / f".{output.name}.training", identity)
+    begun = time.monotonic()
+    model, losses = _train(model, [examples[i] for i in order], recipe, work, checkpoint_seconds, on_progress)
+    record = {
+        **identity,
+        "rows": len(examples),
+        "rows_without_answer": len(corpus_rows) - len(examples),
+        "tokens_trained": sum(example.trained for example in examples) * recipe.epochs,
+        "losses": losses,
+        "seconds": round(time.monotonic() - begun, 1),  # of this process, the last if there were several
+    }
+    _save(model, source, output, record)
+    shutil.rmtree(work)
+    return output
+
+
+def _train(
+    model: PreTrainedModel,
+    examples: list[Example],
+    recipe: Recipe,
+    work: Path,
+    checkpoint_seconds: float,
+    on_progress: Progress,
+) -> tuple[PreTrainedModel, list[float]]:
+    """Train on the examples in their order; returns the plain model (adapters merged) and every step's loss."""
+    from transformers import set_seed
+
+    from distill_sim.trainer import last_checkpoint, make_trainer
+
+    with quiet_transformers():
+        set_seed(recipe.seed)
+        trainable = prepare(model, recipe)
+        trainer = make_trainer(trainable, examples, recipe, work, checkpoint_seconds, on_progress)
+        trainer.train(resume_from_checkpoint=last_checkpoint(work))
+    losses = [round(entry["loss"], 4) for entry in trainer.state.log_history if "loss" in entry]
+    plain = trainable.merge_and_unload() if recipe.method == "lora" else trainable
+    if not all(bool(weight.isfinite().all()) for weight in plain.parameters()):
+        raise InputError("training diverged: the student's weights are not finite; lower the recipe's learning_rate")
+    return plain, losses
+
+
+def prepare(model: PreTrainedModel, recipe: Recipe) -> Any:
+    """Say which weights are trained: all, a LoRA adapter around all linear layers, or the top layers alone.
+
+    With frozen embeddings and lower layers no gradient is ever computed below the top ones.
+
+    Raises:
+        InputError: more layers than the model has.
+    """
+    if recipe.method == "full":
+        return model
+    if recipe.method == "lora":
+        from peft import LoraConfig, get_peft_model
+
+        rank = recipe.lora_rank
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+        with warnings.catch_warnings():  # peft asks transformers for an attribute by its old name
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            return get_peft_model(model, config)
+    layers = model.get_decoder().layers
+    if recipe.layers > len(layers):
+        raise InputError(f"recipe: layers is {recipe.layers}, but the model has {len(layers)}")
+    model.requires_grad_(False)
+    layers[-recipe.layers :].requires_grad_(True)
+    return model
+
+
+def _save(model: PreTrainedModel, source: Path, output: Path, record: dict[str, Any]) -> None:
+    with new_directory(output) as directory:
+        save_model(model, directory)
+        for name in TOKENIZER_FILES:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, directory / name)
+        write_json(directory / "recipe.json", record)
+
+
+def _working_directory(work: Path, identity: dict[str, Any]) -> Path:
+    """The directory for checkpoints; emptied unless it belongs to exactly this training."""
+    stamp = work / "identity.json"
+    text = json.dumps(identity, sort_keys=True)
+    if not (stamp.is_file() and stamp.read_text(encoding="utf-8") == text):
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        stamp.write_text(text, encoding="utf-8")
+    return work
+
+
+def _digest(examples: Sequence[Example]) -> str:
+    return hashlib.sha256(repr([(e.ids, e.start) for e in examples]).encode()).hexdigest()

@@ -1,0 +1,125 @@
+"""Transformers' Trainer, set up for a student: answers-only loss, checkpoints by the clock, silence on stdout."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from torch.nn.functional import cross_entropy
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from distill_sim.examples import IGNORED, Example, collate
+from watermark.progress import Progress
+from watermark.errors import InputError
+
+if TYPE_CHECKING:
+    from distill_sim.student import Recipe
+
+
+def make_trainer(
+    model: Any, examples: list[Example], recipe: Recipe, work: Path, checkpoint_seconds: float, on_progress: Progress
+) -> AnswerTrainer:
+    """A Trainer that takes the examples in the order given, once (`arrange` laid all epochs out already)."""
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        num_train_epochs=1,
+        train_sampling_strategy="sequential",
+        per_device_train_batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.schedule,
+        warmup_steps=recipe.warmup,
+        weight_decay=0.0,
+        max_grad_norm=recipe.max_grad_norm,
+        seed=recipe.seed,
+        save_strategy="no",  # Steps decides
+        save_total_limit=2,  # the newest may be half-written when the process dies
+        logging_strategy="steps",
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        use_cache=False,
+    )
+    trainer = AnswerTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=examples,
+        data_collator=collate,
+        callbacks=[Steps(checkpoint_seconds, on_progress)],
+    )
+    trainer.remove_callback(PrinterCallback)  # it prints to stdout, which is for data
+    return trainer
+
+
+def answer_loss(model: Any, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy in nats over the labelled tokens; logits are computed only where one of them is predicted.
+
+    Args:
+        input_ids: int64 [batch, T].
+        labels: int64 [batch, T], −100 where there is no loss.
+    """
+    following = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED)  # what position t has to predict
+    predicts = following != IGNORED  # bool [batch, T]
+    logits = model(input_ids=input_ids, logits_to_keep=predicts, use_cache=False).logits  # [N, vocab]
+    return cross_entropy(logits.float(), following[predicts])
+
+
+class AnswerTrainer(Trainer):
+    """Trainer with `answer_loss`."""
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The loss alone; nothing here evaluates, so outputs are never asked for."""
+        if return_outputs:
+            raise NotImplementedError("a student's training computes no outputs")
+        return answer_loss(model, inputs["input_ids"], inputs["labels"])
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """As inherited; but a full disk, which three libraries report in three ways, becomes one line."""
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise InputError(f"{self.args.output_dir}: a checkpoint cannot be written: {reason}") from None
+
+
+class Steps(TrainerCallback):
+    """Reports every step, and asks for a checkpoint when enough time has passed since the last one."""
+
+    def __init__(self, checkpoint_seconds: float, on_progress: Progress) -> None:
+        self._interval = checkpoint_seconds
+        self._report = on_progress
+        self._saved = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._saved = time.monotonic()
+        self._report(state.global_step, state.max_steps, "training")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._report(state.global_step, state.max_steps, "training")
+        if state.global_step < state.max_steps and time.monotonic() - self._saved >= self._interval:
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._saved = time.monotonic()
+
+
+def last_checkpoint(work: Path) -> str | None:
+    """The newest complete checkpoint: the trainer's state is written last, so one without it was cut short."""
+    checkpoints = [path for path in work.glob("checkpoint-*") if _is_complete(path)]
+    newest = max(checkpoints, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return str(newest) if newest else None
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    try:
+        return isinstance(json.loads((checkpoint / "trainer_state.json").read_bytes()), dict)
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,316 @@
+"""The processor, step by step: δ on green non-special columns and 0 elsewhere, cached or not, whatever is beside it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.watermark.engines.helpers import SPECIALS, VOCABULARY, key_for, model, tokenizer
+from tests.watermark.test_chacha_torch import no_host
+from watermark import GreenList, GreenListProcessor, Key, greenlist
+from watermark.engines import transformers as engine
+from watermark.errors import KeyFileError, TokenizerMismatchError, UnsupportedError
+from watermark.keys import TokenizerIdentity
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+
+
+def expected_bias(key: Key, sequence: Sequence[int], columns: int) -> list[float]:
+    """By the design's sentences, one column at a time."""
+    h = key.context_width
+    context = list(sequence[len(sequence) - h :])
+    if len(sequence) < h or set(context) & set(key.special_ids):
+        return [0.0] * columns
+    known = key.tokenizer.vocab_size if key.tokenizer else columns
+    contexts = np.array([context] * known, dtype=np.int64).reshape(known, h)
+    green = GreenList(key).is_green(contexts, np.arange(known))
+    return [
+        key.delta if column < known and column not in key.special_ids and green[column] else 0.0
+        for column in range(columns)
+    ]
+
+
+def scores_for(rows: int, columns: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(rows), dtype=torch.float32).to(dtype)
+
+
+def sequences(rows: int, length: int, low: int = 3) -> torch.Tensor:
+    return torch.randint(low, VOCABULARY, (rows, length), generator=torch.Generator().manual_seed(length))
+
+
+def assert_marked(key: Key, ids: torch.Tensor, columns: int = VOCABULARY, dtype: torch.dtype = torch.float32) -> None:
+    """Both paths add exactly the expected bias, and leave what they were given alone."""
+    processor = GreenListProcessor(key, columns)
+    scores = scores_for(len(ids), columns, dtype)
+    before, ids_before = scores.clone(), ids.clone()
+    bias = torch.tensor([expected_bias(key, row, columns) for row in ids.tolist()], dtype=torch.float64).to(dtype)
+    for _ in range(2):  # the second time from the cache
+        got = processor(ids, scores)
+        assert got.dtype == dtype
+        assert torch.equal(got, before + bias)
+    if ids.shape[1] >= key.context_width:
+        on_device = processor._add_on_device(ids[:, ids.shape[1] - key.context_width :], scores)
+        assert on_device.dtype == dtype
+        assert torch.equal(on_device, got)
+        assert got.data_ptr() != scores.data_ptr()
+    assert torch.equal(scores, before)
+    assert torch.equal(ids, ids_before)
+
+
+@pytest.mark.parametrize("width", range(9))
+def test_delta_on_green_and_nothing_elsewhere(width: int) -> None:
+    key = key_for(width, delta=2.1)
+    assert_marked(key, sequences(5, 12))
+    bias = np.array(expected_bias(key, sequences(1, 12)[0].tolist(), VOCABULARY))
+    assert 40 < np.count_nonzero(bias) < 160
+    assert not bias[list(SPECIALS)].any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("width", [0, 1, 4])
+def test_every_dtype_of_scores(dtype: torch.dtype, width: int) -> None:
+    assert_marked(key_for(width, delta=2.1), sequences(3, 6), dtype=dtype)
+
+
+@pytest.mark.parametrize("gamma", [1, 6554, 32768, 65535])
+def test_every_gamma(gamma: int) -> None:
+    assert_marked(key_for(1, gamma_65536=gamma), sequences(4, 3))
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.int64])
+def test_ids_of_either_dtype(kind: torch.dtype) -> None:
+    assert_marked(key_for(2), sequences(3, 5).to(kind))
+
+
+@pytest.mark.parametrize("width", [0, 1, 3, 8])
+def test_columns_beyond_the_tokenizer_are_left_alone(width: int) -> None:
+    columns = VOCABULARY + 77
+    key = key_for(width, gamma_65536=65535)
+    assert_marked(key, sequences(3, 9), columns)
+    scores = scores_for(3, columns)
+    marked = GreenListProcessor(key, columns)(sequences(3, 9), scores)
+    assert torch.equal(marked[:, VOCABULARY:], scores[:, VOCABULARY:])
+    assert not torch.equal(marked[:, :VOCABULARY], scores[:, :VOCABULARY])
+
+
+def test_a_key_without_tokenizer_colours_every_column() -> None:
+    key = key_for(1, gamma_65536=65535, bare=True)
+    assert_marked(key, torch.tensor([[0], [1], [2], [9]]))
+    marked = GreenListProcessor(key, 10)(torch.tensor([[0]]), torch.zeros(1, 10))
+    assert (marked == key.delta).sum() >= 9
+
+
+@pytest.mark.parametrize("special", SPECIALS)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_special_token_anywhere_in_the_context_switches_the_mark_off(special: int, place: int) -> None:
+    ids = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12]])
+    ids[0, 1 + place] = special
+    key = key_for(3)
+    assert_marked(key, ids)
+    scores = scores_for(2, VOCABULARY)
+    marked = GreenListProcessor(key, VOCABULARY)(ids, scores)
+    assert torch.equal(marked[0], scores[0])
+    assert not torch.equal(marked[1], scores[1])
+    ids[0] = torch.tensor([special, 5, 6, 7])  # just before the context: no matter
+    assert not torch.equal(GreenListProcessor(key, VOCABULARY)(ids, scores)[0], scores[0])
+
+
+def test_special_columns_are_never_biased() -> None:
+    key = key_for(1, gamma_65536=65535)
+    contexts = torch.arange(3, VOCABULARY)[:, None]
+    coloured = GreenList(key).mask(contexts, VOCABULARY)[:, list(SPECIALS)]
+    assert coloured.float().mean() > 0.99  # they are green: it is the processor that spares them
+    bias = GreenListProcessor(key, VOCABULARY)(contexts, torch.zeros(len(contexts), VOCABULARY))
+    assert not bias[:, list(SPECIALS)].any()
+    assert (bias[:, 3:] == key.delta).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 8])
+def test_a_sequence_shorter_than_the_context_is_left_alone(width: int) -> None:
+    for length in range(width):
+        assert_marked(key_for(width), sequences(2, length))
+        scores = scores_for(2, VOCABULARY)
+        assert torch.equal(GreenListProcessor(key_for(width), VOCABULARY)(sequences(2, length), scores), scores)
+    assert_marked(key_for(width), sequences(2, width))
+
+
+@pytest.mark.parametrize("width", range(9))
+def test_a_row_depends_neither_on_padding_nor_on_its_neighbours(width: int) -> None:
+    key, padding = key_for(width), tokenizer().pad_token_id
+    assert padding in key.special_ids
+    prompts = [sequences(1, length)[0] for length in (1, 2, 4, 8, 9, 12)]
+    scores = scores_for(len(prompts), VOCABULARY)
+    alone = [GreenListProcessor(key, VOCABULARY)(p[None], scores[i, None])[0] for i, p in enumerate(prompts)]
+    for total in (12, 20):
+        batch = torch.full((len(prompts), total), padding)
+        for row, prompt in enumerate(prompts):
+            batch[row, total - len(prompt) :] = prompt
+        together = GreenListProcessor(key, VOCABULARY)(batch, scores)
+        assert torch.equal(together, torch.stack(alone))
+    assert sum(not torch.equal(row, scores[i]) for i, row in enumerate(alone)) == sum(len(p) >= width for p in prompts)
+
+
+# --- the cache ---
+
+
+class Counted:
+    """Counts the rows that GreenList.mask is asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rows = 0
+        mask = GreenList.mask
+
+        def counting(mark: GreenList, contexts: Any, vocab_size: int) -> Any:
+            self.rows += len(contexts)
+            return mask(mark, contexts, vocab_size)
+
+        monkeypatch.setattr(GreenList, "mask", counting)
+
+
+def test_recurring_contexts_are_coloured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = Counted(monkeypatch)
+    processor = GreenListProcessor(key_for(1), VOCABULARY)
+    ids = torch.tensor([[3, 7], [4, 7], [7, 8], [5, 2]])  # contexts 7, 7, 8 and a special one
+    for _ in range(3):
+        processor(ids, scores_for(4, VOCABULARY))
+    assert counted.rows == 2
+    processor(ids, scores_for(4, VOCABULARY, torch.bfloat16))
+    assert counted.rows == 4
+    fixed = GreenListProcessor(key_for(0), VOCABULARY)
+    fixed(ids, scores_for(4, VOCABULARY))
+    assert counted.rows == 5
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_a_small_cache_stays_within_its_bound_and_changes_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = rows * VOCABULARY * 4 + 5
+    large, small = (
+        GreenListProcessor(key_for(1), VOCABULARY),
+        GreenListProcessor(key_for(1), VOCABULARY, cache_bytes=limit),
+    )
+    random = np.random.default_rng(0)
+    for _ in range(30):
+        ids = torch.from_numpy(random.integers(0, 12, (4, 2)))
+        scores = scores_for(4, VOCABULARY, DTYPES[random.integers(4)])
+        assert torch.equal(small(ids, scores), large(ids, scores))
+        held = sum(row.untyped_storage().nbytes() for row in small._rows._rows.values())
+        assert held == small._rows._bytes <= limit
+    assert len(large._rows._rows) > 30
+
+
+def test_the_row_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = Counted(monkeypatch)
+    processor = GreenListProcessor(key_for(1), VOCABULARY, cache_bytes=2 * VOCABULARY * 4)
+    for context, rows in [(5, 1), (6, 2), (5, 2), (7, 3), (5, 3), (6, 4)]:
+        processor(torch.tensor([[context]]), scores_for(1, VOCABULARY))
+        assert counted.rows == rows, context
+
+
+def test_a_row_put_twice_is_counted_once() -> None:
+    cache = engine._RowCache(10_000)
+    for _ in range(5):
+        cache.put("a", torch.zeros(100))
+    assert cache._bytes == 400
+    cache.put("a", torch.zeros(50))
+    assert cache._bytes == 200
+
+
+# --- on a device ---
+
+
+@pytest.mark.parametrize("width", [0, 1, 3, 4, 8])
+def test_on_a_device_nothing_is_read_back(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU stands in for the GPU. The range check, which looks at values, is made on the CPU only: switch it off."""
+    key = key_for(width)
+    processor = GreenListProcessor(key, VOCABULARY)
+    ids = sequences(6, 9, low=0)
+    contexts, scores = ids[:, 9 - width :], scores_for(6, VOCABULARY)
+    monkeypatch.setattr(greenlist, "_check_tensor", lambda *_: None)
+    with no_host():
+        got = processor._add_on_device(contexts, scores)
+    bias = torch.tensor([expected_bias(key, row, VOCABULARY) for row in ids.tolist()])
+    assert torch.equal(got, scores + bias)
+
+
+def test_on_a_device_without_data_only_shapes_are_asked() -> None:
+    for width in (0, 1, 4):
+        processor = GreenListProcessor(key_for(width), VOCABULARY)
+        scores = torch.zeros((3, VOCABULARY), device="meta", dtype=torch.float16)
+        for _ in range(2):
+            got = processor(torch.zeros((3, 9), dtype=torch.long, device="meta"), scores)
+        assert (got.shape, got.dtype, got.device.type) == (scores.shape, torch.float16, "meta")
+        assert sorted(processor._special_ids) == ["cpu", "meta"]  # copied once
+
+
+# --- what is refused ---
+
+
+def test_logits_narrower_than_the_tokenizer_are_refused() -> None:
+    with pytest.raises(TokenizerMismatchError, match=f"{VOCABULARY - 1} logits.*{VOCABULARY} tokens") as caught:
+        GreenListProcessor(key_for(), VOCABULARY - 1)
+    assert (caught.value.expected, caught.value.found) == (str(VOCABULARY), str(VOCABULARY - 1))
+    GreenListProcessor(key_for(), VOCABULARY)
+    GreenListProcessor(key_for(bare=True), 5)
+
+
+def test_a_key_for_another_tokenizer_is_refused() -> None:
+    other = TokenizerIdentity("other", "ab" * 32, VOCABULARY, SPECIALS)
+    key = Key.generate(tokenizer=other)
+    for make in (
+        lambda: GreenListProcessor(key, VOCABULARY, tokenizer=tokenizer()),
+        lambda: engine.MarkConfig(key, tokenizer=tokenizer()),
+    ):
+        with pytest.raises(TokenizerMismatchError, match="was made for tokenizer"):
+            make()
+    GreenListProcessor(key_for(), VOCABULARY, tokenizer=tokenizer())
+    engine.MarkConfig(key_for(), tokenizer=tokenizer())
+
+
+@pytest.mark.parametrize(
+    ("ids", "scores"),
+    [((2, 3), (2, VOCABULARY - 1)), ((2, 3), (2, VOCABULARY + 1)), ((3, 3), (2, VOCABULARY)), ((1, 3), (2, VOCABULARY)),
+     ((2, 3), (1, 2, VOCABULARY)), ((3,), (2, VOCABULARY))],
+)  # fmt: skip
+def test_shapes_that_do_not_fit_are_refused(ids: tuple[int, ...], scores: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="expects .*384"):
+        GreenListProcessor(key_for(), VOCABULARY)(torch.full(ids, 5), torch.zeros(scores))
+
+
+def test_last_tokens_alone_do_for_short_contexts_only() -> None:
+    last = torch.tensor([5, 6, 2])
+    scores = scores_for(3, VOCABULARY)
+    for width in (0, 1):
+        processor = GreenListProcessor(key_for(width), VOCABULARY)
+        assert processor.supports_continuous_batching is True
+        assert torch.equal(processor(last, scores), processor(last[:, None], scores))
+    for width in range(2, 9):
+        processor = GreenListProcessor(key_for(width), VOCABULARY)
+        with pytest.raises(UnsupportedError, match=f"only the last token, and this key needs {width}"):
+            processor(last, scores)
+        with pytest.raises(UnsupportedError, match="only the last token"):
+            _ = processor.supports_continuous_batching
+
+
+def test_a_processor_is_neither_pickled_nor_shows_its_key() -> None:
+    import pickle
+
+    key = key_for()
+    processor = GreenListProcessor(key, VOCABULARY)
+    with pytest.raises(KeyFileError, match="not pickled"):
+        pickle.dumps(processor)
+    shown = repr(processor) + str(vars(processor))
+    assert key.chacha_key.hex() not in shown
+    assert repr(key.chacha_key) not in shown
+    twin = copy.deepcopy(processor)
+    scores = scores_for(1, VOCABULARY)
+    assert torch.equal(twin(sequences(1, 3), scores), processor(sequences(1, 3), scores))
+
+
+def test_the_models_width_is_what_the_processor_is_made_for() -> None:
+    assert model().config.get_text_config().vocab_size == VOCABULARY == len(tokenizer())

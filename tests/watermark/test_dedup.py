@@ -1,0 +1,81 @@
+"""Distinct codes by sorting: the plain and the compiled way, both against Python's sets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from watermark import dedup
+from watermark.dedup import contained, distinct, run_starts
+from watermark.dedup_numba import radix_sort, squeeze
+
+CODES = st.integers(1, 64).flatmap(
+    lambda bits: st.tuples(
+        st.just(bits),
+        st.lists(st.one_of(st.integers(0, min(5, 2**bits - 1)), st.integers(0, 2**bits - 1)), max_size=80),
+    )
+)
+
+
+def array(codes: list[int]) -> np.ndarray:
+    return np.array(codes, dtype=np.uint64)
+
+
+def compiled(codes: np.ndarray, bits: int) -> np.ndarray:
+    ordered = radix_sort(codes, np.empty_like(codes), bits)
+    return ordered[: squeeze(ordered)]
+
+
+@given(CODES)
+def test_distinct_is_the_sorted_set(case: tuple[int, list[int]]) -> None:
+    bits, codes = case
+    expected = sorted(set(codes))
+    assert distinct(array(codes), bits).tolist() == expected
+    assert compiled(array(codes), bits).tolist() == expected
+
+
+@given(CODES)
+def test_the_radix_sort_sorts(case: tuple[int, list[int]]) -> None:
+    bits, codes = case
+    given_codes = array(codes)
+    assert radix_sort(given_codes, np.empty_like(given_codes), bits).tolist() == sorted(codes)
+
+
+@pytest.mark.parametrize("bits", [1, 8, 9, 33, 63, 64])
+def test_both_ways_agree_on_many_codes(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = np.random.default_rng(bits).integers(0, 2**bits - 1, 50_000, dtype=np.uint64, endpoint=True)
+    codes[::3] = codes[0]
+    codes[1] = 2**bits - 1
+    expected = np.unique(codes)
+    assert np.array_equal(distinct(codes.copy(), bits), expected)
+    assert np.array_equal(compiled(codes.copy(), bits), expected)
+    monkeypatch.setattr(dedup, "NUMBA_FROM", 1)
+    monkeypatch.setattr(dedup, "run_starts", None)  # the plain way would call it
+    assert np.array_equal(distinct(codes.copy(), bits), expected)
+
+
+@given(st.lists(st.integers(0, 9), max_size=30), st.lists(st.integers(0, 12), max_size=10))
+def test_contained_is_membership(codes: list[int], pool: list[int]) -> None:
+    assert contained(array(codes), array(pool)).tolist() == [code in pool for code in codes]
+
+
+def test_contained_at_the_ends_of_the_range() -> None:
+    top = 2**64 - 1
+    assert contained(array([0, top, top - 1]), array([top])).tolist() == [False, True, False]
+    assert contained(array([0, top]), array([0])).tolist() == [True, False]
+    assert contained(array([]), array([1])).tolist() == []
+
+
+def test_run_starts() -> None:
+    assert run_starts(array([3, 3, 5, 9, 9, 9])).tolist() == [0, 2, 3]
+    assert run_starts(array([])).tolist() == []
+    assert run_starts(array([0])).tolist() == [0]
+
+
+def test_squeeze_leaves_the_distinct_in_front() -> None:
+    codes = array([1, 1, 2, 3, 3])
+    assert squeeze(codes) == 3
+    assert codes[:3].tolist() == [1, 2, 3]
+    assert squeeze(array([])) == 0

@@ -1,0 +1,207 @@
+"""`greenlist/1`: which tokens are green after which context. The one definition; generation and tests both call it.
+
+    green ⇔ u(c, t) < gamma_65536
+
+Pure colour: special tokens are the business of the processor (watermark.engines) and the windows (watermark.windows).
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from watermark import chacha
+from watermark.errors import KeyFileError
+
+MAX_CONTEXT_WIDTH = 8
+MAX_TOKEN_ID = chacha.UNUSED_SLOT - 1
+
+
+class MarkParameters(Protocol):
+    """What a green list needs of a key. `watermark.Key` has it."""
+
+    @property
+    def chacha_key(self) -> bytes: ...
+    @property
+    def gamma_65536(self) -> int: ...
+    @property
+    def context_width(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class PreparedPairs:
+    """Nonce words uint32 [3, N] and tokens uint32 [N]: what of a pair's colour does not depend on the key."""
+
+    nonces: NDArray[np.uint32]
+    tokens: NDArray[np.uint32]
+    context_width: int
+
+
+class GreenList:
+    """The colours of one mark.
+
+    NumPy in, NumPy out; a torch tensor in, a torch tensor on the same device out, with the same bits.
+
+    Args:
+        key: a `Key`, or anything with `chacha_key` (32 bytes), `gamma_65536` and `context_width`.
+    """
+
+    def __init__(self, key: MarkParameters) -> None:
+        self._init(key.chacha_key, key.gamma_65536, key.context_width)
+
+    @classmethod
+    def from_chacha_key(cls, chacha_key: bytes, gamma_65536: int, context_width: int) -> GreenList:
+        """A green list from an opened ChaCha20 key (an expert's view of one mark, or a decoy)."""
+        self = cls.__new__(cls)
+        self._init(chacha_key, gamma_65536, context_width)
+        return self
+
+    def _init(self, chacha_key: bytes, gamma_65536: int, context_width: int) -> None:
+        if len(chacha_key) != 32:
+            raise ValueError(f"a ChaCha20 key has 32 bytes, not {len(chacha_key)}")
+        if not 1 <= gamma_65536 <= 65535:
+            raise ValueError(f"gamma_65536 must be 1 … 65535, not {gamma_65536}")
+        if not 0 <= context_width <= MAX_CONTEXT_WIDTH:
+            raise ValueError(f"context width must be 0 … {MAX_CONTEXT_WIDTH}, not {context_width}")
+        self._chacha_key = chacha_key
+        self.gamma_65536 = gamma_65536
+        self.context_width = context_width
+
+    @property
+    def gamma(self) -> float:
+        """The green fraction, exactly gamma_65536 / 65536."""
+        return self.gamma_65536 / 65536
+
+    def __repr__(self) -> str:
+        return f"GreenList(gamma_65536={self.gamma_65536}, context_width={self.context_width})"
+
+    def __copy__(self) -> GreenList:
+        return self
+
+    def __deepcopy__(self, memo: object) -> GreenList:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise KeyFileError("a GreenList is not pickled, it holds a ChaCha20 key; make it anew where it is needed")
+
+    def with_chacha_key(self, chacha_key: bytes) -> GreenList:
+        """The same parameters under another key: a decoy."""
+        return GreenList.from_chacha_key(chacha_key, self.gamma_65536, self.context_width)
+
+    @overload
+    def mask(self, contexts: NDArray[Any], vocab_size: int) -> NDArray[np.bool_]: ...
+    @overload
+    def mask(self, contexts: Any, vocab_size: int) -> Any: ...
+    def mask(self, contexts: Any, vocab_size: int) -> Any:
+        """Colours of a whole vocabulary.
+
+        Args:
+            contexts: any integer dtype [B, h] (h = 0: [B, 0]), token ids in text order.
+            vocab_size: V.
+
+        Returns:
+            bool [B, V], True where green.
+
+        Raises:
+            ValueError: wrong shape or dtype, or a token id outside 0 … 2^32 − 2.
+        """
+        vocab_size = operator.index(vocab_size)
+        if not 0 <= vocab_size <= MAX_TOKEN_ID + 1:
+            raise ValueError(f"vocab_size must be 0 … {MAX_TOKEN_ID + 1}, not {vocab_size}")
+        if _is_tensor(contexts):
+            from watermark import chacha_torch
+
+            _check_tensor(contexts, (None, self.context_width), "contexts")
+            return chacha_torch.rows(self._chacha_key, contexts, vocab_size) < self.gamma_65536
+        checked = _as_ids(contexts, (None, self.context_width), "contexts")
+        out = np.empty((checked.shape[0], vocab_size), dtype=np.bool_)
+        for i, nonce in enumerate(chacha.nonces(checked).T):
+            np.less(chacha.row(self._chacha_key, nonce, vocab_size), np.uint16(self.gamma_65536), out=out[i])
+        return out
+
+    @overload
+    def is_green(self, contexts: NDArray[Any], tokens: NDArray[Any]) -> NDArray[np.bool_]: ...
+    @overload
+    def is_green(self, contexts: Any, tokens: Any) -> Any: ...
+    def is_green(self, contexts: Any, tokens: Any) -> Any:
+        """Colours of single pairs.
+
+        Args:
+            contexts: any integer dtype [N, h].
+            tokens: any integer dtype [N].
+
+        Returns:
+            bool [N].
+
+        Raises:
+            ValueError: wrong shape or dtype, or a token id outside 0 … 2^32 − 2.
+        """
+        if _is_tensor(contexts) != _is_tensor(tokens):
+            raise ValueError("contexts and tokens must both be torch tensors or neither")
+        if _is_tensor(contexts):
+            from watermark import chacha_torch
+
+            _check_tensor(contexts, (None, self.context_width), "contexts")
+            _check_tensor(tokens, (contexts.shape[0],), "tokens")
+            return chacha_torch.pairs(self._chacha_key, contexts, tokens) < self.gamma_65536
+        checked, ids = self._checked_pairs(contexts, tokens)
+        return chacha.pairs(self._chacha_key, checked, ids) < np.uint16(self.gamma_65536)
+
+    def prepare(self, contexts: NDArray[Any], tokens: NDArray[Any]) -> PreparedPairs:
+        """Pairs made ready to be coloured under many keys of this context width; `colour` takes the result."""
+        checked, ids = self._checked_pairs(contexts, tokens)
+        return PreparedPairs(chacha.nonces(checked), np.ascontiguousarray(ids), self.context_width)
+
+    def colour(self, prepared: PreparedPairs) -> NDArray[np.bool_]:
+        """`is_green` of prepared pairs: bool [N]."""
+        if prepared.context_width != self.context_width:
+            raise ValueError(f"pairs of context width {prepared.context_width}, green list of {self.context_width}")
+        values = chacha.pairs_from_nonces(self._chacha_key, prepared.nonces, prepared.tokens)
+        return values < np.uint16(self.gamma_65536)
+
+    def _checked_pairs(self, contexts: Any, tokens: Any) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+        checked = _as_ids(contexts, (None, self.context_width), "contexts")
+        return checked, _as_ids(tokens, (checked.shape[0],), "tokens")
+
+
+def _is_tensor(value: Any) -> bool:
+    """Whether `value` is a torch tensor, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _check_shape(shape: tuple[int, ...], expected: tuple[int | None, ...], name: str) -> None:
+    if len(shape) != len(expected) or any(e is not None and e != s for s, e in zip(shape, expected, strict=True)):
+        wanted = ", ".join("any" if e is None else str(e) for e in expected)
+        raise ValueError(f"{name} must have shape [{wanted}], not {list(shape)}")
+
+
+def _check_range(low: int, high: int, name: str) -> None:
+    if low < 0 or high > MAX_TOKEN_ID:
+        raise ValueError(f"{name} must be token ids 0 … {MAX_TOKEN_ID}, found {low if low < 0 else high}")
+
+
+def _as_ids(value: Any, expected: tuple[int | None, ...], name: str) -> NDArray[np.uint32]:
+    array = np.asarray(value)
+    _check_shape(array.shape, expected, name)
+    if array.size == 0:
+        return np.zeros(array.shape, dtype=np.uint32)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{name} must hold integers, not {array.dtype}")
+    _check_range(int(array.min()), int(array.max()), name)
+    return array.astype(np.uint32, copy=False)
+
+
+def _check_tensor(value: Any, expected: tuple[int | None, ...], name: str) -> None:
+    """Shape and dtype always; the range only on the CPU, where looking costs no synchronisation."""
+    _check_shape(tuple(value.shape), expected, name)
+    if value.dtype.is_floating_point or value.dtype.is_complex or str(value.dtype) == "torch.bool":
+        raise ValueError(f"{name} must hold integers, not {value.dtype}")
+    if value.device.type == "cpu" and value.numel():
+        wide = value.long()
+        _check_range(int(wide.min()), int(wide.max()), name)

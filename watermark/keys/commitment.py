@@ -1,0 +1,174 @@
+"""Committing to many marks by one hash, and opening one of them without showing the others.
+
+The owner publishes a Commitment before first use and has it timestamped by someone else. Later an Opening hands an
+expert one mark's ChaCha20 key, and shows that this key is one of those committed to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from watermark.errors import CommitmentError, KeyFileError
+from watermark.files import write_json
+from watermark.keys.key import Key
+from watermark.keys.members import hex_digits, integer, members, one_of, read_document
+from watermark.keys.merkle import inclusion_path, levels, root_of_path
+from watermark.keys.opening import MAX_LEAVES, Leaf, Opening
+from watermark.keys.parameters import key_id
+
+COMMITMENT_FORMAT = "taggant-commitment/1"
+CREATED_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+
+UNTIMESTAMPED_NOTE = (
+    "The commitment's date is the owner's own statement. Without a timestamp from outside, an owner who could have "
+    "tried 2^40 keys gains 12 decades."
+)
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """A Merkle root over marks. Holds no secret: made to be published and timestamped before first use.
+
+    Attributes:
+        root: 64 hex digits.
+        size: number of leaves.
+        created: UTC, by the owner's own clock (see UNTIMESTAMPED_NOTE).
+        leaves: in tree order; empty when only root and size are known, as after `load` without leaves.
+    """
+
+    root: str
+    size: int
+    created: str
+    leaves: tuple[Leaf, ...] = field(default=(), repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse values of the wrong type or out of range (KeyFileError)."""
+        hex_digits(self.root, "root")
+        integer(self.size, "size", 1, MAX_LEAVES)
+        if not _is_created(self.created):
+            raise KeyFileError("'created' must be a UTC time such as \"2026-11-24T08:00:00Z\"")
+
+    @classmethod
+    def of(cls, leaves: Iterable[Leaf], *, created: datetime | None = None) -> Commitment:
+        """Commit to `leaves`, in any order: they are sorted by their canonical bytes.
+
+        Args:
+            leaves: one for every mark.
+            created: an aware time; now, by default.
+
+        Raises:
+            CommitmentError: no leaf, or one that occurs twice.
+        """
+        ordered = sorted(leaves, key=lambda leaf: leaf.canonical)
+        for first, second in itertools.pairwise(ordered):
+            if first == second:
+                raise CommitmentError(f"the mark {first.key_id[:16]} is given twice; list every mark once")
+        root = levels([leaf.canonical for leaf in ordered])[-1][0].hex()
+        moment = (created or datetime.now(UTC)).astimezone(UTC)
+        return cls(root, len(ordered), moment.strftime(CREATED_FORMAT), tuple(ordered))
+
+    def open(self, key: Key, account: str | None = None, epoch: str | None = None) -> Opening:
+        """Open the mark of `key`, committed to under `account` and `epoch`.
+
+        Raises:
+            CommitmentError: the leaves are not at hand, or this mark is not among them.
+        """
+        if not self.leaves:
+            raise CommitmentError("this commitment holds only its root; load it with its leaves to open a mark")
+        leaf = Leaf(account, epoch, key.key_id)
+        if leaf not in self.leaves:
+            raise CommitmentError(
+                f"key {key.short_id} with this account and epoch is not in the commitment; check all three"
+            )
+        index = self.leaves.index(leaf)
+        tree = levels([each.canonical for each in self.leaves])
+        return Opening(
+            leaf=leaf,
+            chacha_key=key.chacha_key.hex(),
+            index=index,
+            path=tuple(sibling.hex() for sibling in inclusion_path(tree, index)),
+            root=self.root,
+            size=self.size,
+            gamma_65536=key.gamma_65536,
+            context_width=key.context_width,
+            scheme=key.scheme,
+            tokenizer_sha256=key.tokenizer.sha256 if key.tokenizer else None,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the public file's content: no leaves, since they list accounts."""
+        return {"format": COMMITMENT_FORMAT, "root": self.root, "size": self.size, "created": self.created}
+
+    def save(self, path: str | Path) -> None:
+        """Write the public file, never over something that exists (InputError)."""
+        write_json(path, self.to_json())
+
+    @classmethod
+    def from_json(cls, value: object) -> Commitment:
+        """Read what `to_json` gave.
+
+        Raises:
+            KeyFileError: malformed.
+        """
+        content = members(value, ("format", "root", "size", "created"), "the commitment")
+        one_of(content["format"], "format", [COMMITMENT_FORMAT])
+        return cls(content["root"], content["size"], content["created"])
+
+    @classmethod
+    def load(cls, path: str | Path, leaves: Iterable[Leaf] = ()) -> Commitment:
+        """Read a commitment; with its leaves it can open marks.
+
+        Raises:
+            CommitmentError: missing, unreadable or malformed, or the leaves lead to another root.
+        """
+        advice = "get the commitment again from where it was published"
+        read = read_document(path, cls.from_json, private=False, advice=advice, error=CommitmentError)
+        leaves = tuple(leaves)
+        if not leaves:
+            return read
+        rebuilt = cls.of(leaves)
+        if (rebuilt.root, rebuilt.size) != (read.root, read.size):
+            raise CommitmentError(f"{path} commits to other marks than the {rebuilt.size} given; check their labels")
+        return cls(read.root, read.size, read.created, rebuilt.leaves)
+
+
+def verify_opening(opening: Opening, commitment: Commitment | None = None) -> None:
+    """Check that an opened key is the committed one. Returns nothing: a failure raises.
+
+    1. SHA-256 of the ChaCha20 key, with scheme, gamma, context width and tokenizer hash, gives a key id.
+    2. That key id is the leaf's.
+    3. The leaf's hash and the path lead to the root.
+    4. With `commitment`, root and size are the published ones. Without it an opening only agrees with itself, so
+       give it wherever there is one: the root is what a timestamp vouches for.
+
+    Raises:
+        CommitmentError: which step failed.
+    """
+    recomputed = key_id(
+        hashlib.sha256(bytes.fromhex(opening.chacha_key)).hexdigest(),
+        scheme=opening.scheme,
+        gamma_65536=opening.gamma_65536,
+        context_width=opening.context_width,
+        tokenizer_sha256=opening.tokenizer_sha256,
+    )
+    if recomputed != opening.leaf.key_id:
+        raise CommitmentError("the opened key and its parameters do not give the leaf's key id; the opening is refused")
+    path = [bytes.fromhex(sibling) for sibling in opening.path]
+    if root_of_path(opening.leaf.canonical, opening.index, opening.size, path).hex() != opening.root:
+        raise CommitmentError("the leaf and its path do not lead to the root; the opening is refused")
+    if commitment and (opening.root, opening.size) != (commitment.root, commitment.size):
+        raise CommitmentError("the opening belongs to another commitment; the opening is refused")
+
+
+def _is_created(value: object) -> bool:
+    try:
+        # strptime also takes one-digit fields and other spellings: the text must come back as it was
+        return isinstance(value, str) and datetime.strptime(value, CREATED_FORMAT).strftime(CREATED_FORMAT) == value
+    except ValueError:
+        return False

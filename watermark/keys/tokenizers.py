@@ -1,0 +1,120 @@
+"""Which tokenizer a key was made for: token ids mean nothing under another one."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from watermark.errors import KeyFileError, UnsupportedError
+from watermark.keys.derive import framed
+from watermark.keys.members import hex_digits, integer, members
+
+MAX_VOCABULARY = 0xFFFFFFFF  # ids stay below 0xFFFFFFFF, which marks an unused slot of a nonce
+NAME_MAX_LENGTH = 256
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
+
+
+class TokenizerLike(Protocol):
+    """What is asked of a transformers tokenizer, fast or slow."""
+
+    name_or_path: Any
+
+    @property
+    def added_tokens_decoder(self) -> Mapping[int, Any]: ...
+    def __len__(self) -> int: ...
+    def convert_ids_to_tokens(self, ids: list[int]) -> Any: ...
+
+
+@dataclass(frozen=True)
+class TokenizerIdentity:
+    """A tokenizer as a key file names it.
+
+    Attributes:
+        name: a hub id or a directory's last component, never a path; may be empty.
+        sha256: 64 hex digits over every token and the special ids (see `of`).
+        vocab_size: len(tokenizer).
+        special_ids: ids of special tokens, ascending; they are neither biased nor scored.
+    """
+
+    name: str
+    sha256: str
+    vocab_size: int
+    special_ids: tuple[int, ...] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse values that a key file must not hold (KeyFileError)."""
+        if not isinstance(self.name, str) or len(self.name) > NAME_MAX_LENGTH or not self.name.isprintable():
+            raise KeyFileError(f"'tokenizer.name' must be printable text of at most {NAME_MAX_LENGTH} characters")
+        hex_digits(self.sha256, "tokenizer.sha256")
+        integer(self.vocab_size, "tokenizer.vocab_size", 1, MAX_VOCABULARY)
+        if not isinstance(self.special_ids, tuple):
+            raise KeyFileError("'tokenizer.special_ids' must be a list of token ids")
+        previous = -1
+        for token in self.special_ids:
+            previous = integer(token, "tokenizer.special_ids (ascending)", previous + 1, self.vocab_size - 1)
+
+    @classmethod
+    def of(cls, tokenizer: TokenizerLike | TokenizerIdentity) -> TokenizerIdentity:
+        """Identify a transformers tokenizer (an identity is returned as it is).
+
+        sha256 = SHA-256 of lp(convert_ids_to_tokens(i)) for i = 0 … len − 1, without NFC, a hole counting as the
+        empty string; then the special ids as little-endian uint32.
+
+        Raises:
+            UnsupportedError: the tokenizer cannot list its tokens, or has special ids beyond its length.
+        """
+        if isinstance(tokenizer, TokenizerIdentity):
+            return tokenizer
+        size = len(tokenizer)
+        special = tuple(sorted(i for i, token in tokenizer.added_tokens_decoder.items() if token.special))
+        if special and not 0 <= special[0] <= special[-1] < size:
+            raise UnsupportedError(
+                f"the tokenizer has {size} tokens and special id {special[-1]}; special ids must be below its length"
+            )
+        digest = tokens_sha256(_tokens(tokenizer, size), special)
+        return cls(_public_name(tokenizer.name_or_path), digest, size, special)
+
+    @classmethod
+    def from_json(cls, value: object) -> TokenizerIdentity:
+        """Read the member "tokenizer" of a key file."""
+        content = members(value, ("name", "sha256", "vocab_size", "special_ids"), "'tokenizer'")
+        ids = content["special_ids"]
+        return cls(**{**content, "special_ids": tuple(ids) if isinstance(ids, list) else ids})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the member "tokenizer" of a key file."""
+        return {**asdict(self), "special_ids": list(self.special_ids)}
+
+    def same_tokens(self, other: TokenizerIdentity) -> bool:
+        """Whether both give every id the same meaning; names may differ."""
+        return (self.sha256, self.vocab_size, self.special_ids) == (other.sha256, other.vocab_size, other.special_ids)
+
+
+def tokens_sha256(tokens: Sequence[str | None], special_ids: Sequence[int]) -> str:
+    """Return the tokenizer hash of the design over all tokens by id (None: a hole) and the special ids."""
+    digest = hashlib.sha256(b"".join([framed((token or "").encode("utf-8")) for token in tokens]))
+    digest.update(b"".join([i.to_bytes(4, "little") for i in special_ids]))
+    return digest.hexdigest()
+
+
+def _tokens(tokenizer: TokenizerLike, size: int) -> list[str | None]:
+    try:
+        tokens: list[str | None] = tokenizer.convert_ids_to_tokens(list(range(size)))
+    except (LookupError, TypeError, ValueError) as error:
+        raise UnsupportedError(f"the tokenizer cannot list its {size} tokens ({type(error).__name__})") from error
+    if len(tokens) != size:
+        raise UnsupportedError(f"the tokenizer lists {len(tokens)} tokens but claims {size}")
+    return tokens
+
+
+def _public_name(name_or_path: object) -> str:
+    """Return a hub id as it is and the last component of anything else: paths tell about the machine."""
+    name = str(name_or_path or "")
+    if not (_HUB_ID.fullmatch(name) and not Path(name).exists()):
+        name = re.split(r"[/\\]", name.rstrip("/\\"))[-1]
+    return "".join(c for c in name if c.isprintable())[:NAME_MAX_LENGTH]
