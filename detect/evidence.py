@@ -14,6 +14,7 @@ from detect.exact.interval import clopper_pearson
 from detect.exact.multiplicity import holm, key_check_adjustment
 from detect.exact.power import pairs_needed
 from detect.exact.weighted import CumulantFunction, chernoff, saddlepoint, z_score
+from detect.wording import FLOOR
 from detect.decoys import Lineup
 from detect.counting import CountTally, Tally, WeightTally
 
@@ -21,7 +22,6 @@ SCHEMA = "taggant-evidence/1"
 DEFAULT_ALPHA = 1e-6
 PLANNED_POWER = 0.9
 DEFAULT_EFFECT = {"text": 0.50, "sampled": 0.28}  # green fraction worth detecting
-FLOOR = -30  # people are told "below 10^-30"; JSON is never clipped
 
 Finding = Literal["detected", "inconclusive", "not detected"]
 KEY_CHECK_NOTE = {

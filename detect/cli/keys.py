@@ -140,9 +140,7 @@ def check(ctx: click.Context, file: Path, corpus: tuple[str, ...], tokenizer: st
     from detect.readers import read_rows, tokenized
 
     checked = load_key(file)
-    collection = tokenized(
-        read_rows(corpus), checked.context_width, lambda: tokenizer_for(checked, tokenizer), check=checked.check_tokenizer
-    )
+    collection = tokenized(read_rows(corpus), checked.context_width, lambda: tokenizer_for(checked, tokenizer))
     result = check_key(checked, file, collection.documents)
     _show(result.to_dict(), as_json)
     if not result.accepted:

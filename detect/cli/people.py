@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from detect.evidence import FLOOR
+from detect.visible import one_line
+from detect.wording import MEANINGS, probability_words
 
 if TYPE_CHECKING:
     from detect.evidence import Evidence
@@ -14,28 +15,18 @@ TITLES = {
     "sampled": "Sampled test: distinct pairs of the questioned model's answers",
     "reading": "Reading test: the questioned model's next-token distributions on probe text",
 }
-MEANINGS = {
-    "detected": "what was observed depends on the secret key; how that came about is a separate question",
-    "inconclusive": "too little was observed to tell; this is not a sign of absence",
-    "not detected": "an effect of the planned size would probably have been seen; not a sign that the mark was never used",
-}
-
-
-def power_of_ten(log10_p: float | None) -> str:
-    """A p-value for people: never below 10^-30, where errors of procedure dominate."""
-    if log10_p is None:
-        return "not claimed"
-    if log10_p < FLOOR:
-        return f"below 10^{FLOOR}"
-    return f"{10**log10_p:.3g}" if log10_p > -4 else f"10^{log10_p:.1f}"
+COMPARISONS = {"argmax": "argmax", "green_mass": "green mass"}
 
 
 def describe(evidence: Evidence) -> str:
     """A few lines that say what was found, from what, and what it means."""
     lines = [TITLES[evidence.test], f"  finding      {evidence.finding}: {MEANINGS[evidence.finding]}"]
-    p = power_of_ten(evidence.log10_p)
-    kind = "exact" if evidence.theta is None else "valid bound"
-    lines.append(f"  p            {p} ({kind}, one-sided); adjusted {power_of_ten(evidence.log10_p_adjusted)}")
+    if evidence.log10_p is None or evidence.log10_p_adjusted is None:
+        lines.append("  p            not claimed")
+    else:
+        kind = "valid bound" if evidence.test == "reading" else "exact"
+        adjusted = probability_words(evidence.log10_p_adjusted)
+        lines.append(f"  p            {probability_words(evidence.log10_p)} ({kind}, one-sided); adjusted: {adjusted}")
     if evidence.green_fraction is not None and evidence.ci95 is not None:
         low, high = evidence.ci95
         lines.append(
@@ -48,10 +39,12 @@ def describe(evidence: Evidence) -> str:
         lines.append(f"  z            {evidence.z_score:.2f} (for display: no p is computed from it)")
     if evidence.log10_e is not None:
         lines.append(f"  e-value      10^{evidence.log10_e:.1f}")
+    for name, one in (evidence.comparisons or {}).items():
+        lines.append(f"  {COMPARISONS[name]:12} p {probability_words(one['log10_p'])} (a published test, for comparison)")
     if evidence.lineup is not None:
         line = evidence.lineup
         lines.append(f"  line-up      rank {line.rank} of {line.decoys + 1:,}; decoys' uniformity p {line.uniformity_p:.2g}")
     lines.append(f"  key          {evidence.key_id[:16]}, {evidence.scheme}, context width {evidence.context_width}")
     lines.append(f"  status       {evidence.status}")
-    lines += [f"  note         {text}" for text in evidence.notes]
+    lines += [f"  note         {one_line(text, limit=400)}" for text in evidence.notes]
     return "\n".join(lines)

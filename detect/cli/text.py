@@ -51,24 +51,14 @@ def detect(
     if highlight is not None:
         refuse_existing(highlight)
     key = load_key(key_file)
-    loaded: list[Any] = []
-
-    def tokenizer_once() -> Any:
-        loaded.append(tokenizer_for(key, tokenizer))
-        return loaded[0]
-
+    rows = read_rows(files, stdin=sys.stdin.buffer)
     collection = tokenized(
-        read_rows(files, stdin=sys.stdin.buffer), key.context_width, tokenizer_once, check=key.check_tokenizer
+        rows, key.context_width, lambda: tokenizer_for(key, tokenizer), keep_texts=highlight is not None
     )
     how = _assessment(key, key_file, alpha, effect)
     pooled = _pooled(ctx, key, collection, how, decoys, seed)
     if highlight is not None:
-        from detect.pages.highlight import highlight_page
-
-        if not loaded and (tokenizer or key.tokenizer is not None):
-            tokenizer_once()
-        highlight_page(key, collection, pooled, highlight, tokenizer=loaded[0] if loaded else None)
-        note(ctx, f"highlighted page: {highlight}")
+        _highlight(ctx, key, collection, pooled, highlight, tokenizer)
     if each:
         for identifier, evidence in _each(key, collection, how):
             click.echo(_with_id(identifier, evidence))
@@ -112,6 +102,25 @@ def _each(key: Key, collection: Collection, how: Assessment) -> list[tuple[str, 
 
     tallies = [tally(key, [document], collection.prompts) for document in collection.documents]
     return list(zip(collection.ids, assess_family(tallies, how), strict=True))
+
+
+def _highlight(
+    ctx: click.Context, key: Key, collection: Collection, pooled: Evidence, path: Path, tokenizer: str | None
+) -> None:
+    """Token ids alone are shown as numbers when no tokenizer can be had."""
+    from detect.pages.highlight import highlight_page
+    from watermark.errors import InputError
+
+    loaded: Any = collection.tokenizer
+    if loaded is None:
+        try:
+            loaded = tokenizer_for(key, tokenizer)
+        except InputError as error:
+            if tokenizer is not None:
+                raise
+            note(ctx, f"The page shows token ids: {error}")
+    highlight_page(key, collection, pooled, path, tokenizer=loaded)
+    note(ctx, f"highlighted page: {path}")
 
 
 def _with_id(identifier: str, evidence: Evidence) -> str:

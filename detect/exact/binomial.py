@@ -162,7 +162,7 @@ def tail_over_mass(k: Number, n: Number, p: float, q: float) -> Number:
     for step in range(1, _MOST_STEPS):
         odd = k + (2.0 * step - 1.0)
         share = step * (b - step) * p / odd
-        numerator = (k + (step - 1.0)) * (k + b + (step - 1.0)) * p / odd * share * active
+        numerator: Number = (k + (step - 1.0)) * (k + b + (step - 1.0)) * p / odd * share * active
         denominator = step + share + (k + step) * (excess + step * (1.0 + q)) / (odd + 2.0)
         d = 1.0 / (denominator + numerator * d)
         c = denominator + numerator / c

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from detect.pages.marking import GREEN, RED, UNCOUNTED, MarkedDocument, mark_document, states
 from detect.visible import one_line
+from detect.wording import probability_words
 from watermark.errors import InputError
 from watermark.files import new_file
 from watermark.keys import Key
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from detect.readers import Collection
 
 MAX_TOKENS = 20_000
-FLOOR = -30  # as in every report: below this, errors of procedure dominate
 
 HEADLINES = {
     "detected": "The mark of this key was detected.",
@@ -95,13 +94,6 @@ def chance(evidence: Evidence) -> str | None:
     if evidence.log10_p_adjusted is None:
         return None
     return probability_words(evidence.log10_p_adjusted)
-
-
-def probability_words(log10_p: float) -> str:
-    """ "about 0.31", "below 10^-7"; never less than 10^-30."""
-    if log10_p > -2:
-        return f"about {10**log10_p:.2g}"
-    return f"below 10^{max(FLOOR, math.floor(log10_p) + 1)}"
 
 
 def _documents(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from detect.cli.people import power_of_ten
+from detect.wording import probability_words
 from watermark.files import strict_json
 
 if TYPE_CHECKING:
@@ -79,15 +79,15 @@ class Display:
     def closing(root: Path) -> str:
         """The results in a few lines."""
         summary: Any = strict_json((root / "summary.json").read_bytes())
-        lines = [f"{'':26} {'sampled':>16} {'reading':>16} {'rank of 1,001':>14}"]
+        lines = [f"{'':26} {'sampled':>17} {'reading':>17} {'rank of 1,001':>14}"]
         for name, title in (("student", "student of marked text"), ("control", "control, unmarked text")):
             one = summary[name]
             lines.append(
-                f"{title:26} {power_of_ten(one['sampled']['log10_p']):>16} {power_of_ten(one['reading']['log10_p']):>16} "
+                f"{title:26} {probability_words(one['sampled']['log10_p']):>17} {probability_words(one['reading']['log10_p']):>17} "
                 f"{one['reading']['lineup']['rank']:>14}"
             )
         for name, title in (("teacher_marked", "marked text"), ("teacher_unmarked", "unmarked text")):
             text = summary[name]["text"]
-            lines.append(f"{title:26} p {power_of_ten(text['log10_p'])}, {text['green_fraction']:.1%} green")
+            lines.append(f"{title:26} p {probability_words(text['log10_p'])}, {text['green_fraction']:.1%} green")
         lines.append(f"\n{summary['seconds']:.0f} seconds. Open in a browser:")
         return "\n".join(lines)

@@ -68,6 +68,9 @@ def test_against_mpmath_betainc(n: int, gamma: float) -> None:
         (1_000_000_000, 1_000_000_000, 0.25),
         (249_950_000, 1_000_000_000, 0.25),
         (5, 1_000_000_000, 1e-9),
+        (1_428, 100_000_000, 1 / 65536),  # the small side of a small γ: digits are easily lost there
+        (1_487, 100_000_000, 1 / 65536),
+        (99_998_500, 100_000_000, 65535 / 65536),
     ],
 )
 def test_extremes_against_fifty_digits(k: int, n: int, gamma: float) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from detect.counting import tally
 from detect.evidence import Evidence, assess
-from detect.pages.highlight import highlight_page, probability_words
+from detect.pages.highlight import highlight_page
+from detect.wording import probability_words
 from detect.pages.spelling import Spelling, decoder, spell
 from detect.readers import Collection, Row, tokenized
 from tests import tiny

@@ -54,4 +54,4 @@ def green_of_scored(key: Key, documents: Sequence[Sequence[int]], skip: int = 0)
             if not special & set(document[i - h : i + 1]):
                 contexts.append(document[i - h : i])
                 tokens.append(document[i])
-    return GreenList(key).is_green(np.array(contexts, dtype=np.int64).reshape(-1, h), np.array(tokens))
+    return GreenList(key).is_green(np.array(contexts, dtype=np.int64).reshape(len(tokens), h), np.array(tokens))

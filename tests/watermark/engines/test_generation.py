@@ -1,4 +1,4 @@
-"""The mark in real `generate` and continuous batching of a tiny model: what comes back is green when it is recounted."""
+"""The mark in real `generate` and continuous batching of a tiny model: what comes back is green when recounted."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_configs_are_equal_when_their_keys_are() -> None:
 
 def test_a_saved_config_is_refused_rather_than_read_as_another_mark(tmp_path: Path) -> None:
     GenerationConfig(watermarking_config=MarkConfig(key_for(1))).save_pretrained(tmp_path)
-    with pytest.raises(TypeError, match="watermark"):
+    with pytest.raises(TypeError, match="unexpected keyword"):
         GenerationConfig.from_pretrained(tmp_path)
 
 
@@ -219,7 +219,7 @@ def continuously(key: Key | None, **options: Any) -> Any:
     twin = copy.deepcopy(model())  # the manager changes the attention of the model it is given
     torch.manual_seed(3)
     return twin.generate_batch(
-        [ids for ids in tokenizer()(PROMPTS).input_ids],
+        list(tokenizer()(PROMPTS).input_ids),
         generation_config=GenerationConfig(
             do_sample=True,
             max_new_tokens=20,
@@ -237,9 +237,9 @@ def continuously(key: Key | None, **options: Any) -> Any:
 @pytest.mark.parametrize("h", [0, 1])
 def test_continuous_batching_is_marked(h: int) -> None:
     key = key_for(h, HOT)
-    documents = [out.prompt_ids + out.generated_tokens for out in continuously(key).values()]
-    answers = [out.generated_tokens for out in continuously(key).values()]
-    assert [len(answer) for answer in answers] == [20, 20, 20]
+    outputs = continuously(key).values()
+    assert [len(out.generated_tokens) for out in outputs] == [20, 20, 20]
+    documents = [out.prompt_ids + out.generated_tokens for out in outputs]
     green = np.concatenate([green_of_scored(key, [document], skip=len(document) - 20) for document in documents])
     assert len(green) > 40
     assert green.mean() > 0.97
@@ -257,7 +257,7 @@ def test_continuous_batching_refuses_wider_contexts_with_the_reason(drop: bool) 
     for h in (2, 8):
         with pytest.raises(UnsupportedError, match=f"only the last token, and this key needs {h}"):
             continuously(key_for(h), drop_unsupported_processors=drop)
-        with pytest.raises(UnsupportedError, match="use model.generate"):
+        with pytest.raises(UnsupportedError, match=r"use model\.generate"):
             ContinuousBatchingLogitsProcessorList(
                 LogitsProcessorList([GreenListProcessor(key_for(h), VOCABULARY)]), drop_unsupported_processors=drop
             )

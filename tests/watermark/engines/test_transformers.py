@@ -278,7 +278,7 @@ def test_a_key_for_another_tokenizer_is_refused() -> None:
      ((2, 3), (1, 2, VOCABULARY)), ((3,), (2, VOCABULARY))],
 )  # fmt: skip
 def test_shapes_that_do_not_fit_are_refused(ids: tuple[int, ...], scores: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="expects .*384"):
+    with pytest.raises(ValueError, match=r"expects .*384"):
         GreenListProcessor(key_for(), VOCABULARY)(torch.full(ids, 5), torch.zeros(scores))
 
 
