@@ -68,7 +68,9 @@ def pairs() -> dict[str, Any]:
         green.is_green(found.contexts, found.tokens)
 
     return {
-        "colouring_million_pairs_per_cpu_second": round(count / cpu_seconds(lambda: green.is_green(contexts, tokens)) / 1e6, 1),
+        "colouring_million_pairs_per_cpu_second": round(
+            count / cpu_seconds(lambda: green.is_green(contexts, tokens)) / 1e6, 1
+        ),
         "with_dedup_all_distinct": round(count / cpu_seconds(lambda: whole(tokens)) / 1e6, 1),
         "with_dedup_zipf_text": round(count / cpu_seconds(lambda: whole(text)) / 1e6, 1),
     }

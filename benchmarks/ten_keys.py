@@ -67,8 +67,16 @@ def _one_key(root: Path, number: int, teacher: Path) -> dict[str, Any]:
     condition = Condition()
     marked = replace(condition, seed=number, recipe=replace(condition.recipe, seed=number))
     plan = stages(condition, key, key_file=key_file, model=teacher, model_id=model_digest(teacher))
-    own = {stage.name: stage for stage in stages(marked, key, key_file=key_file, model=teacher, model_id=model_digest(teacher))}
-    changed = ("marked", "student", "sampled-student", "fluency")  # everything else is the control's, shared by all keys
+    own = {
+        stage.name: stage
+        for stage in stages(marked, key, key_file=key_file, model=teacher, model_id=model_digest(teacher))
+    }
+    changed = (
+        "marked",
+        "student",
+        "sampled-student",
+        "fluency",
+    )  # everything else is the control's, shared by all keys
     pipeline = Pipeline(root, [own[stage.name] if stage.name in changed else stage for stage in plan])
 
     def show(event: Event) -> None:
@@ -99,7 +107,10 @@ def _control_under_fresh_keys(directory: Path, count: int, teacher: Path) -> dic
     log10_p = [assess(weigh(Key.generate(tokenizer=tokenizer), reading)).log10_p for _ in range(count)]
     return {
         "keys": count,
-        "at_or_below": {str(level): sum(p is not None and p <= np.log10(level) for p in log10_p) for level in (0.1, 0.01, 1e-3, 1e-4)},
+        "at_or_below": {
+            str(level): sum(p is not None and p <= np.log10(level) for p in log10_p)
+            for level in (0.1, 0.01, 1e-3, 1e-4)
+        },
         "smallest": round(min(p for p in log10_p if p is not None), 2),
     }
 

@@ -74,7 +74,7 @@ class WeightTally(Tally):
 
 @dataclass(frozen=True)
 class CountComparison:
-    """Argmax reading with deduplication: the likeliest token of every distinct context, counted.
+    """Argmax reading with deduplication: distinct (context, likeliest token) pairs, counted.
 
     Source: Sander et al. 2024 (arXiv 2402.14904).
     """

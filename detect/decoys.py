@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detect.counting import CountTally, Tally, WeightTally, statistic
 from detect.exact.binomial import log10_sf
 from detect.exact.uniformity import kolmogorov_smirnov_p, randomised_p
 from detect.exact.weighted import CumulantFunction, TailCurve, chernoff
-from detect.counting import CountTally, Tally, WeightTally, statistic
 from watermark.keys import decoy_key
 
 DEFAULT_SEED = bytes(32)
+_ROUNDING = 1e-12  # of Σ|a|: sums of the same numbers in another order are ties
 
 
 @dataclass(frozen=True)
@@ -27,16 +28,16 @@ class Lineup:
         decoys: M.
         seed: 64 hex digits; decoy i has ChaCha20 key derive(seed, "decoy", str(i)).
         rank: 1 + the number of decoys at least as extreme as the key.
-        p_rank: rank / (M + 1). Null: the key is exchangeable with the decoys. Exact, one-sided.
+        p_rank: rank / (M + 1). Null: the key is exchangeable with the decoys. Exact, one-sided. None: no p is claimed.
         log10_p_best_decoy: the smallest decoy's log10 p, by the test's own tail.
         uniformity_p: Kolmogorov–Smirnov of the decoys' p against uniform (randomised for counts, the saddlepoint's
-            for weights). Null: the PRF's colours are i.i.d. Bernoulli(γ) and the tail is right. Two-sided.
+            for weights; 1 without weights). Null: the PRF's colours are i.i.d. Bernoulli(γ) and the tail is right. Two-sided.
     """
 
     decoys: int
     seed: str
     rank: int
-    p_rank: float
+    p_rank: float | None
     log10_p_best_decoy: float
     uniformity_p: float
 
@@ -57,6 +58,8 @@ def lineup(
     """
     if decoys < 1:
         raise ValueError(f"a line-up needs at least one decoy, not {decoys}")
+    if len(seed) != len(DEFAULT_SEED):
+        raise ValueError(f"a line-up's seed has {len(DEFAULT_SEED)} bytes, not {len(seed)}")
     if isinstance(tally, WeightTally):
         return _weighted(tally, decoys, seed, on_decoy)
     assert isinstance(tally, CountTally)
@@ -68,15 +71,17 @@ def _counted(tally: CountTally, decoys: int, seed: bytes, on_decoy: Callable[[in
     counts = _score(tally, decoys, seed, lambda colours: int(np.count_nonzero(colours)), on_decoy).astype(np.int64)
     rng = np.random.default_rng(np.frombuffer(seed, dtype=np.uint32))
     p = randomised_p(counts, n, gamma, rng)
-    return _result(counts, tally.n_green, seed, log10_sf(int(counts.max()), n, gamma), p)
+    return _result(counts >= tally.n_green, seed, log10_sf(int(counts.max()), n, gamma), p)
 
 
 def _weighted(tally: WeightTally, decoys: int, seed: bytes, on_decoy: Callable[[int], None] | None) -> Lineup:
     gamma, weights = tally.green.gamma, tally.weights
     scores = _score(tally, decoys, seed, lambda colours: statistic(colours, weights, gamma), on_decoy)
     cumulant = CumulantFunction(weights, gamma)
-    p = 10.0 ** TailCurve(cumulant).saddlepoint_log10_p(scores)
-    return _result(scores, tally.statistic, seed, chernoff(cumulant, float(scores.max())).log10_p, p)
+    # Without weights every S is 0: there is nothing to audit
+    p = 10.0 ** TailCurve(cumulant).saddlepoint_log10_p(scores) if cumulant.n else np.empty(0)
+    extreme = scores >= tally.statistic - _ROUNDING * cumulant.total
+    return _result(extreme, seed, chernoff(cumulant, float(scores.max())).log10_p, p)
 
 
 def _score(
@@ -102,14 +107,15 @@ def _score(
 
 
 def _result(
-    scores: NDArray[Any], own: float, seed: bytes, best_log10_p: float, p_values: NDArray[np.float64]
+    extreme: NDArray[np.bool_], seed: bytes, best_log10_p: float, p_values: NDArray[np.float64]
 ) -> Lineup:
-    rank = 1 + int(np.count_nonzero(scores >= own))
+    """`extreme`: bool [M], which decoys are at least as extreme as the key."""
+    rank = 1 + int(np.count_nonzero(extreme))
     return Lineup(
-        decoys=len(scores),
+        decoys=len(extreme),
         seed=seed.hex(),
         rank=rank,
-        p_rank=rank / (len(scores) + 1),
+        p_rank=rank / (len(extreme) + 1),
         log10_p_best_decoy=best_log10_p,
         uniformity_p=float(kolmogorov_smirnov_p(p_values)),
     )

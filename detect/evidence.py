@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, Literal
 
+from detect.counting import CountTally, Tally, WeightTally
+from watermark.errors import UnsupportedError
+from detect.decoys import Lineup
 from detect.exact.binomial import log10_sf
 from detect.exact.evalue import log10_e_value
 from detect.exact.interval import clopper_pearson
@@ -15,8 +19,6 @@ from detect.exact.multiplicity import holm, key_check_adjustment
 from detect.exact.power import pairs_needed
 from detect.exact.weighted import CumulantFunction, chernoff, saddlepoint, z_score
 from detect.wording import FLOOR
-from detect.decoys import Lineup
-from detect.counting import CountTally, Tally, WeightTally
 
 SCHEMA = "taggant-evidence/1"
 DEFAULT_ALPHA = 1e-6
@@ -28,7 +30,9 @@ KEY_CHECK_NOTE = {
     True: "log10_p_adjusted: multiplied by 1/.99 for the key check before first use",
     False: "the key was refused by its own check on human text: no p under it can be relied on",
 }
-EXPLORATORY_NOTE = "exploratory: no plan and no key commitment were given, so choices made after looking are not excluded"
+EXPLORATORY_NOTE = (
+    "exploratory: no plan and no key commitment were given, so choices made after looking are not excluded"
+)
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class Assessment:
 
 def assess(
     tally: Tally,
-    how: Assessment = Assessment(),  # noqa: B008  (frozen)
+    how: Assessment = Assessment(),
     *,
     lineup: Lineup | None = None,
     notes: Sequence[str] = (),
@@ -129,7 +133,7 @@ def assess(
 
 def assess_family(
     tallies: Sequence[Tally],
-    how: Assessment = Assessment(),  # noqa: B008
+    how: Assessment = Assessment(),
     *,
     lineups: Sequence[Lineup | None] | None = None,
     notes: Sequence[Sequence[str]] | None = None,
@@ -148,9 +152,9 @@ def assess_family(
     result = []
     for i, (tally, numbers) in enumerate(zip(tallies, computed, strict=True)):
         extra = list(notes[i]) if notes is not None else []
-        if len(tallies) > 1:
+        if len(tallies) > 1 and not how.probes_marked:
             extra.append(f"log10_p_adjusted: Holm over {len(tallies)} tests")
-        if how.key_check is not None:
+        if how.key_check is not None and not (how.key_check and how.probes_marked):
             extra.append(KEY_CHECK_NOTE[how.key_check])
         result.append(_evidence(tally, numbers, adjusted[i], how, None if lineups is None else lineups[i], extra))
     return result
@@ -215,6 +219,7 @@ def _evidence(
     notes = [*tally.notes, *extra]
     if how.probes_marked:
         numbers, claimed = {**numbers, **dict.fromkeys(_NO_CLAIM)}, None
+        lineup = None if lineup is None else replace(lineup, p_rank=None)
         notes.append("the probes carry the mark: a model copies what it reads, so no p is claimed")
     else:
         claimed = adjusted
@@ -250,5 +255,12 @@ def _finding(tally: Tally, log10_p: float | None, how: Assessment) -> Finding:
     effect = how.effect if how.effect is not None else DEFAULT_EFFECT[tally.test]
     if effect <= tally.green.gamma:
         return "inconclusive"  # no number of pairs gives power at or below gamma
-    needed = pairs_needed(effect, tally.green.gamma, alpha=how.alpha, power=PLANNED_POWER)
-    return "inconclusive" if tally.n_scored < needed else "not detected"
+    return "inconclusive" if tally.n_scored < _needed(effect, tally.green.gamma, how.alpha) else "not detected"
+
+
+@lru_cache(maxsize=64)  # the same for every document of a collection
+def _needed(effect: float, gamma: float, alpha: float) -> float:
+    try:
+        return pairs_needed(effect, gamma, alpha=alpha, power=PLANNED_POWER)
+    except UnsupportedError:  # an effect so close to gamma that more pairs are needed than anybody can count
+        return math.inf

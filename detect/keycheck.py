@@ -54,14 +54,18 @@ def check_key(key: Key, key_file: Path, corpus: Sequence[Document]) -> KeyCheck:
     """Check `key` on a human corpus and keep the outcome beside its file.
 
     Raises:
-        InputError: the key was checked before: a second look would make later p-values too small.
+        InputError: the key was checked before: a second look would make later p-values too small. Or the corpus is so
+            short that no key could be refused: only a check that could fail counts.
     """
     path = check_path(key_file)
     if path.exists():
         raise InputError(f"{path} exists: a key is checked once; make another key if this one was refused")
     refuse_existing(path)
     counted = tally(key, corpus)
-    log10_p = log10_sf(counted.n_green, counted.n_scored, counted.green.gamma)
+    n, gamma = counted.n_scored, counted.green.gamma
+    if log10_sf(n, n, gamma) > math.log10(THRESHOLD):
+        raise InputError(f"{n} distinct pairs are too few to refuse any key: give more human text")
+    log10_p = log10_sf(counted.n_green, n, gamma)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     result = KeyCheck(key.key_id, log10_p > math.log10(THRESHOLD), log10_p, counted.n_scored, counted.n_green, now)
     write_json(path, result.to_dict())
@@ -72,14 +76,14 @@ def load_check(key: Key, key_file: Path) -> KeyCheck | None:
     """The record beside the key file, or None.
 
     Raises:
-        KeyFileError: the record is malformed or belongs to another key.
+        KeyFileError: the record is unreadable, malformed or belongs to another key.
     """
     path = check_path(key_file)
     if not path.exists():
         return None
     try:
         result = KeyCheck(**strict_json(path.read_bytes()))
-    except (InputError, TypeError):
+    except (InputError, TypeError, OSError):
         raise KeyFileError(f"{path} is not a key check; remove it if the key was never checked") from None
     if result.format != FORMAT or result.key_id != key.key_id or not isinstance(result.accepted, bool):
         raise KeyFileError(f"{path} is the check of another key; it should lie beside its own key")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +39,7 @@ class ContextMass:
         contexts: uint32 [C, h].
         tokens: uint32 [C, M], the M likeliest tokens.
         probabilities: float32 [C, M], mean over the positions with that context; a row sums to at most 1.
+            0 for pairs that occur in a prompt: they count as if they were coloured by chance.
     """
 
     contexts: NDArray[np.uint32]
@@ -89,13 +92,17 @@ class Reading:
         """Read what `save` wrote.
 
         Raises:
-            InputError: not such a file. Pickled content is refused.
+            InputError: not such a file, or not readable. Pickled content is refused.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            loaded = np.load(path, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
+                raise ValueError("one array")
+            with loaded as file:
                 a = {name: file[name] for name in file.files}
             if str(a["format"]) != READING_FORMAT:
                 raise ValueError("format")
+            _check(a)
             return cls(
                 pairs=Pairs(a["contexts"], a["tokens"], int(a["n_contexts"])),
                 weights=a["weights"],
@@ -104,5 +111,27 @@ class Reading:
                 argmax=Pairs(a["argmax_contexts"], a["argmax_tokens"], int(a["argmax_n_contexts"])),
                 mass=ContextMass(a["mass_contexts"], a["mass_tokens"], a["mass_probabilities"]),
             )
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror or 'input error'})") from None
+        except (ValueError, TypeError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
             raise InputError(f"{path} is not a {READING_FORMAT} file; read the model again") from None
+
+
+def _check(arrays: dict[str, NDArray[Any]]) -> None:
+    """Raise ValueError unless types and shapes belong together and every number is finite."""
+    width = arrays["contexts"].shape[1:]
+    rows, followed = arrays["mass_tokens"].shape
+    expected = {
+        "contexts": ("uint32", (*arrays["weights"].shape, *width)),
+        "tokens": ("uint32", arrays["weights"].shape),
+        "weights": ("float64", arrays["weights"].shape[:1]),
+        "argmax_contexts": ("uint32", (*arrays["argmax_tokens"].shape, *width)),
+        "argmax_tokens": ("uint32", arrays["argmax_tokens"].shape[:1]),
+        "mass_contexts": ("uint32", (rows, *width)),
+        "mass_tokens": ("uint32", (rows, followed)),
+        "mass_probabilities": ("float32", (rows, followed)),
+    }
+    for name, (dtype, shape) in expected.items():
+        array = arrays[name]
+        if array.dtype != dtype or array.shape != shape or not np.isfinite(array).all():
+            raise ValueError(name)

@@ -9,7 +9,8 @@ FLOOR = -30  # people are told "below 10^-30": errors of procedure dominate ther
 MEANINGS = {
     "detected": "what was observed depends on the secret key; how that came about is a separate question",
     "inconclusive": "too little was observed to tell; this is not a sign of absence",
-    "not detected": "an effect of the planned size would probably have been seen; this does not show that the mark was never used",
+    "not detected": "an effect of the planned size would probably have been seen; "
+    "this does not show that the mark was never used",
 }
 
 

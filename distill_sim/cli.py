@@ -31,9 +31,15 @@ def pull(ctx: click.Context, name: str, output: Path | None) -> None:
 
 
 @click.command()
-@click.option("-o", "--output", default="runs/demo", show_default=True, type=click.Path(path_type=Path), help="Where it all goes.")
-@click.option("--model", "model_dir", type=click.Path(path_type=Path), help="Teacher's directory; default: pulls SmolLM2.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**20), help="Seed of sampling and training.")
+@click.option(
+    "-o", "--output", default="runs/demo", show_default=True, type=click.Path(path_type=Path), help="Where it all goes."
+)
+@click.option(
+    "--model", "model_dir", type=click.Path(path_type=Path), help="Teacher's directory; default: pulls SmolLM2."
+)
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**20), help="Seed of sampling and training."
+)
 @click.pass_context
 def demo(ctx: click.Context, output: Path, model_dir: Path | None, seed: int) -> None:
     """The whole story on one machine, in some minutes: mark, distil, test.

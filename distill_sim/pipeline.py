@@ -1,4 +1,4 @@
-"""Stages of work, content-addressed: killed and started again, a run goes on where it was; no finished stage runs twice.
+"""Stages of work, content-addressed: a killed run goes on where it was, and no finished stage runs twice.
 
 A stage's identity is a hash of its name, its settings and the identities of the stages it needs. Its result lies in
 `stages/<name>-<identity>/`, which appears whole or not at all; what it needs to resume lies in `work/` meanwhile.
@@ -158,7 +158,9 @@ class Pipeline:
         try:
             return strict_json(path.read_bytes())
         except (InputError, OSError):
-            raise InputError(f"{path.parent} is damaged; remove that directory and run the same command again") from None
+            raise InputError(
+                f"{path.parent} is damaged; remove that directory and run the same command again"
+            ) from None
 
     def _clean(self) -> None:
         """What a killed process left half-written: nobody else is at work here."""

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distill_sim.corpus import CorpusRow
 from distill_sim.examples import Example, arrange, make_examples
-from watermark.progress import Progress, ignore
 from distill_sim.saving import save_model
 from watermark.engines.models import load_model, local_directory, model_digest, quiet_transformers
 from watermark.errors import InputError
 from watermark.files import new_directory, refuse_existing, write_json
+from watermark.progress import Progress, ignore
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -31,7 +31,7 @@ class Condition:
     samples: int = 2
     answer_tokens: int = 80
     probe_prompts: tuple[str, ...] = field(default_factory=lambda: tuple(built_in_prompts()[60:]))
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: Recipe = field(default_factory=lambda: Recipe(batch_size=4))
     top: int = 256
     sampled_tokens: int = 2000
     fluency_tokens: int = 2000
@@ -52,6 +52,7 @@ def stages(condition: Condition, key: Key, *, key_file: Path, model: Path, model
         model: the teacher's directory; also base and reference of the students.
         model_id: its `model_digest`.
     """
+
     def corpus(name: str, prompts: tuple[str, ...], samples: int, seed: int, marked: bool, cost: float) -> Stage:
         settings = {
             "model": model_id,

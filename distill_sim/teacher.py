@@ -18,11 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from watermark.progress import Progress, bar, ignore
 from distill_sim.saving import save_model
 from watermark.engines.models import check_model_directory, check_tokenizer_directory, file_sha256, quiet_transformers
 from watermark.errors import ModelError
 from watermark.files import new_directory, refuse_existing, write_json
+from watermark.progress import Progress, bar, ignore
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

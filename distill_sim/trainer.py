@@ -14,8 +14,8 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from distill_sim.examples import IGNORED, Example, collate
-from watermark.progress import Progress
 from watermark.errors import InputError
+from watermark.progress import Progress
 
 if TYPE_CHECKING:
     from distill_sim.student import Recipe

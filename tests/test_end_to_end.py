@@ -91,7 +91,7 @@ def test_the_mark_costs_fluency(summary: Any) -> None:
 
 
 def test_the_control_is_calibrated_under_fresh_keys(demo: Path) -> None:
-    """10,000 keys that marked nothing: p-values of the weighted bound on real weights stay within design.md's limits."""
+    """10,000 keys that marked nothing: p of the weighted bound on real weights stays within design.md's limits."""
     reading = Reading.load(stage(demo, "reading-control") / READING)
     strongest = np.argsort(-np.abs(reading.weights))[:20_000]  # any key-independent choice of pairs is valid
     weights = reading.weights[strongest]

@@ -16,7 +16,7 @@ def ignore(done: int, total: int, what: str) -> None:
 
 @contextmanager
 def bar(name: str, unit: str, *, quiet: bool = False) -> Iterator[Progress]:
-    """Yield a callback that draws a bar with the time left on stderr, where that is a terminal; it clears at the end."""
+    """Yield a callback that draws a bar with the time left on stderr, where that is a terminal; cleared at the end."""
     from tqdm import tqdm
 
     hidden = True if quiet else None  # None: hidden unless stderr is a terminal

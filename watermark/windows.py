@@ -163,7 +163,7 @@ class WindowRule:
         valid = has_context.copy()
         if self.special_ids:
             special = self.is_special(text.ids)
-            for back in range(self.context_width + 1):
+            for back in range(min(self.context_width + 1, special.shape[0])):
                 valid[back:] &= ~special[: special.shape[0] - back]
         return valid
 

@@ -46,7 +46,7 @@ class Check(NamedTuple):
 @click.command()
 @json_option
 def doctor(as_json: bool) -> int:
-    """Look at the installation: shadowed packages, libraries, colours against OpenSSL, devices, the built-in teacher."""
+    """Look at the installation: shadowed packages, libraries, colours against OpenSSL, the teacher."""
     checks = [_python(), *map(_ours, OURS), *map(_library, LIBRARIES), *_working(), _teacher(), _disk()]
     if as_json:
         click.echo(json.dumps({"ok": all(c.ok for c in checks), "checks": [c._asdict() for c in checks]}))
@@ -60,7 +60,9 @@ def doctor(as_json: bool) -> int:
 
 def _python() -> Check:
     version = platform.python_version()
-    return Check("python", sys.version_info >= (3, 11), f"{version}, {platform.machine()}", "install Python 3.11 or later")
+    return Check(
+        "python", sys.version_info >= (3, 11), f"{version}, {platform.machine()}", "install Python 3.11 or later"
+    )
 
 
 def _ours(package: str) -> Check:
@@ -90,7 +92,9 @@ def _working() -> list[Check]:
         try:
             checks.append(check(name))
         except Exception as error:  # whatever is broken is what the user came to hear
-            checks.append(Check(name, False, f"{type(error).__name__}: {error}"[:200], "reinstall taggant and its dependencies"))
+            checks.append(
+                Check(name, False, f"{type(error).__name__}: {error}"[:200], "reinstall taggant and its dependencies")
+            )
     return checks
 
 
@@ -103,7 +107,9 @@ def _colours(name: str) -> Check:
     green = GreenList.from_chacha_key(bytes(range(32)), 16384, 1)
     row = green.mask(np.array([[7]]), 1000)[0]
     single = green.is_green(np.full((1000, 1), 7), np.arange(1000))
-    return Check(name, bool((row == single).all()), "1,000 colours equal OpenSSL's" if (row == single).all() else "differ")
+    return Check(
+        name, bool((row == single).all()), "1,000 colours equal OpenSSL's" if (row == single).all() else "differ"
+    )
 
 
 def _kernels(name: str) -> Check:
@@ -123,7 +129,12 @@ def _teacher() -> Check:
     teacher: Any = import_module("distill_sim.teacher")
     directory = teacher.default_directory()
     found = str(directory) if teacher.is_complete(directory) else "not pulled yet"
-    return Check("teacher smollm2", teacher.is_complete(directory), found, "taggant model pull smollm2 (the demo does it by itself)")
+    return Check(
+        "teacher smollm2",
+        teacher.is_complete(directory),
+        found,
+        "taggant model pull smollm2 (the demo does it by itself)",
+    )
 
 
 def _disk() -> Check:

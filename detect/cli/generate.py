@@ -106,9 +106,7 @@ def _write(
     }
     journal = Journal(output.with_name(f".{output.name}.journal"), identity)
     with journal, progress(ctx, "answers", len(ids), "answer") as advance:
-        answers = answer_resumably(
-            model, tokenizer, ids, sampling, journal, seed=seed, key=key, on_answers=advance
-        )
+        answers = answer_resumably(model, tokenizer, ids, sampling, journal, seed=seed, key=key, on_answers=advance)
     with new_file(output) as handle:
         for number, (row, prompt_ids, token_ids) in enumerate(zip(rows, ids, answers, strict=True)):
             line: dict[str, Any] = {

@@ -45,7 +45,9 @@ def keygen(
     key = Key.generate(profile, identity, gamma=gamma, delta=delta, context_width=context_width)
     key.save(output)
     if identity is None:
-        note(ctx, "No tokenizer: special tokens are unknown to this key, and nothing checks which model it is used with.")
+        note(
+            ctx, "No tokenizer: special tokens are unknown to this key, and nothing checks which model it is used with."
+        )
     _show(key.public(), as_json)
 
 
@@ -160,9 +162,7 @@ def rotate(file: Path, output: Path, as_json: bool) -> None:
 
     refuse_existing(output)
     old = load_key(file)
-    new = Key.generate(
-        tokenizer=old.tokenizer, gamma=old.gamma, delta=old.delta, context_width=old.context_width
-    )
+    new = Key.generate(tokenizer=old.tokenizer, gamma=old.gamma, delta=old.delta, context_width=old.context_width)
     new.save(output)
     _show(new.public(), as_json)
 

@@ -75,7 +75,9 @@ def run(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         return _fail(EXIT_INPUT, error.format_message())
     except (KeyboardInterrupt, click.Abort):
-        return _fail(EXIT_INTERRUPTED, "interrupted; what was finished is kept, and the same command goes on from there")
+        return _fail(
+            EXIT_INTERRUPTED, "interrupted; what was finished is kept, and the same command goes on from there"
+        )
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to flush
         return 0

@@ -49,7 +49,9 @@ def test_options(command: Command) -> Command:
             type=click.FloatRange(0, 1, min_open=True, max_open=True),
             help="Level of the finding.",
         ),
-        click.option("--seed", type=HexSeed(), default="0" * 64, help="Seed of the decoys, 64 hex digits; default zero."),
+        click.option(
+            "--seed", type=HexSeed(), default="0" * 64, help="Seed of the decoys, 64 hex digits; default zero."
+        ),
         click.option("--decoys", type=click.IntRange(min=1), help="Add a line-up of this many other keys."),
     ):
         command = option(command)
@@ -82,7 +84,9 @@ def tokenizer_for(key: Key, given: str | None) -> PreTrainedTokenizerBase:
 
     name = given or (key.tokenizer.name if key.tokenizer is not None else None)
     if not name:
-        raise InputError("this text needs a tokenizer: the key names none; give --tokenizer DIR or ID, or rows with token_ids")
+        raise InputError(
+            "this text needs a tokenizer: the key names none; give --tokenizer DIR or ID, or rows with token_ids"
+        )
     tokenizer = load_tokenizer(name)
     key.check_tokenizer(tokenizer)
     return tokenizer

@@ -40,10 +40,14 @@ def describe(evidence: Evidence) -> str:
     if evidence.log10_e is not None:
         lines.append(f"  e-value      10^{evidence.log10_e:.1f}")
     for name, one in (evidence.comparisons or {}).items():
-        lines.append(f"  {COMPARISONS[name]:12} p {probability_words(one['log10_p'])} (a published test, for comparison)")
+        lines.append(
+            f"  {COMPARISONS[name]:12} p {probability_words(one['log10_p'])} (a published test, for comparison)"
+        )
     if evidence.lineup is not None:
         line = evidence.lineup
-        lines.append(f"  line-up      rank {line.rank} of {line.decoys + 1:,}; decoys' uniformity p {line.uniformity_p:.2g}")
+        lines.append(
+            f"  line-up      rank {line.rank} of {line.decoys + 1:,}; decoys' uniformity p {line.uniformity_p:.2g}"
+        )
     lines.append(f"  key          {evidence.key_id[:16]}, {evidence.scheme}, context width {evidence.context_width}")
     lines.append(f"  status       {evidence.status}")
     lines += [f"  note         {one_line(text, limit=400)}" for text in evidence.notes]

@@ -17,7 +17,9 @@ EFFECTS = (0.50, 0.35, 0.28, 0.26)
 @click.option("--power", default=0.9, show_default=True, type=click.FloatRange(0, 1, min_open=True, max_open=True))
 @click.option("--effect", "effects", multiple=True, type=click.FloatRange(0, 1, min_open=True, max_open=True),
               help="Green fraction to be detected; may be repeated.")  # fmt: skip
-@click.option("--gamma", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Green fraction under the null.")
+@click.option(
+    "--gamma", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Green fraction under the null."
+)
 @click.option("--key", "key_file", type=click.Path(path_type=Path), help="Take gamma from this key.")
 @json_option
 def plan(

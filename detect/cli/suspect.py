@@ -20,11 +20,23 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--key", "key_file", required=True, type=click.Path(path_type=Path), help="The key file.")
 @click.option("--model", "model_name", required=True, help="Directory or hub id of the questioned model.")
-@click.option("--reference", "reference_name", help="A model published before the key's first use; best its base model.")
-@click.option("--probes", "probe_files", required=True, multiple=True, help="Rows {prompt?, text? or token_ids?}; may be repeated.")
+@click.option(
+    "--reference", "reference_name", help="A model published before the key's first use; best its base model."
+)
+@click.option(
+    "--probes",
+    "probe_files",
+    required=True,
+    multiple=True,
+    help="Rows {prompt?, text? or token_ids?}; may be repeated.",
+)
 @click.option("--probes-marked", is_flag=True, help="The probe text carries the mark: exploratory, no p is claimed.")
-@click.option("--sample", "sample_tokens", type=click.IntRange(min=1), help="Add the sampled test with this many tokens.")
-@click.option("--max-new-tokens", default=64, show_default=True, type=click.IntRange(min=1), help="Length of sampled answers.")
+@click.option(
+    "--sample", "sample_tokens", type=click.IntRange(min=1), help="Add the sampled test with this many tokens."
+)
+@click.option(
+    "--max-new-tokens", default=64, show_default=True, type=click.IntRange(min=1), help="Length of sampled answers."
+)
 @click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
 @click.option("--top", default=None, type=click.IntRange(min=1), help="Weights kept per context (reading).")
 @click.option("--tokenizer", help="Tokenizer, if it is not in the model's directory.")
@@ -93,7 +105,9 @@ def suspect(
     lineups = [_lineup(ctx, name, tally, decoys, seed) for name, tally in tallies.items()]
     family = dict(zip(tallies, assess_family(list(tallies.values()), how, lineups=lineups), strict=True))
     if as_json:
-        click.echo(json.dumps({name: one.to_dict() for name, one in family.items()}, ensure_ascii=False, allow_nan=False))
+        click.echo(
+            json.dumps({name: one.to_dict() for name, one in family.items()}, ensure_ascii=False, allow_nan=False)
+        )
     else:
         from detect.cli.people import describe
 

@@ -21,7 +21,7 @@ def make_probes(rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase) -> list
 
 
 def plain_prompts(rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """The distinct prompts' own words without the chat template, for exclusion: a quoted page may tokenise otherwise."""
+    """The distinct prompts' own words without the chat template, for exclusion: it may tokenise otherwise."""
     texts = dict.fromkeys(row.prompt for row in rows if row.prompt)
     return [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
 

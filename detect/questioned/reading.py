@@ -187,9 +187,7 @@ class _Tables:
         difference -= (mean * difference).sum(dim=-1, keepdim=True)
         self._difference.index_add_(0, index, difference.mul_(mean.sqrt_()))
 
-    def finish(
-        self, plan: _Plan, rule: WindowRule, prompts: Sequence[Any], top: int, with_reference: bool
-    ) -> Reading:
+    def finish(self, plan: _Plan, rule: WindowRule, prompts: Sequence[Any], top: int, with_reference: bool) -> Reading:
         special = torch.tensor([i for i in rule.special_ids if i < self._mass.shape[1]], dtype=torch.long)
         table = self._mass if self._difference is None else self._difference
         tokens, weights = _largest(table, special, top)
@@ -213,9 +211,7 @@ class _Tables:
         return Pairs(contexts[keep], tokens[keep], len(np.unique(distinct[keep, 0])))
 
 
-def _largest(
-    table: Tensor, special: Tensor, top: int
-) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+def _largest(table: Tensor, special: Tensor, top: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
     """Per row the `top` entries of largest magnitude, special tokens left out: tokens and values, both [C, top]."""
     tokens, values = [], []
     for rows in table.split(_CHUNK):

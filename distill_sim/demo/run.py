@@ -1,8 +1,8 @@
 """`taggant demo`: the whole story on one machine, in one directory.
 
-    keys/          the owner's key, one account's key for this month, and the commitment to it
-    stages/        what each stage made; finished ones are never run again
-    summary.json   every number;  index.html   the story, for someone who has never heard of it
+keys/          the owner's key, one account's key for this month, and the commitment to it
+stages/        what each stage made; finished ones are never run again
+summary.json   every number;  index.html   the story, for someone who has never heard of it
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def _claim(root: Path) -> None:
     if root.is_dir():
         strangers = [path.name for path in root.iterdir() if path.name not in ours and not path.name.startswith(".")]
         if strangers:
-            raise InputError(f"{root} holds {sorted(strangers)[0]}, which is not a demo's; choose another directory with -o")
+            raise InputError(
+                f"{root} holds {sorted(strangers)[0]}, which is not a demo's; choose another directory with -o"
+            )
     root.mkdir(parents=True, exist_ok=True)
 
 

@@ -63,7 +63,9 @@ class Display:
             self._line.initial += COSTS[event.stage]  # no time was spent on it now
         self._fractions[event.stage] = event.fraction
         self._say(event)
-        self._line.set_description_str("; ".join(f"{name}: {what}" for name, what in self._running.items()), refresh=False)
+        self._line.set_description_str(
+            "; ".join(f"{name}: {what}" for name, what in self._running.items()), refresh=False
+        )
         done = sum(COSTS[name] * fraction for name, fraction in self._fractions.items())
         self._line.update(done - self._line.n)
 

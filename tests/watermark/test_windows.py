@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from watermark import dedup, windows
 from watermark.windows import Reason, WindowRule
 
 TOP = 2**32 - 2
+MANY = settings(max_examples=400)
 Docs = list[list[int]]
 
 # --- the reference: loops over tuples, from the design's sentences ---
@@ -85,6 +86,7 @@ def as_tuples(contexts: np.ndarray, tokens: np.ndarray) -> list[tuple[tuple[int,
     return list(zip(map(tuple, contexts.tolist()), tokens.tolist(), strict=True))
 
 
+@MANY
 @given(collections())
 @example(([], [], 0, set()))
 @example(([[]], [[]], 0, set()))
@@ -108,9 +110,12 @@ def test_extract_finds_the_references_pairs_and_counts(case: tuple[Docs, Docs, i
     assert len(got.pairs) + got.no_context + got.special + got.in_prompt + got.repeated == got.n_tokens
 
 
+@MANY
 @given(collections())
 @example(([], [], 0, set()))
 @example(([[], [1], []], [], 0, set()))
+@example(([[0, 0, 0]], [], 4, {0}))  # the whole collection shorter than a context
+@example(([[3, 1]], [[3]], 8, {3}))
 def test_label_gives_the_references_reasons(case: tuple[Docs, Docs, int, set[int]]) -> None:
     documents, prompts, width, specials = case
     got = rule(width, specials).label(documents, prompts)
@@ -118,6 +123,7 @@ def test_label_gives_the_references_reasons(case: tuple[Docs, Docs, int, set[int
     assert all(labels.dtype == np.int8 for labels in got)
 
 
+@MANY
 @given(collections())
 def test_contexts_are_the_references(case: tuple[Docs, Docs, int, set[int]]) -> None:
     documents, _, width, specials = case
@@ -128,6 +134,7 @@ def test_contexts_are_the_references(case: tuple[Docs, Docs, int, set[int]]) -> 
         assert as_tuples(contexts, offsets) == reference_contexts(document, width, specials)
 
 
+@MANY
 @given(collections())
 def test_occurs_is_membership(case: tuple[Docs, Docs, int, set[int]]) -> None:
     documents, prompts, width, specials = case

@@ -14,9 +14,9 @@ import pytest
 from detect.counting import tally
 from detect.evidence import Evidence, assess
 from detect.pages.highlight import highlight_page
-from detect.wording import probability_words
 from detect.pages.spelling import Spelling, decoder, spell
 from detect.readers import Collection, Row, tokenized
+from detect.wording import probability_words
 from tests import tiny
 from watermark import GreenList, Key
 from watermark.engines.models import load_tokenizer
