@@ -31,7 +31,8 @@ class Lineup:
         p_rank: rank / (M + 1). Null: the key is exchangeable with the decoys. Exact, one-sided. None: no p is claimed.
         log10_p_best_decoy: the smallest decoy's log10 p, by the test's own tail.
         uniformity_p: Kolmogorov–Smirnov of the decoys' p against uniform (randomised for counts, the saddlepoint's
-            for weights; 1 without weights). Null: the PRF's colours are i.i.d. Bernoulli(γ) and the tail is right. Two-sided.
+            for weights; 1 without weights). Null: the PRF's colours are i.i.d. Bernoulli(γ) and the tail is right.
+            Two-sided.
     """
 
     decoys: int
@@ -106,9 +107,7 @@ def _score(
     return scores
 
 
-def _result(
-    extreme: NDArray[np.bool_], seed: bytes, best_log10_p: float, p_values: NDArray[np.float64]
-) -> Lineup:
+def _result(extreme: NDArray[np.bool_], seed: bytes, best_log10_p: float, p_values: NDArray[np.float64]) -> Lineup:
     """`extreme`: bool [M], which decoys are at least as extreme as the key."""
     rank = 1 + int(np.count_nonzero(extreme))
     return Lineup(

@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from detect.counting import CountTally, Tally, WeightTally
-from watermark.errors import UnsupportedError
 from detect.decoys import Lineup
 from detect.exact.binomial import log10_sf
 from detect.exact.evalue import log10_e_value
@@ -19,6 +18,7 @@ from detect.exact.multiplicity import holm, key_check_adjustment
 from detect.exact.power import pairs_needed
 from detect.exact.weighted import CumulantFunction, chernoff, saddlepoint, z_score
 from detect.wording import FLOOR
+from watermark.errors import UnsupportedError
 
 SCHEMA = "taggant-evidence/1"
 DEFAULT_ALPHA = 1e-6

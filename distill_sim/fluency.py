@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from distill_sim.corpus import CorpusRow
+from watermark.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,7 +42,7 @@ def fluency(
         on_tokens: called with the number of answer tokens just scored.
 
     Raises:
-        ValueError: no row has an answer.
+        InputError: no row has a prompt and an answer.
     """
     total, count = 0.0, 0
     usable = [row for row in rows if row.token_ids and row.prompt_ids]
@@ -53,7 +54,7 @@ def fluency(
         if max_tokens is not None and count >= max_tokens:
             break
     if not count:
-        raise ValueError("no row has a prompt and an answer")
+        raise InputError("no row of the corpus has a prompt and an answer: there is no perplexity to measure")
     return Fluency(count, total / count, math.exp(total / count))
 
 

@@ -20,7 +20,7 @@ from detect.exact.weighted import CumulantFunction
 from detect.observation import Reading
 from distill_sim.corpus import read_corpus
 from distill_sim.pipeline import StageContext
-from distill_sim.stages import ANSWERS, CORPUS, READING
+from distill_sim.stages import ANSWERS, CORPUS, READING, stage_key
 from watermark.errors import InputError
 from watermark.files import new_file, strict_json, write_json
 from watermark.keys import Key, decoy_key
@@ -46,7 +46,7 @@ def judged(context: StageContext) -> None:
 
     Settings: key_id, decoys. Private: key.
     """
-    key = Key.load(context.private["key"])
+    key = stage_key(context)
     decoys = context.settings["decoys"]
     done = 0
 

@@ -10,18 +10,19 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import rfc8785
 
-from distill_sim.workers import Task, run_tasks
+from distill_sim.stopwatch import Stopwatch
+from distill_sim.workers import Task, resolve, run_tasks
 from watermark.errors import InputError
 from watermark.files import new_directory, strict_json, write_json
+from watermark.progress import Progress
 
 RECORD = "stage.json"
 VERSION = 1  # of the stages' meaning; raise it when the same settings would give another result
@@ -64,7 +65,7 @@ class StageContext:
     inputs: Mapping[str, Path]
     output: Path
     work: Path
-    report: Callable[[int, int, str], None]
+    report: Progress
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,9 @@ class Pipeline:
     Args:
         root: made if need be; one process at a time works on it.
         stages: in an order in which every stage comes after those it needs.
+
+    Raises:
+        ValueError: a name given twice, or a stage before one that it needs.
     """
 
     def __init__(self, root: Path, stages: Sequence[Stage]) -> None:
@@ -88,6 +92,8 @@ class Pipeline:
         self.stages = list(stages)
         self.identities: dict[str, str] = {}
         for stage in stages:
+            if stage.name in self.identities:
+                raise ValueError(f"two stages are called {stage.name}")
             self.identities[stage.name] = self._identity(stage)
 
     def directory(self, name: str) -> Path:
@@ -110,16 +116,17 @@ class Pipeline:
             InputError: another process works on the same root, or a stage refused its input.
             Whatever else a stage raised, as far as it can be told across processes (see `workers`).
         """
-        with _alone(self.root):
-            self._clean()
+        with alone(self.root):
             done = {stage.name for stage in self.stages if self._finished(stage)}
+            self._clean(done)
             for stage in self.stages:
                 if stage.name in done:
                     on_event(Event(stage.name, "kept", 1.0, "", 0.0))
             tasks = [self._task(stage, done) for stage in self.stages if stage.name not in done]
-            for name, kind, fraction, what, seconds in run_tasks(tasks, workers, threads):
-                on_event(Event(name, kind, fraction, what, seconds))
-        return {s.name: Finished(self.directory(s.name), self._record(s)["seconds"]) for s in self.stages}
+            with closing(run_tasks(tasks, workers, threads)) as updates:  # closed, the workers end, whatever is raised
+                for name, kind, fraction, what, seconds in updates:
+                    on_event(Event(name, kind, fraction, what, seconds))
+            return {s.name: Finished(self.directory(s.name), self._record(s).seconds) for s in self.stages}
 
     def _identity(self, stage: Stage) -> str:
         missing = [need for need in stage.needs if need not in self.identities]
@@ -145,27 +152,65 @@ class Pipeline:
                 "private": dict(stage.private),
                 "inputs": {need: str(self.directory(need)) for need in stage.needs},
                 "output": str(self.directory(stage.name)),
-                "work": str(self.root / "work" / self.directory(stage.name).name),
+                "work": str(self._work(stage)),
                 "identity": self.identities[stage.name],
             },
         )
 
+    def _work(self, stage: Stage) -> Path:
+        return self.root / "work" / self.directory(stage.name).name
+
     def _finished(self, stage: Stage) -> bool:
-        return self.directory(stage.name).is_dir() and self._record(stage)["identity"] == self.identities[stage.name]
+        if not self.directory(stage.name).exists():
+            return False
+        if self._record(stage).identity != self.identities[stage.name]:
+            raise _damaged(self.directory(stage.name))
+        return True
 
-    def _record(self, stage: Stage) -> Any:
-        path = self.directory(stage.name) / RECORD
+    def _record(self, stage: Stage) -> _Record:
+        """What a finished stage wrote down about itself.
+
+        Raises:
+            InputError: it cannot be read, or a file of the result is missing or was cut short.
+        """
+        directory = self.directory(stage.name)
         try:
-            return strict_json(path.read_bytes())
-        except (InputError, OSError):
-            raise InputError(
-                f"{path.parent} is damaged; remove that directory and run the same command again"
-            ) from None
+            record = _Record.of(strict_json((directory / RECORD).read_bytes()))
+        except (ValueError, TypeError, KeyError, AttributeError, OSError):  # InputError is a ValueError
+            raise _damaged(directory) from None
+        if record.files is not None and record.files != _sizes(directory):
+            raise _damaged(directory)
+        return record
 
-    def _clean(self) -> None:
-        """What a killed process left half-written: nobody else is at work here."""
+    def _clean(self, done: set[str]) -> None:
+        """Remove what killed runs left behind: half-written results, and the work of stages that were just finished."""
         for leftover in (self.root / "stages").glob(".*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
+        for stage in self.stages:
+            if stage.name in done:
+                shutil.rmtree(self._work(stage), ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Record:
+    """stage.json, as far as it is read again. `files`: size in bytes of every other file; None: not written down."""
+
+    identity: str
+    seconds: float
+    files: dict[str, int] | None
+
+    @classmethod
+    def of(cls, value: Any) -> _Record:
+        return cls(str(value["identity"]), float(value["seconds"]), value.get("files"))
+
+
+def _sizes(directory: Path) -> dict[str, int]:
+    files = [path for path in sorted(directory.rglob("*")) if path.is_file() and path != directory / RECORD]
+    return {path.relative_to(directory).as_posix(): path.stat().st_size for path in files}
+
+
+def _damaged(directory: Path) -> InputError:
+    return InputError(f"{directory} is damaged; remove that directory and run the same command again")
 
 
 @dataclass(frozen=True)
@@ -179,65 +224,51 @@ class Event:
     seconds: float
 
 
-def run_stage(arguments: Mapping[str, Any], report: Callable[[int, int, str], None]) -> float:
+def run_stage(arguments: Mapping[str, Any], report: Progress) -> float:
     """In a worker: run one stage's function and put its result in place; returns the seconds of all tries."""
     output, work = Path(arguments["output"]), Path(arguments["work"])
     work.mkdir(parents=True, exist_ok=True)
-    clock = _Clock(work / "seconds.json")
-    with new_directory(output) as directory:
+    clock = Stopwatch(work / "seconds.json")
+    with clock.running(), new_directory(output) as directory:
         context = StageContext(
             settings=arguments["settings"],
             private=arguments["private"],
             inputs={name: Path(path) for name, path in arguments["inputs"].items()},
             output=directory,
             work=work,
-            report=clock.ticking(report),
+            report=_ticking(clock, report),
         )
-        from distill_sim.workers import resolve
-
         resolve(arguments["function"])(context)
-        seconds = clock.total()
+        seconds = clock.seconds
         record = {
             "identity": arguments["identity"],
             "function": arguments["function"],
             "settings": arguments["settings"],
             "seconds": round(seconds, 2),
+            "files": _sizes(directory),
         }
         write_json(directory / RECORD, record)
     shutil.rmtree(work, ignore_errors=True)
     return seconds
 
 
-class _Clock:
-    """Seconds spent on a stage over all tries; kept on disk now and then, so that a kill loses little."""
+def _ticking(clock: Stopwatch, report: Progress) -> Progress:
+    def both(done: int, total: int, what: str) -> None:
+        report(done, total, what)
+        clock.tick()
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._begun = time.monotonic()
-        self._written = self._begun
-        try:
-            self._before = float(strict_json(path.read_bytes()))
-        except (OSError, InputError, TypeError):
-            self._before = 0.0
-
-    def total(self) -> float:
-        return self._before + time.monotonic() - self._begun
-
-    def ticking(self, report: Callable[[int, int, str], None]) -> Callable[[int, int, str], None]:
-        def both(done: int, total: int, what: str) -> None:
-            report(done, total, what)
-            if time.monotonic() - self._written > 5:
-                self._written = time.monotonic()
-                write_json(self._path, round(self.total(), 2), overwrite=True)
-
-        return both
+    return both
 
 
 @contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    for name in ("stages", "work"):
-        (root / name).mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("w") as handle:
+def alone(root: Path, lock: str = ".lock") -> Iterator[None]:
+    """Hold `root` (made if need be) for this process alone; the lock goes with the process, however that ends.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / lock).open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -14,7 +14,7 @@ from typing import Any
 from detect.observation import Probe
 from distill_sim.corpus import CorpusRow, read_corpus, write_corpus
 from distill_sim.pipeline import StageContext
-from watermark.errors import InputError
+from watermark.errors import KeyFileError
 from watermark.files import write_json
 from watermark.keys import Key
 from watermark.windows import WindowRule
@@ -38,9 +38,7 @@ def corpus(context: StageContext) -> None:
     from watermark.journal import Journal
 
     settings = context.settings
-    key = None if settings["key_id"] is None else Key.load(context.private["key"])
-    if key is not None and key.key_id != settings["key_id"]:
-        raise InputError(f"{context.private['key']} is not the key this run began with; restore it or use another run")
+    key = None if settings["key_id"] is None else stage_key(context)
     model, tokenizer = load_model(context.private["model"]), load_tokenizer(context.private["model"])
     prompts = [prompt for prompt in settings["prompts"] for _ in range(settings["samples"])]
     ids = [chat_prompt_ids(tokenizer, prompt) for prompt in prompts]
@@ -75,6 +73,19 @@ def corpus(context: StageContext) -> None:
         for number, (prompt, prompt_ids, token_ids) in enumerate(zip(prompts, ids, answers, strict=True))
     ]
     write_corpus(context.output / CORPUS, rows, {"settings": dict(settings)})
+
+
+def stage_key(context: StageContext) -> Key:
+    """The key in the file `private` names.
+
+    Raises:
+        KeyFileError: as `Key.load`; or it is another key than the settings say.
+    """
+    path = context.private["key"]
+    key = Key.load(path)
+    if key.key_id != context.settings["key_id"]:
+        raise KeyFileError(f"{path} is not the key this run began with; restore it, or choose another directory")
+    return key
 
 
 def student(context: StageContext) -> None:
@@ -160,10 +171,18 @@ def fluency(context: StageContext) -> None:
 
     model = load_model(context.private["model"])
     limit = context.settings["max_tokens"]
+    total = limit * len(context.inputs)
+    done = 0
+
+    def advance(tokens: int) -> None:
+        nonlocal done
+        done += tokens
+        context.report(min(done, total), total, f"{done} tokens")
+
     result: dict[str, Any] = {}
-    for number, (name, source) in enumerate(context.inputs.items()):
-        context.report(number, len(context.inputs), name)
-        result[name] = measure(model, read_corpus(source / CORPUS), max_tokens=limit).to_dict()
+    for name, source in context.inputs.items():
+        rows = read_corpus(source / CORPUS)
+        result[name] = measure(model, rows, max_tokens=limit, on_tokens=advance).to_dict()
     write_json(context.output / FLUENCY, result)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from distill_sim.pipeline import Stage
 from distill_sim.stages import built_in_prompts
 from distill_sim.student import Recipe
+from watermark.errors import InputError
 from watermark.keys import Key
 
 
@@ -51,7 +52,13 @@ def stages(condition: Condition, key: Key, *, key_file: Path, model: Path, model
         key_file: where workers read the key.
         model: the teacher's directory; also base and reference of the students.
         model_id: its `model_digest`.
+
+    Raises:
+        InputError: the key was made without a tokenizer.
     """
+    if key.tokenizer is None:
+        raise InputError(f"key {key.short_id} names no tokenizer; make one with `taggant keygen --tokenizer`")
+    vocab_size, special_ids = key.tokenizer.vocab_size, list(key.special_ids)
 
     def corpus(name: str, prompts: tuple[str, ...], samples: int, seed: int, marked: bool, cost: float) -> Stage:
         settings = {
@@ -77,8 +84,8 @@ def stages(condition: Condition, key: Key, *, key_file: Path, model: Path, model
             "probes": "probes",
             "reference": model_id,
             "context_width": key.context_width,
-            "special_ids": list(key.special_ids),
-            "vocab_size": None if key.tokenizer is None else key.tokenizer.vocab_size,
+            "special_ids": special_ids,
+            "vocab_size": vocab_size,
             "top": condition.top,
         }
         private = {"reference": str(model)}

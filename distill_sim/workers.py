@@ -6,6 +6,7 @@ parent is gone, however that came about. It runs one task at a time and reports 
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -13,8 +14,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -24,6 +28,12 @@ Update = tuple[str, str, float, str, float]
 """(task, "started" | "progress" | "finished", fraction done, what is being done, seconds)"""
 
 _REPORT_SECONDS = 0.2
+
+
+class WorkerDiedError(TaggantError, RuntimeError):
+    """A worker process ended without a word: killed, mostly for want of memory."""
+
+
 _ERRORS: dict[str, type[TaggantError]] = {c.__name__: c for c in (TaggantError, InputError, ModelError, KeyFileError)}
 
 
@@ -53,12 +63,17 @@ def run_tasks(tasks: Sequence[Task], workers: int, threads: int) -> Iterator[Upd
 
     Raises:
         TaggantError, OSError: what a task raised, by kind and message.
-        RuntimeError: a task raised anything else, or its process died.
+        WorkerDiedError: a task's process ended under it.
+        RuntimeError: a task raised anything else.
+        ValueError: tasks that could never all run: a name given twice, a need that is missing, a cycle.
     """
+    _check(tasks)
     waiting = list(tasks)
     finished: set[str] = set()
-    pool = [_Worker(threads) for _ in range(min(workers, len(waiting)))]
+    pool: list[_Worker] = []
     try:
+        while len(pool) < min(workers, len(tasks)):
+            pool.append(_Worker(threads))
         while waiting or any(worker.task for worker in pool):
             for worker in pool:
                 ready = next((task for task in waiting if task.needs <= finished), None)
@@ -67,9 +82,7 @@ def run_tasks(tasks: Sequence[Task], workers: int, threads: int) -> Iterator[Upd
                     worker.start(ready)
                     yield (ready.name, "started", 0.0, "", 0.0)
             busy = {worker.pipe: worker for worker in pool if worker.task is not None}
-            if not busy:
-                raise ValueError(f"task {waiting[0].name} waits for {sorted(waiting[0].needs - finished)}")
-            for pipe in wait(list(busy), timeout=1.0):
+            for pipe in wait(list(busy)):
                 worker = busy[pipe]  # type: ignore[index]
                 update = worker.receive()
                 if update[1] == "finished":
@@ -77,7 +90,22 @@ def run_tasks(tasks: Sequence[Task], workers: int, threads: int) -> Iterator[Upd
                 yield update
     finally:
         for worker in pool:
-            worker.stop()
+            worker.kill()
+        for worker in pool:
+            worker.bury()
+
+
+def _check(tasks: Sequence[Task]) -> None:
+    names = {task.name for task in tasks}
+    if len(names) != len(tasks):
+        raise ValueError("two tasks have the same name")
+    for task in tasks:
+        if not task.needs <= names:
+            raise ValueError(f"task {task.name} needs {min(task.needs - names)}, which is not there")
+    try:
+        TopologicalSorter({task.name: task.needs for task in tasks}).prepare()
+    except CycleError as error:
+        raise ValueError(f"tasks need each other in a circle: {' → '.join(error.args[1])}") from None
 
 
 class _Worker:
@@ -88,12 +116,16 @@ class _Worker:
         self.pipe, child = context.Pipe()
         self.task: Task | None = None
         self._process = context.Process(target=_serve, args=(child, os.getpid(), threads), daemon=True)
-        self._process.start()
+        with _interrupts_held_back():
+            self._process.start()
         child.close()
 
     def start(self, task: Task) -> None:
         self.task = task
-        self.pipe.send((task.function, dict(task.arguments)))
+        try:
+            self.pipe.send((task.function, dict(task.arguments)))
+        except OSError:  # it died while it was idle
+            raise self._death(task.name) from None
 
     def receive(self) -> Update:
         assert self.task is not None
@@ -101,8 +133,7 @@ class _Worker:
         try:
             kind, *values = self.pipe.recv()
         except (EOFError, OSError):
-            self._process.join(5)
-            raise RuntimeError(f"stage {name}: its process ended (exit code {self._process.exitcode})") from None
+            raise self._death(name) from None
         if kind == "progress":
             return (name, "progress", values[0], values[1], 0.0)
         if kind == "finished":
@@ -110,15 +141,40 @@ class _Worker:
             return (name, "finished", 1.0, "", values[0])
         raise _rebuilt(name, *values)
 
-    def stop(self) -> None:
+    def kill(self) -> None:
         self._process.kill()
+
+    def bury(self) -> None:
         self._process.join()
+        self._process.close()
         self.pipe.close()
+
+    def _death(self, name: str) -> WorkerDiedError:
+        self._process.join(5)
+        code = self._process.exitcode
+        how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+        return WorkerDiedError(
+            f"stage {name}: its process {how}; free some memory and run the same command again, it goes on from there"
+        )
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Start processes that never see Ctrl-C, not even before their own code runs: they inherit the blocked signal.
+
+    A Ctrl-C meanwhile reaches the parent at the end of the block.
+    """
+    resource_tracker.ensure_running()  # `start` would do it, and lift the block on its way
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _rebuilt(name: str, kind: str, message: str, number: int | None, filename: str | None) -> Exception:
-    if kind == "OSError" and number is not None:
-        return OSError(number, os.strerror(number), filename or name)
+    if kind == "OSError" and number is not None and number != errno.EPIPE:  # EPIPE would look like our reader leaving
+        return OSError(number, os.strerror(number), filename or f"stage {name}")
     if kind in _ERRORS:
         return _ERRORS[kind](message)
     return RuntimeError(f"stage {name}: {kind}: {message}")
@@ -126,8 +182,7 @@ def _rebuilt(name: str, kind: str, message: str, number: int | None, filename: s
 
 def _serve(pipe: Connection, parent: int, threads: int) -> None:
     """A worker's life."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import torch
 
@@ -147,16 +202,23 @@ def _run(pipe: Connection, function: str, arguments: dict[str, Any]) -> None:
         nonlocal last
         if time.monotonic() - last >= _REPORT_SECONDS:
             last = time.monotonic()
-            pipe.send(("progress", done / total if total else 0.0, what))
+            _tell(pipe, ("progress", done / total if total else 0.0, what))
 
     try:
         result = resolve(function)(arguments, report)
     except Exception as error:
         if os.environ.get("TAGGANT_DEBUG") == "1":
             traceback.print_exc()
-        pipe.send(("failed", *_described(error)))
+        _tell(pipe, ("failed", *_described(error)))
     else:
-        pipe.send(("finished", result))
+        _tell(pipe, ("finished", result))
+
+
+def _tell(pipe: Connection, message: tuple[Any, ...]) -> None:
+    try:
+        pipe.send(message)
+    except OSError:
+        os._exit(1)  # the parent is gone, and with it everyone who would read a traceback
 
 
 def _described(error: Exception) -> tuple[str, str, int | None, str | None]:
@@ -167,7 +229,9 @@ def _described(error: Exception) -> tuple[str, str, int | None, str | None]:
     return (kinds[0] if kinds else type(error).__name__), str(error), None, None
 
 
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
+def _end_with_parent() -> None:
+    """End this process the moment its parent is gone: the pipe that only the parent holds open then closes."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
     os._exit(1)

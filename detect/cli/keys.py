@@ -174,9 +174,8 @@ def _identity(tokenizer: str) -> Any:
     from watermark.engines.models import load_tokenizer
     from watermark.keys import TokenizerIdentity
 
-    path = Path(tokenizer)
-    name = str(path.resolve()) if path.is_dir() else tokenizer
-    return replace(TokenizerIdentity.of(load_tokenizer(tokenizer)), name=name)
+    identity = TokenizerIdentity.of(load_tokenizer(tokenizer))
+    return identity if Path(tokenizer).is_dir() else replace(identity, name=tokenizer)  # not the hub's cache directory
 
 
 def _lines(path: Path | None) -> list[str]:

@@ -11,6 +11,7 @@ Without a reference a(c, v) = Σ p_s(v): valid, and weak. Source: design.md, *Th
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detect.observation import ContextMass, Probe, Reading
-from watermark.errors import InputError
+from watermark.errors import InputError, ModelError
 from watermark.windows import Document, Pairs, WindowRule
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ DEFAULT_TOP = 256  # K
 MASS_TOP = 1024  # tokens per context whose probability the green-mass comparison follows
 _BATCH_TOKENS = 768  # per forward pass, padding included
 _CHUNK = 32  # positions whose full distributions are worked on at once
+_LONGEST = 1024  # answer tokens in one piece: the logits of a piece are in memory at once
+_WARM_UP = 64  # tokens of the piece before that a later piece begins with, unread; at least any context width
 
 
 def read_model(
@@ -46,7 +49,8 @@ def read_model(
 ) -> Reading:
     """Read a questioned model on probe text.
 
-    Memory: two float32 [contexts, vocab_size] tables.
+    Memory: two float32 [contexts, vocab_size] tables. Answers longer than a thousand tokens, or than the models' room,
+    are read in overlapping pieces, each position once.
 
     Args:
         model: the questioned model.
@@ -59,10 +63,13 @@ def read_model(
         on_positions: called with the number of positions just read.
 
     Raises:
-        InputError: no position can be read, or a model's vocabulary is too small.
+        InputError: no position can be read, a probe holds unknown token ids or a prompt that fills the model, or a
+            model's vocabulary is too small.
+        ModelError: a model's logits are not finite.
     """
-    plan = _plan(probes, rule)
     models = [model] if reference is None else [model, reference]
+    _check_probes(probes, vocab_size)
+    plan = _plan(probes, rule, min(map(_room, models)))
     for one in models:
         width = one.config.get_text_config().vocab_size
         if width < vocab_size:
@@ -122,18 +129,34 @@ class _Plan:
         return _Batch(ids, attention, *(torch.from_numpy(a) for a in (rows, np.concatenate(columns), index)))
 
 
-def _plan(probes: Sequence[Probe], rule: WindowRule) -> _Plan:
+def _room(model: PreTrainedModel) -> int:
+    """How many tokens fit into the model."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+
+
+def _check_probes(probes: Sequence[Probe], vocab_size: int) -> None:
+    for number, probe in enumerate(probes):
+        for ids in (probe.prompt_ids, probe.answer_ids):
+            if len(ids) and not 0 <= min(ids) <= max(ids) < vocab_size:
+                raise InputError(
+                    f"probe {number} (from 0) holds a token id outside 0 … {vocab_size - 1}, the key's tokenizer: "
+                    "tokenise the probes with that"
+                )
+
+
+def _plan(probes: Sequence[Probe], rule: WindowRule, room: int) -> _Plan:
     """Where to read: every position whose whole context lies in an answer and holds no special token."""
     sequences, columns, tables = [], [], []
     for probe in probes:
         prompt = np.asarray(probe.prompt_ids, dtype=np.int64).reshape(-1)
         answer = np.asarray(probe.answer_ids, dtype=np.int64).reshape(-1)
         contexts, offsets = rule.contexts(answer)
-        after = len(prompt) + offsets - 1  # the logits at a token predict the next one
-        readable = after >= 0
-        sequences.append(np.concatenate((prompt, answer)))
-        columns.append(after[readable])
-        tables.append(contexts[readable])
+        for start, end, read in _pieces(len(prompt), len(answer), room):
+            after = len(prompt) + offsets - start - 1  # the logits at a token predict the next one
+            wanted = (offsets > read) & (offsets <= end) & (after >= 0)
+            sequences.append(np.concatenate((prompt, answer[start:end])))
+            columns.append(after[wanted])
+            tables.append(contexts[wanted])
     if not sum(map(len, columns)):
         raise InputError(
             f"no probe has a readable position: each needs at least {max(rule.context_width, 1)} answer tokens"
@@ -143,6 +166,24 @@ def _plan(probes: Sequence[Probe], rule: WindowRule) -> _Plan:
         distinct, inverse = distinct[:1], np.zeros(sum(map(len, columns)), dtype=np.intp)
     index = np.split(inverse.reshape(-1), np.cumsum([len(c) for c in columns])[:-1])
     return _Plan(sequences, columns, index, distinct)
+
+
+def _pieces(prompt: int, answer: int, room: int) -> Iterator[tuple[int, int, int]]:
+    """(start, end, read) of each piece of an answer: it holds answer[start:end], read are positions beyond `read`.
+
+    Args:
+        prompt: length of the prompt, which comes before every piece.
+        answer: length of the answer; 0 has no piece.
+        room: tokens that fit into the model.
+    """
+    longest = min(_LONGEST, room - prompt)
+    if answer > longest and longest <= 2 * _WARM_UP:
+        raise InputError(f"a prompt of {prompt} tokens leaves no room for its answer in a model of {room}; shorten it")
+    start, end, read = 0, min(answer, longest), -1
+    while end > max(0, read):
+        yield start, end, read
+        start, read = end - _WARM_UP, end
+        end = min(answer, start + longest)
 
 
 def _batch_logits(model: PreTrainedModel, batch: _Batch, vocab_size: int) -> Callable[[slice], Tensor]:
@@ -188,14 +229,17 @@ class _Tables:
         self._difference.index_add_(0, index, difference.mul_(mean.sqrt_()))
 
     def finish(self, plan: _Plan, rule: WindowRule, prompts: Sequence[Any], top: int, with_reference: bool) -> Reading:
-        special = torch.tensor([i for i in rule.special_ids if i < self._mass.shape[1]], dtype=torch.long)
         table = self._mass if self._difference is None else self._difference
-        tokens, weights = _largest(table, special, top)
-        pairs, kept = _pairs(plan.contexts, tokens, weights != 0, rule, prompts)
-        mass_tokens, mass = _largest(self._mass, special, MASS_TOP)
+        for one in (self._mass, table):
+            _exclude(one, plan.contexts, rule, prompts)
+        tokens, weights = _largest(table, top)
+        if not np.isfinite(weights).all():
+            raise ModelError("a model's logits are not finite numbers: it is damaged, or was saved in too few bits")
+        rows, columns = np.nonzero(weights)
+        mass_tokens, mass = _largest(self._mass, MASS_TOP)
         return Reading(
-            pairs=pairs,
-            weights=weights[kept].astype(np.float64),
+            pairs=Pairs(plan.contexts[rows], tokens[rows, columns], len(np.unique(rows))),
+            weights=weights[rows, columns].astype(np.float64),
             n_positions=plan.n_positions,
             with_reference=with_reference,
             argmax=self._argmax_pairs(plan, rule, prompts),
@@ -211,28 +255,22 @@ class _Tables:
         return Pairs(contexts[keep], tokens[keep], len(np.unique(distinct[keep, 0])))
 
 
-def _largest(table: Tensor, special: Tensor, top: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-    """Per row the `top` entries of largest magnitude, special tokens left out: tokens and values, both [C, top]."""
+def _exclude(table: Tensor, contexts: NDArray[np.uint32], rule: WindowRule, prompts: Sequence[Any]) -> None:
+    """Set the cells of special tokens and of pairs that occur in a prompt to zero; table [C, V], contexts [C, h]."""
+    table[:, [i for i in rule.special_ids if i < table.shape[1]]] = 0
+    row_of = {context.tobytes(): row for row, context in enumerate(contexts)}
+    pairs = rule.extract(prompts).pairs
+    for context, token in zip(np.ascontiguousarray(pairs.contexts), pairs.tokens.tolist(), strict=True):
+        row = row_of.get(context.tobytes())
+        if row is not None and token < table.shape[1]:
+            table[row, token] = 0
+
+
+def _largest(table: Tensor, top: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """Per row the `top` entries of largest magnitude, in order of tokens: tokens and values, both [C, top]."""
     tokens, values = [], []
     for rows in table.split(_CHUNK):
-        rows[:, special] = 0
-        found = rows.abs().topk(min(top, rows.shape[1]), dim=-1).indices
+        found = rows.abs().topk(min(top, rows.shape[1]), dim=-1).indices.sort(dim=-1).values
         tokens.append(found)
         values.append(rows.gather(1, found))
     return torch.cat(tokens).numpy().astype(np.uint32), torch.cat(values).numpy()
-
-
-def _pairs(
-    contexts: NDArray[np.uint32],
-    tokens: NDArray[np.uint32],
-    wanted: NDArray[np.bool_],
-    rule: WindowRule,
-    prompts: Sequence[Any],
-) -> tuple[Pairs, NDArray[np.bool_]]:
-    """The wanted cells of a [C, K] table as pairs, less those that occur in a prompt; and which cells they are."""
-    rows, columns = np.nonzero(wanted)
-    free = ~rule.occurs(contexts[rows], tokens[rows, columns], prompts)
-    rows, columns = rows[free], columns[free]
-    kept = np.zeros_like(wanted)
-    kept[rows, columns] = True
-    return Pairs(contexts[rows], tokens[rows, columns], len(np.unique(rows))), kept

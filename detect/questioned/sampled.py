@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -47,17 +48,20 @@ def sample_model(
         on_tokens: called with the number of new tokens after each batch.
 
     Raises:
-        InputError: no prompt, or the model only gives empty answers.
+        InputError: no prompt, a prompt with token ids that the model doesn't have, or only empty answers.
     """
     sampling = sampling or Sampling()
     distinct = [list(prompt) for prompt in dict.fromkeys(map(tuple, prompts)) if len(prompt)]
     if not distinct:
         raise InputError("there is no prompt to ask: give rows with `prompt` or `prompt_ids`")
+    size = model.config.get_text_config().vocab_size
+    if not 0 <= min(map(min, distinct)) <= max(map(max, distinct)) < size:
+        raise InputError(f"a prompt holds a token id outside 0 … {size - 1}, the model's vocabulary")
     collected: list[list[int]] = []
     total, asked = 0, 0
     while total < n_tokens:
         batch = [distinct[(asked + i) % len(distinct)] for i in range(sampling.batch_size)]
-        (answers,) = answer(model, tokenizer, batch, sampling, seed=seed + asked)
+        (answers,) = answer(model, tokenizer, batch, sampling, seed=_batch_seed(seed, asked))
         new = sum(map(len, answers))
         if new == 0:
             raise InputError(f"the model gave {len(answers)} empty answers in a row: nothing to count")
@@ -66,3 +70,8 @@ def sample_model(
         if on_tokens is not None:
             on_tokens(new)
     return Answers(collected, distinct)
+
+
+def _batch_seed(seed: int, asked: int) -> int:
+    """A hash, so that two runs whose seeds lie close together share no batch."""
+    return int.from_bytes(hashlib.sha256(f"taggant sampled {seed} {asked}".encode()).digest()[:7], "little")

@@ -63,19 +63,17 @@ def write_page(
             "summary": summary,
             "headline": headline(summary),
             "example": None if key is None else example(key, finished),
+            "alpha": f"10^{math.log10(summary['student']['reading']['alpha']):.3g}",
             "plots": _plots(summary, finished),
-            "tests": [{"title": title, **row} for title, row in _tests(summary).items()],
             "titles": TITLES,
-            "models": MODELS,
             "meanings": MEANINGS,
             "commands": commands(path.parent, summary, finished),
-            "GREEN": GREEN,
-            "RED": RED,
         },
         packages=("distill_sim.demo",),
         filters={
             "count": lambda n: f"{n:,}",
             "percent": lambda x: f"{x:.1%}",
+            "short_percent": lambda x: f"{100 * x:.3g}%",
             "words": probability_words,
             "line": one_line,
         },
@@ -166,13 +164,15 @@ def commands(root: Path, summary: Mapping[str, Any], finished: Mapping[str, Fini
         f"--sample-seed {sampled['seed']}"
     )
     return {
-        "Test the two texts": [f"taggant detect {key} {place(name, CORPUS)}" for name in ("marked", "unmarked")],
+        "Test the two texts": [f"taggant detect {key} \\\n    {place(name, CORPUS)}" for name in ("marked", "unmarked")],
         "Colour every token of the marked text": [
-            f"taggant detect {key} --highlight ../marked.html {place('marked', CORPUS)}"
+            f"taggant detect {key} --highlight ../marked.html \\\n    {place('marked', CORPUS)}"
         ],
         "Test the two models": [
-            f"taggant suspect {key} --model {place(name, STUDENT)} \\\n"
-            f"    --reference {teacher} --probes {place('probes', CORPUS)} \\\n"
+            f"taggant suspect {key} \\\n"
+            f"    --model {place(name, STUDENT)} \\\n"
+            f"    --reference {teacher} \\\n"
+            f"    --probes {place('probes', CORPUS)} \\\n"
             f"    {sample} --decoys {summary[name]['reading']['lineup']['decoys']}"
             for name in MODELS
         ],

@@ -27,7 +27,7 @@ VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", CARD: "card", FIRST: "first
 WIDTH = 4.6  # inches; small, so that letters stay readable when a phone shrinks the plot
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib; drawn as paths
-    "font.size": 10.5,
+    "font.size": 12,
     "svg.fonttype": "path",
     "svg.hashsalt": "taggant",
     "hatch.linewidth": 1.5,
@@ -66,7 +66,7 @@ class Paired:
 
 def green_fractions(fractions: Sequence[Fraction], gamma: float) -> Markup:
     """How green each text is, beside what chance gives."""
-    with _drawing(WIDTH, 0.9 + 0.55 * len(fractions)) as figure:
+    with _drawing(WIDTH, 1.0 + 0.55 * len(fractions)) as figure:
         axes = _axes(figure, [one.name for one in fractions])
         for at, (one, colour, shape) in enumerate(zip(fractions, (FIRST, SECOND), "os", strict=False)):
             error = [[one.value - one.low], [one.high - one.value]]
@@ -109,17 +109,15 @@ def evidence(tests: Sequence[Paired], log10_alpha: float) -> Markup:
             ):
                 axes.barh(at + offset, _length(p), height=0.34, linewidth=1.5, **look)
                 axes.annotate(f"{who}: {_powers(probability_words(p))}", (longest, at + offset), (10, 0),
-                              textcoords="offset points", va="center", fontsize=9.5)  # fmt: skip
+                              textcoords="offset points", va="center", fontsize=10.5)  # fmt: skip
         axes.axvline(-log10_alpha, color=INK, linestyle="--", linewidth=1.2, zorder=0)
         axes.annotate(f"detected from {_powers(f'10^{log10_alpha:.3g}')}", (-log10_alpha, 1), (0, 5),
                       xycoords=("data", "axes fraction"), textcoords="offset points", ha="center")  # fmt: skip
-        axes.set_xlim(0, longest * 1.75)
-        step = 3 if longest <= 15 else 6
-        axes.set_xticks(
-            range(0, int(longest) + 1, step),
-            [_powers(f"10^{-t}") if t else "1" for t in range(0, int(longest) + 1, step)],
-        )
-        axes.set_xlabel("p, each step to the right is rarer")
+        axes.set_xlim(0, longest * 1.9)
+        axes.spines["bottom"].set_bounds(0, longest)
+        ticks = range(0, int(longest) + 1, 3 if longest <= 9 else 5 if longest <= 15 else 10)
+        axes.set_xticks(ticks, [_powers(f"10^{-tick}") if tick else "1" for tick in ticks])
+        axes.set_xlabel("p (further right: rarer by chance)", loc="left")
         said = "; ".join(
             f"{t.name}: student {probability_words(t.student)}, control {probability_words(t.control)}" for t in tests
         )
@@ -141,7 +139,7 @@ def lineups(scores: Mapping[str, Scores]) -> Markup:
             axes.annotate(f"the key: {one.own:.1f}", (one.own, 0.97), (-6 if right else 6, 0), va="top",
                           xycoords=("data", "axes fraction"), textcoords="offset points",
                           ha="right" if right else "left", weight="bold", bbox=_halo())  # fmt: skip
-            axes.set_title(name, loc="left", fontsize=10.5)
+            axes.set_title(name, loc="left", fontsize=12)
             axes.set_yticks([])
         all_axes[-1].set_xlabel("score, standard deviations from what chance gives")
         all_axes[-1].set_xlim(low - 0.5, high + 0.5)

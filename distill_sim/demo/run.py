@@ -9,39 +9,28 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from distill_sim.demo.keys import ACCOUNT, Keys, demo_keys
 from distill_sim.judge import RESULTS
-from distill_sim.pipeline import Event, Finished, Pipeline
+from distill_sim.pipeline import Event, Finished, Pipeline, alone
 from distill_sim.stages import FLUENCY
+from distill_sim.stopwatch import Stopwatch, kept_seconds
 from distill_sim.study import Condition, stages
 from distill_sim.teacher import pull_smollm2
-from watermark.engines.models import load_tokenizer, model_digest
+from watermark.engines.models import model_digest
 from watermark.errors import InputError
 from watermark.files import refuse_existing, strict_json, write_json
-from watermark.keys import UNTIMESTAMPED_NOTE, Commitment, Key, Leaf
+from watermark.keys import UNTIMESTAMPED_NOTE
 
 SCHEMA = "taggant-demo/1"
-ACCOUNT = "account-0042"
-SUMMARY, PAGE, SECONDS = "summary.json", "index.html", ".seconds"
-
-
-@dataclass(frozen=True)
-class Keys:
-    """The demo's keys and where they lie."""
-
-    account: Key
-    account_file: Path
-    commitment: Commitment
-    epoch: str
+SUMMARY, PAGE, SECONDS, LOCK = "summary.json", "index.html", ".seconds", ".demo.lock"
 
 
 def run_demo(
@@ -58,37 +47,38 @@ def run_demo(
         on_event: as in `Pipeline.run`.
 
     Raises:
-        InputError: `root` holds something else, or a stage was refused.
+        InputError: `root` holds something else, another run is at work in it, or a stage was refused.
+        KeyFileError: the run's keys are not those it began with.
     """
     _claim(root)
     teacher = pull_smollm2() if model is None else model
-    begun = time.monotonic()
-    keys = _keys(root / "keys", teacher)
-    plan = stages(condition, keys.account, key_file=keys.account_file, model=teacher, model_id=model_digest(teacher))
-    pipeline = Pipeline(root, plan)
-    was_finished = pipeline.is_finished()
-    with _adding_seconds(root / SECONDS, begun, count=not was_finished):
-        finished = pipeline.run(*parallelism(), on_event)
-    summary = _summary(root, condition, keys, teacher, finished)
-    write_json(root / SUMMARY, summary, overwrite=True)
-    from distill_sim.demo.page import write_page
+    with alone(root, LOCK):
+        _sweep(root)
+        clock = Stopwatch(root / SECONDS)
+        keys = demo_keys(root / "keys", teacher, used=_is_used(root))
+        plan = stages(
+            condition, keys.account, key_file=keys.account_file, model=teacher, model_id=model_digest(teacher)
+        )
+        finished = _run(Pipeline(root, plan), clock, on_event)
+        summary = _summary(root, condition, keys, teacher, finished)
+        _write_summary(root / SUMMARY, summary)
+        from distill_sim.demo.page import write_page
 
-    write_page(root / PAGE, summary, finished)
+        write_page(root / PAGE, summary, finished, key=keys.account)
     return root / PAGE
 
 
-@contextmanager
-def _adding_seconds(path: Path, begun: float, *, count: bool) -> Iterator[None]:
-    """Add the wall seconds since `begun` to those of earlier tries, however this try ends (short of a SIGKILL)."""
-    try:
-        yield
-    finally:
-        if count:
-            write_json(path, round(_seconds(path) + time.monotonic() - begun, 1), overwrite=True)
+def _run(pipeline: Pipeline, clock: Stopwatch, on_event: Callable[[Event], None]) -> dict[str, Finished]:
+    """Run the stages on the clock; when all are finished already, only say so."""
+    if pipeline.is_finished():
+        return pipeline.run(*parallelism(), on_event)
 
+    def both(event: Event) -> None:
+        clock.tick()
+        on_event(event)
 
-def _seconds(path: Path) -> float:
-    return float(strict_json(path.read_bytes())) if path.exists() else 0.0
+    with clock.running():
+        return pipeline.run(*parallelism(), both)
 
 
 def parallelism() -> tuple[int, int]:
@@ -112,22 +102,23 @@ def _claim(root: Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
 
 
-def _keys(directory: Path, teacher: Path) -> Keys:
-    """The owner's key, the account's key for this month, and a commitment before first use; made once."""
-    directory.mkdir(exist_ok=True)
-    owner_file, account_file = directory / "owner.key", directory / "account.key"
-    committed = directory / "commitment.json"
-    if not owner_file.exists():
-        Key.generate(tokenizer=load_tokenizer(teacher)).save(owner_file)
-    owner = Key.load(owner_file)
-    if not account_file.exists():
-        owner.account(ACCOUNT).epoch(f"{datetime.now(UTC):%Y-%m}").save(account_file)
-    account = Key.load(account_file)
-    assert account.derived_from is not None
-    epoch = account.derived_from.label
-    if not committed.exists():
-        Commitment.of([Leaf(ACCOUNT, epoch, account.key_id)]).save(committed)
-    return Keys(account, account_file, Commitment.load(committed), epoch)
+def _sweep(root: Path) -> None:
+    """Remove what a kill left of files in the making."""
+    for name in (SUMMARY, PAGE, SECONDS):
+        for leftover in root.glob(f".{name}.*.tmp"):
+            leftover.unlink()
+
+
+def _is_used(root: Path) -> bool:
+    """Whether the account's key has marked something, or may have."""
+    return any(any((root / place).glob("marked-*")) for place in ("stages", "work"))
+
+
+def _write_summary(path: Path, summary: dict[str, Any]) -> None:
+    try:
+        write_json(path, summary, overwrite=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); free space, run the same command again") from None
 
 
 def _summary(
@@ -145,7 +136,7 @@ def _summary(
         "schema": SCHEMA,
         "version": metadata.version("taggant"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": _seconds(root / SECONDS),
+        "seconds": round(kept_seconds(root / SECONDS), 1),
         "stages": {name: one.seconds for name, one in finished.items()},
         "machine": {
             "python": platform.python_version(),
@@ -155,7 +146,7 @@ def _summary(
             "workers": parallelism()[0],
             "threads": parallelism()[1],
         },
-        "command": "taggant " + " ".join(sys.argv[1:]),
+        "command": shlex.join(["taggant", *sys.argv[1:]]),
         "model": strict_json(record.read_bytes()) if record.exists() else {"source": "a directory given by the user"},
         "key": {"key_id": keys.account.key_id, "gamma": keys.account.gamma, "delta": keys.account.delta,
                 "context_width": keys.account.context_width, "account": ACCOUNT, "epoch": keys.epoch},

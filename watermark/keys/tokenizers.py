@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,9 +14,7 @@ from watermark.keys.derive import framed
 from watermark.keys.members import hex_digits, integer, members
 
 MAX_VOCABULARY = 0xFFFFFFFF  # ids stay below 0xFFFFFFFF, which marks an unused slot of a nonce
-NAME_MAX_LENGTH = 256
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
+NAME_MAX_LENGTH = 4096
 
 
 class TokenizerLike(Protocol):
@@ -35,7 +33,7 @@ class TokenizerIdentity:
     """A tokenizer as a key file names it.
 
     Attributes:
-        name: a hub id or a directory's last component, never a path; may be empty.
+        name: what it can be loaded by again: a hub id or an absolute directory; may be empty. Never part of evidence.
         sha256: 64 hex digits over every token and the special ids (see `of`).
         vocab_size: len(tokenizer).
         special_ids: ids of special tokens, ascending; they are neither biased nor scored.
@@ -77,7 +75,7 @@ class TokenizerIdentity:
                 f"the tokenizer has {size} tokens and special id {special[-1]}; special ids must be below its length"
             )
         digest = tokens_sha256(_tokens(tokenizer, size), special)
-        return cls(_public_name(tokenizer.name_or_path), digest, size, special)
+        return cls(_loadable_name(tokenizer.name_or_path), digest, size, special)
 
     @classmethod
     def from_json(cls, value: object) -> TokenizerIdentity:
@@ -112,9 +110,9 @@ def _tokens(tokenizer: TokenizerLike, size: int) -> list[str | None]:
     return tokens
 
 
-def _public_name(name_or_path: object) -> str:
-    """Return a hub id as it is and the last component of anything else: paths tell about the machine."""
+def _loadable_name(name_or_path: object) -> str:
+    """The name by which the tokenizer can be loaded again: a local directory's absolute path, or a hub id as it is."""
     name = str(name_or_path or "")
-    if not (_HUB_ID.fullmatch(name) and not Path(name).exists()):
-        name = re.split(r"[/\\]", name.rstrip("/\\"))[-1]
-    return "".join(c for c in name if c.isprintable())[:NAME_MAX_LENGTH]
+    if len(name) > NAME_MAX_LENGTH or not name.isprintable():
+        return ""
+    return str(Path(name).resolve()) if name and os.path.isdir(name) else name  # noqa: PTH112 (never raises)

@@ -104,28 +104,23 @@ def test_a_hole_is_an_empty_string() -> None:
     [
         ("HuggingFaceTB/SmolLM2-135M-Instruct", "HuggingFaceTB/SmolLM2-135M-Instruct"),
         ("gpt2", "gpt2"),
-        ("/home/jane.doe/models/secret-project/", "secret-project"),
-        ("/home/jane.doe/models/secret-project", "secret-project"),
-        ("./smollm2", "smollm2"),
-        ("../smollm2", "smollm2"),
-        ("~/smollm2", "smollm2"),
-        ("runs/models/smollm2", "smollm2"),
-        ("C:\\Users\\jane\\smollm2", "smollm2"),
-        (Path("/srv/models/smollm2"), "smollm2"),
         ("", ""),
         (None, ""),
-        ("a\nb\x1b[31m", "ab[31m"),
-        ("n" * 300, "n" * 256),
+        ("a\nb\x1b[31m", ""),
+        ("n" * 5000, ""),
     ],
 )
-def test_names_never_are_paths(given_name: object, kept: str) -> None:
+def test_a_name_is_kept_as_it_is_or_not_at_all(given_name: object, kept: str) -> None:
     assert TokenizerIdentity.of(FakeTokenizer(["a"], name=given_name)).name == kept
 
 
-def test_a_local_directory_that_looks_like_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_is_named_so_that_it_can_be_loaded_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "models" / "smollm2").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert TokenizerIdentity.of(FakeTokenizer(["a"], name="models/smollm2")).name == "smollm2"
+    for name in ("models/smollm2", "./models/smollm2/", tmp_path / "models" / "smollm2"):
+        assert TokenizerIdentity.of(FakeTokenizer(["a"], name=name)).name == str(tmp_path / "models" / "smollm2")
 
 
 def test_special_ids_beyond_the_length_are_refused() -> None:
