@@ -22,7 +22,7 @@ from detect.evidence import assess
 from detect.observation import Reading
 from distill_sim.demo.run import parallelism
 from distill_sim.judge import RESULTS
-from distill_sim.pipeline import Event, Pipeline
+from distill_sim.pipeline import Event, Pipeline, Stage
 from distill_sim.stages import READING
 from distill_sim.study import Condition, stages
 from distill_sim.teacher import pull_smollm2
@@ -38,10 +38,18 @@ def main() -> None:
     parser.add_argument("--control-keys", type=int, default=1000)
     arguments = parser.parse_args()
     teacher = pull_smollm2()
-    rows = [_one_key(arguments.output, number, teacher) for number in range(arguments.keys)]
-    fresh = _control_under_fresh_keys(rows[0]["control_directory"], arguments.control_keys, teacher)
-    for row in rows:
-        del row["control_directory"]
+    keys = [_key(arguments.output / "keys" / f"{number}.key", teacher) for number in range(arguments.keys)]
+    plan: dict[str, Stage] = {}  # by name: the control's stages are the same under every key
+    for number, key in enumerate(keys):
+        file = arguments.output / "keys" / f"{number}.key"
+        plan |= {stage.name: stage for stage in _stages(number, key, file, teacher)}
+
+    def show(event: Event) -> None:
+        if event.kind == "finished":
+            print(f"{event.stage} {event.seconds:.0f} s", flush=True)
+
+    finished = Pipeline(arguments.output, list(plan.values())).run(*parallelism(), show)
+    rows = [_row(key, finished[f"judged-{number}"].directory) for number, key in enumerate(keys)]
     student = [row["student_reading"] for row in rows]
     control = [row["control_reading"] for row in rows]
     save(
@@ -52,46 +60,43 @@ def main() -> None:
             "found_in_control": sum(row["control_finding"] == "detected" for row in rows),
             "student_log10_p": {"worst": max(student), "median": float(np.median(student)), "best": min(student)},
             "control_log10_p_smallest": min(control),
-            "control_under_fresh_keys": fresh,
+            "control_under_fresh_keys": _control_under_fresh_keys(
+                finished["reading-control"].directory, arguments.control_keys, teacher
+            ),
             "keys": rows,
         },
     )
 
 
-def _one_key(root: Path, number: int, teacher: Path) -> dict[str, Any]:
-    (root / "keys").mkdir(parents=True, exist_ok=True)
-    key_file = root / "keys" / f"{number}.key"
-    if not key_file.exists():
-        Key.generate(tokenizer=load_tokenizer(teacher)).save(key_file)
-    key = Key.load(key_file)
-    condition = Condition()
-    marked = replace(condition, seed=number, recipe=replace(condition.recipe, seed=number))
-    plan = stages(condition, key, key_file=key_file, model=teacher, model_id=model_digest(teacher))
-    own = {
-        stage.name: stage
-        for stage in stages(marked, key, key_file=key_file, model=teacher, model_id=model_digest(teacher))
-    }
-    changed = (
-        "marked",
-        "student",
-        "sampled-student",
-        "fluency",
-    )  # everything else is the control's, shared by all keys
-    pipeline = Pipeline(root, [own[stage.name] if stage.name in changed else stage for stage in plan])
+def _key(path: Path, teacher: Path) -> Key:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        Key.generate(tokenizer=load_tokenizer(teacher)).save(path)
+    return Key.load(path)
 
-    def show(event: Event) -> None:
-        if event.kind == "finished":
-            print(f"key {number}: {event.stage} {event.seconds:.0f} s", flush=True)
 
-    finished = pipeline.run(*parallelism(), show)
-    results: Any = strict_json((finished["judged"].directory / RESULTS).read_bytes())
-    row = {"key_id": key.key_id, "control_directory": finished["reading-control"].directory}
+def _stages(number: int, key: Key, key_file: Path, teacher: Path) -> list[Stage]:
+    """The demo's stages under one key; corpus and student with seeds of their own, the control's with seed 0."""
+    options: dict[str, Any] = {
+        "key_file": key_file, "model": teacher, "model_id": model_digest(teacher), "label": f"-{number}",
+    }  # fmt: skip
+    shared = Condition()
+    own = replace(shared, seed=number, recipe=replace(shared.recipe, seed=number))
+    pairs = zip(stages(own, key, **options), stages(shared, key, **options), strict=True)
+    return [mine if mine.name.endswith(f"-{number}") else common for mine, common in pairs]
+
+
+def _row(key: Key, directory: Path) -> dict[str, Any]:
+    results: Any = strict_json((directory / RESULTS).read_bytes())
+    row: dict[str, Any] = {"key_id": key.key_id}
     for name in ("student", "control"):
         evidence = results[name]
         row |= {
             f"{name}_reading": round(evidence["reading"]["log10_p"], 2),
             f"{name}_rank_of_1001": evidence["reading"]["lineup"]["rank"],
             f"{name}_finding": evidence["reading"]["finding"],
+            f"{name}_argmax": round(evidence["reading"]["comparisons"]["argmax"]["log10_p"], 2),
+            f"{name}_green_mass": round(evidence["reading"]["comparisons"]["green_mass"]["log10_p"], 2),
             f"{name}_sampled": round(evidence["sampled"]["log10_p"], 2),
         }
     row["marked_text"] = round(results["teacher_marked"]["text"]["log10_p"], 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class Lineup:
         uniformity_p: Kolmogorov–Smirnov of the decoys' p against uniform (randomised for counts, the saddlepoint's
             for weights; 1 without weights). Null: the PRF's colours are i.i.d. Bernoulli(γ) and the tail is right.
             Two-sided.
+        scores: every decoy's statistic, in their order (counts, or S); not part of the evidence.
     """
 
     decoys: int
@@ -41,9 +42,12 @@ class Lineup:
     p_rank: float | None
     log10_p_best_decoy: float
     uniformity_p: float
+    scores: tuple[float, ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        values = asdict(self)
+        del values["scores"]
+        return values
 
 
 def lineup(
@@ -72,7 +76,7 @@ def _counted(tally: CountTally, decoys: int, seed: bytes, on_decoy: Callable[[in
     counts = _score(tally, decoys, seed, lambda colours: int(np.count_nonzero(colours)), on_decoy).astype(np.int64)
     rng = np.random.default_rng(np.frombuffer(seed, dtype=np.uint32))
     p = randomised_p(counts, n, gamma, rng)
-    return _result(counts >= tally.n_green, seed, log10_sf(int(counts.max()), n, gamma), p)
+    return _result(counts, counts >= tally.n_green, seed, log10_sf(int(counts.max()), n, gamma), p)
 
 
 def _weighted(tally: WeightTally, decoys: int, seed: bytes, on_decoy: Callable[[int], None] | None) -> Lineup:
@@ -82,7 +86,7 @@ def _weighted(tally: WeightTally, decoys: int, seed: bytes, on_decoy: Callable[[
     # Without weights every S is 0: there is nothing to audit
     p = 10.0 ** TailCurve(cumulant).saddlepoint_log10_p(scores) if cumulant.n else np.empty(0)
     extreme = scores >= tally.statistic - _ROUNDING * cumulant.total
-    return _result(extreme, seed, chernoff(cumulant, float(scores.max())).log10_p, p)
+    return _result(scores, extreme, seed, chernoff(cumulant, float(scores.max())).log10_p, p)
 
 
 def _score(
@@ -107,7 +111,13 @@ def _score(
     return scores
 
 
-def _result(extreme: NDArray[np.bool_], seed: bytes, best_log10_p: float, p_values: NDArray[np.float64]) -> Lineup:
+def _result(
+    scores: NDArray[Any],
+    extreme: NDArray[np.bool_],
+    seed: bytes,
+    best_log10_p: float,
+    p_values: NDArray[np.float64],
+) -> Lineup:
     """`extreme`: bool [M], which decoys are at least as extreme as the key."""
     rank = 1 + int(np.count_nonzero(extreme))
     return Lineup(
@@ -117,4 +127,5 @@ def _result(extreme: NDArray[np.bool_], seed: bytes, best_log10_p: float, p_valu
         p_rank=rank / (len(extreme) + 1),
         log10_p_best_decoy=best_log10_p,
         uniformity_p=float(kolmogorov_smirnov_p(p_values)),
+        scores=tuple(map(float, scores)),
     )

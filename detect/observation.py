@@ -95,10 +95,10 @@ class Reading:
             InputError: not such a file, or not readable. Pickled content is refused.
         """
         try:
-            loaded = np.load(path, allow_pickle=False)
-            if not isinstance(loaded, np.lib.npyio.NpzFile):
-                raise ValueError("one array")
-            with loaded as file:
+            with Path(path).open("rb") as handle:
+                file = np.load(handle, allow_pickle=False)
+                if not isinstance(file, np.lib.npyio.NpzFile):
+                    raise ValueError("one array")
                 a = {name: file[name] for name in file.files}
             if str(a["format"]) != READING_FORMAT:
                 raise ValueError("format")

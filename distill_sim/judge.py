@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import zipfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.counting import WeightTally, statistic, tally, weigh
-from detect.decoys import DEFAULT_SEED, lineup
+from detect.counting import tally, weigh
+from detect.decoys import lineup
 from detect.evidence import Evidence, assess
 from detect.exact.weighted import CumulantFunction
 from detect.observation import Reading
@@ -23,7 +22,7 @@ from distill_sim.pipeline import StageContext
 from distill_sim.stages import ANSWERS, CORPUS, READING, stage_key
 from watermark.errors import InputError
 from watermark.files import new_file, strict_json, write_json
-from watermark.keys import Key, decoy_key
+from watermark.keys import Key
 
 RESULTS, LINEUPS = "results.json", "lineups.npz"
 
@@ -44,28 +43,28 @@ class Scores:
 def judged(context: StageContext) -> None:
     """All tests of both teachers' texts, the student and the control; and the line-ups' scores, for a plot.
 
-    Settings: key_id, decoys. Private: key.
+    Settings: key_id, decoys, label (of the stages that depend on the key). Private: key.
     """
     key = stage_key(context)
-    decoys = context.settings["decoys"]
+    decoys, label = context.settings["decoys"], context.settings["label"]
     done = 0
 
     def advance(scored: int) -> None:
         nonlocal done
         done += scored
-        context.report(done, 4 * decoys, f"{done // 2} of {2 * decoys} decoys")  # each is scored twice: see `scores`
+        context.report(done, 2 * decoys, f"{done} of {2 * decoys} decoys")
 
     results: dict[str, Any] = {
-        "teacher_marked": {"text": judge_text(key, context.inputs["marked"]).to_dict()},
+        "teacher_marked": {"text": judge_text(key, context.inputs[f"marked{label}"]).to_dict()},
         "teacher_unmarked": {"text": judge_text(key, context.inputs["unmarked"]).to_dict()},
     }
     arrays: dict[str, Any] = {}
-    for name in ("student", "control"):
-        scored = scores(key, context.inputs[f"reading-{name}"], decoys, advance)
+    for name, stage in (("student", f"student{label}"), ("control", "control")):
+        evidence, scored = read_and_scored(key, context.inputs[f"reading-{stage}"], decoys, advance)
         arrays |= {f"{name}_own": np.array(scored.own), f"{name}_decoys": scored.decoys}
         results[name] = {
-            "sampled": judge_sampled(key, context.inputs[f"sampled-{name}"]).to_dict(),
-            "reading": judge_reading(key, context.inputs[f"reading-{name}"], decoys, advance).to_dict(),
+            "sampled": judge_sampled(key, context.inputs[f"sampled-{stage}"]).to_dict(),
+            "reading": evidence.to_dict(),
         }
     write_json(context.output / RESULTS, results)
     with new_file(context.output / LINEUPS) as handle:
@@ -86,31 +85,17 @@ def judge_sampled(key: Key, directory: Path) -> Evidence:
 
 def judge_reading(key: Key, directory: Path, decoys: int, on_decoy: Callable[[int], None] | None = None) -> Evidence:
     """The reading test of a questioned model, with a line-up of decoys."""
-    weighed = weigh(key, Reading.load(directory / READING))
-    return assess(weighed, lineup=lineup(weighed, decoys, on_decoy=on_decoy))
+    return read_and_scored(key, directory, decoys, on_decoy)[0]
 
 
-def scores(key: Key, directory: Path, decoys: int, on_decoy: Callable[[int], None] | None = None) -> Scores:
-    """Score the decoys of `judge_reading`'s line-up once more: `Lineup` keeps only where the key stands among them."""
+def read_and_scored(
+    key: Key, directory: Path, decoys: int, on_decoy: Callable[[int], None] | None = None
+) -> tuple[Evidence, Scores]:
+    """As `judge_reading`, with the scores of its line-up."""
     weighed = weigh(key, Reading.load(directory / READING))
+    line = lineup(weighed, decoys, on_decoy=on_decoy)
     deviation = math.sqrt(CumulantFunction(weighed.weights, weighed.green.gamma).variance) or 1.0
-    return Scores(weighed.statistic / deviation, _decoy_statistics(weighed, decoys, on_decoy) / deviation)
-
-
-def _decoy_statistics(weighed: WeightTally, decoys: int, on_decoy: Callable[[int], None] | None) -> NDArray[np.float64]:
-    prepared = weighed.green.prepare(weighed.pairs.contexts, weighed.pairs.tokens)
-
-    def one(index: int) -> float:
-        colours = weighed.green.with_chacha_key(decoy_key(DEFAULT_SEED, index)).colour(prepared)
-        return statistic(colours, weighed.weights, weighed.green.gamma)
-
-    values = np.empty(decoys)
-    with ThreadPoolExecutor() as pool:
-        for index, value in enumerate(pool.map(one, range(decoys))):
-            values[index] = value
-            if on_decoy is not None:
-                on_decoy(1)
-    return values
+    return assess(weighed, lineup=line), Scores(weighed.statistic / deviation, np.array(line.scores) / deviation)
 
 
 def read_scores(directory: Path) -> dict[str, Scores] | None:

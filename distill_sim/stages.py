@@ -40,6 +40,7 @@ def corpus(context: StageContext) -> None:
     settings = context.settings
     key = None if settings["key_id"] is None else stage_key(context)
     model, tokenizer = load_model(context.private["model"]), load_tokenizer(context.private["model"])
+    sampling = Sampling(**settings["sampling"])
     prompts = [prompt for prompt in settings["prompts"] for _ in range(settings["samples"])]
     ids = [chat_prompt_ids(tokenizer, prompt) for prompt in prompts]
     done = 0
@@ -51,11 +52,11 @@ def corpus(context: StageContext) -> None:
 
     with Journal(context.work / "answers.jsonl", {"settings": dict(settings)}) as journal:
         answers = answer_resumably(
-            model, tokenizer, ids, Sampling(**settings["sampling"]), journal,
+            model, tokenizer, ids, sampling, journal,
             seed=settings["seed"], key=key, on_answers=advance,
         )  # fmt: skip
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    sampling = {**settings["sampling"], "delta": settings["delta"]}
+    drawn = {**sampling.to_dict(), "delta": settings["delta"], "gamma": None if key is None else key.gamma}
     rows = [
         CorpusRow(
             id=str(number),
@@ -67,7 +68,7 @@ def corpus(context: StageContext) -> None:
             key_id=settings["key_id"],
             seed=settings["seed"],
             model=settings["model"],
-            sampling=json.dumps(sampling),
+            sampling=json.dumps(drawn),
             created=now,
         )
         for number, (prompt, prompt_ids, token_ids) in enumerate(zip(prompts, ids, answers, strict=True))
@@ -109,10 +110,12 @@ def reading(context: StageContext) -> None:
     Settings: probes and questioned (names of needed stages), context_width, special_ids, vocab_size, top.
     Private: reference.
     """
+    from detect.questioned.probes import plain_prompts
     from detect.questioned.reading import read_model
-    from watermark.engines.models import load_model
+    from watermark.engines.models import load_model, load_tokenizer
 
     settings = context.settings
+    directory = context.inputs[settings["questioned"]] / STUDENT
     rows = read_corpus(context.inputs[settings["probes"]] / CORPUS)
     probes = [Probe(row.prompt_ids, row.token_ids) for row in rows]
     rule = WindowRule(settings["context_width"], tuple(settings["special_ids"]))
@@ -125,11 +128,12 @@ def reading(context: StageContext) -> None:
         context.report(done, total, f"{done} of {total} positions")
 
     result = read_model(
-        load_model(context.inputs[settings["questioned"]] / STUDENT),
+        load_model(directory),
         probes,
         rule=rule,
         vocab_size=settings["vocab_size"],
         reference=load_model(context.private["reference"]),
+        exclude=plain_prompts(rows, load_tokenizer(directory)),
         top=settings["top"],
         on_positions=advance,
     )

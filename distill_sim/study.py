@@ -45,13 +45,16 @@ class Condition:
         return {"max_new_tokens": self.answer_tokens}
 
 
-def stages(condition: Condition, key: Key, *, key_file: Path, model: Path, model_id: str) -> list[Stage]:
+def stages(
+    condition: Condition, key: Key, *, key_file: Path, model: Path, model_id: str, label: str = ""
+) -> list[Stage]:
     """The stages of a condition under one key; those that need no key are the same under every key.
 
     Args:
         key_file: where workers read the key.
         model: the teacher's directory; also base and reference of the students.
         model_id: its `model_digest`.
+        label: added to the names of the stages that depend on the key, so that several keys fit one pipeline.
 
     Raises:
         InputError: the key was made without a tokenizer.
@@ -103,28 +106,32 @@ def stages(condition: Condition, key: Key, *, key_file: Path, model: Path, model
         return Stage(f"sampled-{questioned}", "distill_sim.stages:sampled", settings, (questioned,), cost=0.3)
 
     return [
-        corpus("marked", condition.prompts, condition.samples, 1, True, 1.2),
+        corpus(f"marked{label}", condition.prompts, condition.samples, 1, True, 1.2),
         corpus("unmarked", condition.prompts, condition.samples, 2, False, 1.2),
         corpus("probes", condition.probe_prompts, 1, 3, False, 0.7),
-        student("student", "marked"),
+        student(f"student{label}", f"marked{label}"),
         student("control", "unmarked"),
-        reading("student"),
+        reading(f"student{label}"),
         reading("control"),
-        sampled("student"),
+        sampled(f"student{label}"),
         sampled("control"),
         Stage(
-            "fluency",
+            f"fluency{label}",
             "distill_sim.stages:fluency",
             {"max_tokens": condition.fluency_tokens, "model": model_id},
-            ("marked", "unmarked"),
+            (f"marked{label}", "unmarked"),
             cost=0.25,
             private={"model": str(model)},
         ),
         Stage(
-            "judged",
+            f"judged{label}",
             "distill_sim.judge:judged",
-            {"key_id": key.key_id, "decoys": condition.decoys},
-            ("marked", "unmarked", "sampled-student", "reading-student", "sampled-control", "reading-control"),
+            {"key_id": key.key_id, "decoys": condition.decoys, "label": label},
+            (
+                f"marked{label}",
+                "unmarked",
+                *(f"{test}-{who}" for who in (f"student{label}", "control") for test in ("sampled", "reading")),
+            ),
             cost=0.25,
             private={"key": str(key_file)},
         ),

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
@@ -58,16 +58,18 @@ def resolve(name: str) -> Callable[..., Any]:
     return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
 
 
-def run_tasks(tasks: Sequence[Task], workers: int, threads: int) -> Iterator[Update]:
+def run_tasks(tasks: Sequence[Task], workers: int, threads: int) -> Generator[Update, None, None]:
     """Run all tasks, at most `workers` at a time, the first in order first; yields what happens.
 
     Raises:
         TaggantError, OSError: what a task raised, by kind and message.
         WorkerDiedError: a task's process ended under it.
         RuntimeError: a task raised anything else.
-        ValueError: tasks that could never all run: a name given twice, a need that is missing, a cycle.
+        ValueError: tasks that could never all run: a name given twice, a need that is missing, a cycle, no worker.
     """
     _check(tasks)
+    if workers < 1:
+        raise ValueError(f"{workers} workers do no work")
     waiting = list(tasks)
     finished: set[str] = set()
     pool: list[_Worker] = []
@@ -162,14 +164,21 @@ class _Worker:
 def _interrupts_held_back() -> Iterator[None]:
     """Start processes that never see Ctrl-C, not even before their own code runs: they inherit the blocked signal.
 
-    A Ctrl-C meanwhile reaches the parent at the end of the block.
+    A Ctrl-C meanwhile reaches the parent at the end of the block, also where another of its threads took it.
     """
     resource_tracker.ensure_running()  # `start` would do it, and lift the block on its way
+    held: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number)) if is_main else None
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _rebuilt(name: str, kind: str, message: str, number: int | None, filename: str | None) -> Exception:

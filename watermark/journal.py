@@ -1,55 +1,78 @@
 """An append-only journal for work that takes long: killed and started again, nothing done is lost or done twice.
 
 One JSON value a line, synced before it counts. The first line says what work this is; a journal of other work is
-thrown away, and a last line that was cut short is dropped.
+thrown away, and a last line that was cut short is dropped. A journal is one process's at a time.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from watermark.errors import InputError
 from watermark.files import strict_json
+
+WAIT_SECONDS = 3.0  # for another process to let go: one that was killed may take a moment to end
 
 
 class Journal:
     """The journal at `path` for the work `identity` describes.
 
     Args:
-        path: the file; made when there is none.
+        path: the file; made when there is none, and removed on closing when nothing was recorded.
         identity: JSON value that is equal exactly when the work is the same. Nothing secret.
 
     Attributes:
         entries: what earlier runs recorded, in order; `append` adds to it.
+
+    Raises:
+        InputError: the file cannot be written, or another process is at this work.
     """
 
     def __init__(self, path: Path, identity: Any) -> None:
         self.path = path
         self.entries: list[Any] = []
-        lines, intact = _read(path)
-        if lines and lines[0] == identity:
-            self.entries = lines[1:]
-            self._handle: IO[bytes] = path.open("r+b")
-            self._handle.truncate(intact)
-            self._handle.seek(intact)
-        else:
-            self._handle = path.open("wb")
-            self._write(identity)
+        header = json.loads(_line(identity))  # as it will be read: no tuples
+        try:
+            path.touch()
+            self._handle = path.open("r+b", buffering=0)
+        except OSError as error:
+            raise self._unwritable(error) from None
+        try:
+            self._lock()
+            lines, intact = _whole_lines(self._handle.read())
+            self._cut(intact if lines and lines[0] == header else 0)
+            if lines and lines[0] == header:
+                self.entries = lines[1:]
+            else:
+                self._write(header)
+        except BaseException:
+            self._handle.close()
+            raise
 
     def append(self, entry: Any) -> None:
-        """Record one finished piece of work; on disk when this returns."""
+        """Record one finished piece of work; on disk when this returns.
+
+        Raises:
+            InputError: it cannot be written, such as to a full disk; what was recorded before is kept.
+        """
         self._write(entry)
         self.entries.append(entry)
 
     def remove(self) -> None:
         """The work is finished and its result lies elsewhere."""
-        self.close()
         self.path.unlink(missing_ok=True)
+        self._handle.close()
 
     def close(self) -> None:
+        """Let go; a journal without entries is removed."""
+        if not self._handle.closed and not self.entries:
+            self.path.unlink(missing_ok=True)
         self._handle.close()
 
     def __enter__(self) -> Journal:
@@ -58,17 +81,44 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _lock(self) -> None:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while True:
+            try:
+                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise InputError(f"{self.path}: another process is at this work; wait until it has ended") from None
+            except OSError:
+                return  # a file system without locks
+            time.sleep(0.05)
+
+    def _cut(self, size: int) -> None:
+        self._handle.truncate(size)
+        self._handle.seek(size)
+
     def _write(self, value: Any) -> None:
-        self._handle.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
-        self._handle.flush()
-        os.fsync(self._handle.fileno())
+        rest, start = memoryview(_line(value)), self._handle.tell()
+        try:
+            while rest:
+                rest = rest[self._handle.write(rest) :]
+            os.fsync(self._handle.fileno())
+        except OSError as error:
+            with suppress(OSError):
+                self._cut(start)  # no half of a line stays, for whoever appends next
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> InputError:
+        return InputError(f"{self.path} cannot be written ({error.strerror}); free space or choose another place")
 
 
-def _read(path: Path) -> tuple[list[Any], int]:
-    """The whole lines, and how many bytes they take."""
-    if not path.exists():
-        return [], 0
-    data = path.read_bytes()
+def _line(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def _whole_lines(data: bytes) -> tuple[list[Any], int]:
+    """The values of the whole lines, and how many bytes these take."""
     lines: list[Any] = []
     intact = 0
     for line in data.splitlines(keepends=True):

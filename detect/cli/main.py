@@ -1,18 +1,19 @@
-"""`taggant`: the commands, loaded when they are asked for, and the one place where errors become exit codes."""
+"""`taggant`: the commands, loaded when they are asked for, and the run that ends in the design's exit codes."""
 
 from __future__ import annotations
 
 import os
 import sys
-import traceback
+import warnings
+from contextlib import suppress
+from difflib import get_close_matches
 from importlib import import_module
-from typing import Any
 
 import click
 
-from watermark.errors import KeyFileError, TaggantError
-
-EXIT_USAGE, EXIT_INPUT, EXIT_KEY, EXIT_INTERNAL, EXIT_INTERRUPTED = 2, 3, 5, 70, 130
+from detect.cli.failures import EXIT_INTERNAL, EXIT_USAGE, judge, show_traceback
+from detect.cli.options import habits
+from detect.cli.output import logs_as_notes, printable
 
 # Commands of distill_sim are named, not imported: detect never depends on it.
 COMMANDS = {
@@ -26,6 +27,7 @@ COMMANDS = {
     "demo": "distill_sim.cli:demo",
     "doctor": "detect.cli.doctor:doctor",
 }
+_COMPLETION = "_TAGGANT_COMPLETE"
 
 
 class LazyGroup(click.Group):
@@ -42,74 +44,94 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        near = get_close_matches(args[0], COMMANDS, n=1)
+        if args[0] not in COMMANDS and near and not ctx.resilient_parsing:
+            raise click.UsageError(f"No such command '{args[0]}'. Did you mean '{near[0]}'?", ctx)
+        return super().resolve_command(ctx, args)
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=(
+        "The whole story on one machine: `taggant demo`. Is the installation sound: `taggant doctor`. "
+        'Shell completion (bash): eval "$(_TAGGANT_COMPLETE=bash_source taggant)"'
+    ),
+)
 @click.version_option(package_name="taggant", prog_name="taggant")
-@click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr.")
-@click.option("-v", "--verbose", is_flag=True, help="More notes on stderr.")
+@habits
 @click.pass_context
-def cli(ctx: click.Context, quiet: bool, verbose: bool) -> None:
+def cli(ctx: click.Context) -> None:
     """Trace a language model's output into the models trained on it.
+
+    \b
+    taggant keygen -o owner.key --tokenizer MODEL             a secret key for a model
+    taggant generate --model MODEL --key owner.key \\
+        --prompts prompts.jsonl -o answers.jsonl              marked answers
+    taggant detect --key owner.key answers.jsonl              find the mark in texts
+    taggant suspect --key owner.key --model OTHER \\
+        --reference BASE --probes probes.jsonl                find it in a questioned model
 
     stdout is data, stderr is for people. Exit codes: 0 done, whatever the finding; 1 --fail-on-detect met; 2 bad
     options; 3 refused input; 4 inconclusive under --strict; 5 key refused; 70 internal; 130 interrupted.
     """
-    ctx.obj = {"quiet": quiet, "verbose": verbose}
+    ctx.ensure_object(dict)
+    ctx.with_resource(logs_as_notes(ctx))
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     """Run the command line and exit with the design's code; an error is one line on stderr, never a traceback."""
-    sys.exit(run(arguments))
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # libraries' deprecations are for developers
+    code = run()
+    for stream in (sys.stdout, sys.stderr):
+        _settle(stream)
+    sys.exit(code)
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """As `main`, but returns the exit code."""
+    """Run the command line and return the exit code."""
+    if _COMPLETION in os.environ:
+        cli.main(prog_name="taggant", complete_var=_COMPLETION)  # answers the shell and leaves by SystemExit
+    command: str | None = None
     try:
-        result = cli.main(arguments, prog_name="taggant", standalone_mode=False)
-        sys.stdout.flush()
+        with cli.make_context("taggant", sys.argv[1:] if arguments is None else list(arguments)) as ctx:
+            try:
+                result = cli.invoke(ctx)
+            finally:
+                command = ctx.invoked_subcommand
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
-    except click.UsageError as error:
-        where = error.ctx.command_path if error.ctx is not None else "taggant"
-        return _fail(EXIT_USAGE, f"{_one_line(error.format_message())} (see {where} --help)")
-    except click.ClickException as error:
-        return _fail(EXIT_INPUT, error.format_message())
-    except (KeyboardInterrupt, click.Abort):
-        return _fail(
-            EXIT_INTERRUPTED, "interrupted; what was finished is kept, and the same command goes on from there"
-        )
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to flush
-        return 0
-    except KeyFileError as error:
-        return _fail(EXIT_KEY, str(error))
-    except TaggantError as error:
-        return _fail(EXIT_INPUT, str(error))
-    except OSError as error:
-        return _fail(EXIT_INPUT, _os_error(error))
-    except Exception as error:  # the last resort: whatever it is, a user gets one line
-        return _internal(error)
+        return 0  # the reader has what it wanted
+    except (Exception, KeyboardInterrupt) as error:  # whatever it is, a user gets one line
+        return _fail(error, command)
     return result if isinstance(result, int) else 0
 
 
-def _fail(code: int, message: str) -> int:
-    print(f"taggant: {_one_line(message)}", file=sys.stderr)
+def _fail(error: BaseException, command: str | None) -> int:
+    code, message = judge(error, command)
+    with suppress(OSError):  # stderr may be full, too
+        if code == EXIT_INTERNAL:
+            show_traceback(error)
+        if code == EXIT_USAGE and type(error).__name__ == "NoArgsIsHelpError":
+            click.echo(str(error), err=True)  # `taggant` alone: what there is, rather than what was wrong
+        else:
+            click.echo(f"taggant: {printable(message)}", err=True)
     return code
 
 
-def _os_error(error: OSError) -> str:
-    if error.strerror is None:
-        return str(error) or type(error).__name__
-    place = f"{error.filename}: " if error.filename else ""
-    return f"{place}{error.strerror}"
-
-
-def _internal(error: Exception) -> int:
-    if os.environ.get("TAGGANT_DEBUG") == "1":
-        traceback.print_exc()
-    name = type(error).__name__
-    return _fail(EXIT_INTERNAL, f"internal error ({name}); please report it; TAGGANT_DEBUG=1 shows where it happened")
-
-
-def _one_line(message: Any) -> str:
-    return " ".join(str(message).split())
+def _settle(stream: object) -> None:
+    """Flush a standard stream; where that fails, point it elsewhere: the interpreter would complain when it leaves."""
+    if stream is None:
+        return
+    try:
+        stream.flush()  # type: ignore[attr-defined]
+    except OSError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[attr-defined]

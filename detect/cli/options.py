@@ -1,39 +1,56 @@
-"""Options and small habits that several commands share."""
+"""Options that several commands share, and what they stand for."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from detect.cli.types import DIRECTORY_OR_ID, FRACTION, HexSeed, Number
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from detect.readers import Row
     from watermark.keys import Key
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+FILE = click.Path(path_type=Path)  # existence is checked where the file is opened, once
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+key_option = click.option("--key", "key_file", required=True, type=FILE, help="The key file.")
+tokenizer_option = click.option(
+    "--tokenizer", type=DIRECTORY_OR_ID, help="Tokenizer of the text; default: the one the key names."
+)
 sample_seed_option = click.option(
     "--sample-seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="Seed of the sampling."
 )
+temperature_option = click.option(
+    "--temperature",
+    default=1.0,
+    show_default=True,
+    type=Number(1e-4, 100),
+    help="Of sampling; near 0: always the likeliest token.",
+)
 
 
-class HexSeed(click.ParamType):
-    """32 bytes in hex."""
+def habits(command: Command) -> Command:
+    """-q and -v, accepted before and after the command's name."""
+    for flags, name, text in (
+        (("-v", "--verbose"), "verbose", "More notes on stderr."),
+        (("-q", "--quiet"), "quiet", "No progress and no notes on stderr."),
+    ):
+        command = click.option(*flags, name, is_flag=True, expose_value=False, callback=_remember, help=text)(command)
+    return command
 
-    name = "hex"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
-        if isinstance(value, bytes):
-            return value
-        if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
-            self.fail("must be 64 hex digits", param, ctx)
-        return bytes.fromhex(value)
+def _remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and param.name is not None:
+        ctx.find_root().ensure_object(dict)[param.name] = True
 
 
 def test_options(command: Command) -> Command:
@@ -41,19 +58,18 @@ def test_options(command: Command) -> Command:
     for option in (
         click.option("--fail-on-detect", is_flag=True, help="Exit 1 when a test detects the mark."),
         click.option("--strict", is_flag=True, help="Exit 4 when nothing is detected and a test is inconclusive."),
-        click.option("--effect", type=click.FloatRange(0, 1, min_open=True), help="Green fraction worth detecting."),
         click.option(
-            "--alpha",
-            default=1e-6,
-            show_default=True,
-            type=click.FloatRange(0, 1, min_open=True, max_open=True),
-            help="Level of the finding.",
+            "--effect",
+            type=FRACTION,
+            help="Green fraction worth detecting; too few pairs for it: inconclusive.  "
+            "[default: .50 for texts, .28 sampled]",
         ),
-        click.option(
-            "--seed", type=HexSeed(), default="0" * 64, help="Seed of the decoys, 64 hex digits; default zero."
-        ),
-        click.option("--decoys", type=click.IntRange(min=1), help="Add a line-up of this many other keys."),
-    ):
+        click.option("--alpha", default=1e-6, show_default=True, type=Number(1e-200, 1, max_open=True),
+                     help="Level of the finding."),
+        click.option("--seed", type=HexSeed(), default="0" * 64,
+                     help="Seed of the decoys, 64 hex digits.  [default: zeros]"),
+        click.option("--decoys", type=click.IntRange(1, 1_000_000), help="Add a line-up of this many other keys."),
+    ):  # fmt: skip
         command = option(command)
     return command
 
@@ -72,6 +88,16 @@ def load_key(path: Path) -> Key:
     return Key.load(path)
 
 
+def rows_of(paths: Sequence[str], *, prompts_only_ok: bool = False) -> Iterator[Row]:
+    """The rows of files, directories and - (InputError while iterating: exit 3)."""
+    from detect.readers import read_rows
+    from watermark.errors import InputError
+
+    if "-" in paths and sys.stdin is None:
+        raise InputError("standard input is closed; give files, or pipe something in")
+    return read_rows(paths, prompts_only_ok=prompts_only_ok)
+
+
 def tokenizer_for(key: Key, given: str | None) -> PreTrainedTokenizerBase:
     """The tokenizer given on the command line, else the one the key names; checked against the key.
 
@@ -80,28 +106,18 @@ def tokenizer_for(key: Key, given: str | None) -> PreTrainedTokenizerBase:
         TokenizerMismatchError: it is not the key's.
     """
     from watermark.engines.models import load_tokenizer
-    from watermark.errors import InputError
+    from watermark.errors import InputError, ModelError
 
     name = given or (key.tokenizer.name if key.tokenizer is not None else None)
     if not name:
         raise InputError(
-            "this text needs a tokenizer: the key names none; give --tokenizer DIR or ID, or rows with token_ids"
+            "text needs a tokenizer: the key names none; give --tokenizer DIR or ID, or rows with token_ids"
         )
-    tokenizer = load_tokenizer(name)
+    try:
+        tokenizer = load_tokenizer(name)
+    except ModelError as error:
+        if given:
+            raise
+        raise ModelError(f"the key's tokenizer cannot be had; give --tokenizer DIR or ID ({error})") from None
     key.check_tokenizer(tokenizer)
     return tokenizer
-
-
-@contextmanager
-def progress(ctx: click.Context, name: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """A bar with the time left on stderr; yields a function to call with the units just done."""
-    from watermark.progress import counter
-
-    with counter(name, total, unit, quiet=bool(ctx.obj and ctx.obj["quiet"])) as advance:
-        yield advance
-
-
-def note(ctx: click.Context, message: str) -> None:
-    """A line for people, on stderr."""
-    if not (ctx.obj and ctx.obj["quiet"]):
-        click.echo(message, err=True)

@@ -16,11 +16,12 @@ TITLES = {
     "reading": "Reading test: the questioned model's next-token distributions on probe text",
 }
 COMPARISONS = {"argmax": "argmax", "green_mass": "green mass"}
+NO_CONTROL = "without a positive control this test cannot say that a mark is absent"
 
 
 def describe(evidence: Evidence) -> str:
     """A few lines that say what was found, from what, and what it means."""
-    lines = [TITLES[evidence.test], f"  finding      {evidence.finding}: {MEANINGS[evidence.finding]}"]
+    lines = [TITLES[evidence.test], f"  finding      {evidence.finding}: {_meaning(evidence)}"]
     if evidence.log10_p is None or evidence.log10_p_adjusted is None:
         lines.append("  p            not claimed")
     else:
@@ -52,3 +53,11 @@ def describe(evidence: Evidence) -> str:
     lines.append(f"  status       {evidence.status}")
     lines += [f"  note         {one_line(text, limit=400)}" for text in evidence.notes]
     return "\n".join(lines)
+
+
+def _meaning(evidence: Evidence) -> str:
+    if evidence.log10_p is None:
+        return "no p is claimed, see the notes"
+    if evidence.test == "reading" and evidence.finding == "inconclusive":
+        return NO_CONTROL
+    return MEANINGS[evidence.finding]

@@ -2,48 +2,74 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from detect.cli.options import json_option, load_key
+from detect.cli.options import FILE, habits, json_option, load_key
+from detect.cli.output import emit, emit_json
+from detect.cli.types import FRACTION, Number
 
 EFFECTS = (0.50, 0.35, 0.28, 0.26)
 
 
-@click.command()
-@click.option("--alpha", default=1e-6, show_default=True, type=click.FloatRange(0, 1, min_open=True, max_open=True))
-@click.option("--power", default=0.9, show_default=True, type=click.FloatRange(0, 1, min_open=True, max_open=True))
-@click.option("--effect", "effects", multiple=True, type=click.FloatRange(0, 1, min_open=True, max_open=True),
-              help="Green fraction to be detected; may be repeated.")  # fmt: skip
+@click.command(short_help="How much must be asked before a test can be expected to find the mark.")
 @click.option(
-    "--gamma", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Green fraction under the null."
+    "--alpha", default=1e-6, show_default=True, type=Number(1e-200, 1, max_open=True), help="Level of the finding."
 )
-@click.option("--key", "key_file", type=click.Path(path_type=Path), help="Take gamma from this key.")
+@click.option(
+    "--power", default=0.9, show_default=True, type=FRACTION, help="Probability of finding a mark that is there."
+)
+@click.option(
+    "--effect",
+    "effects",
+    multiple=True,
+    type=FRACTION,
+    help="Green fraction to be detected; may be repeated.  [default: .5 (marked text), .35, .28 (students), .26]",
+)
+@click.option("--gamma", type=FRACTION, help="Green fraction under the null.  [default: .25]")
+@click.option("--key", "key_file", type=FILE, help="Take gamma from this key.")
 @json_option
+@habits
+@click.pass_context
 def plan(
-    alpha: float, power: float, effects: tuple[float, ...], gamma: float | None, key_file: Path | None, as_json: bool
+    ctx: click.Context,
+    alpha: float,
+    power: float,
+    effects: tuple[float, ...],
+    gamma: float | None,
+    key_file: Path | None,
+    as_json: bool,
 ) -> None:
-    """Distinct pairs that must be counted, exactly: power stays above --power for every larger number."""
+    """Distinct pairs that must be counted, exactly: power stays above --power for every larger number.
+
+    `detect` counts pairs of the text, `suspect --sample` pairs of the questioned model's answers.
+
+    taggant plan --alpha 1e-6 --power .9 --effect .28
+    """
     from detect.exact.power import pairs_needed, planned_maximum
 
     if gamma is not None and key_file is not None:
-        raise click.UsageError("give --gamma or --key, not both", click.get_current_context())
+        raise click.UsageError("give --gamma or --key, not both", ctx)
     gamma = load_key(key_file).gamma if key_file is not None else (0.25 if gamma is None else gamma)
-    wanted = [effect for effect in (effects or EFFECTS) if effects or effect > gamma]
-    for effect in wanted:
-        if effect <= gamma:
-            raise click.UsageError(f"--effect {effect} must be above gamma {gamma}", click.get_current_context())
+    wanted = list(effects) or [effect for effect in EFFECTS if effect > gamma]
+    if not wanted or min(wanted) <= gamma:
+        least = f"--effect {min(wanted)}" if wanted else "give --effect: it"
+        raise click.UsageError(f"{least} must be above gamma {gamma:g}", ctx)
     rows = []
     for effect in wanted:
         pairs = pairs_needed(effect, gamma, alpha=alpha, power=power)
         rows.append({"effect": effect, "pairs_needed": pairs, "pairs_maximum_sequential": planned_maximum(pairs)})
     if as_json:
-        click.echo(json.dumps({"alpha": alpha, "power": power, "gamma": gamma, "plan": rows}))
-        return
-    click.echo(f"alpha {alpha:g}, power {power:g}, gamma {gamma:g}\n")
-    click.echo("green fraction   distinct pairs needed   maximum when stopping early (e-process)")
+        emit_json({"alpha": alpha, "power": power, "gamma": gamma, "plan": rows})
+    else:
+        emit(_table(alpha, power, gamma, rows))
+
+
+def _table(alpha: float, power: float, gamma: float, rows: list[dict[str, float]]) -> str:
+    lines = [f"alpha {alpha:g}, power {power:g}, gamma {gamma:g}", ""]
+    lines.append("green fraction   distinct pairs needed   maximum when stopping early (e-process)")
     for row in rows:
-        click.echo(f"{row['effect']:14g}   {row['pairs_needed']:21,}   {row['pairs_maximum_sequential']:,}")
-    click.echo("\nPairs repeat: a short answer gives about 0.9 distinct pairs per token, a large collection fewer.")
+        lines.append(f"{row['effect']:14g}   {row['pairs_needed']:21,}   {row['pairs_maximum_sequential']:,}")
+    lines += ["", "Pairs repeat: a short answer gives about 0.9 distinct pairs per token, a large collection fewer."]
+    return "\n".join(lines)

@@ -2,47 +2,79 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from detect.cli.options import exit_code, json_option, load_key, note, progress, sample_seed_option, test_options
+from detect.cli.options import (
+    exit_code,
+    habits,
+    json_option,
+    key_option,
+    load_key,
+    rows_of,
+    sample_seed_option,
+    temperature_option,
+    test_options,
+)
+from detect.cli.output import detail, emit, emit_json, note, progress
+from detect.cli.types import DIRECTORY_OR_ID, ROWS
 
 if TYPE_CHECKING:
-    from detect.counting import Tally
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from detect.counting import Tally, WeightTally
     from detect.decoys import Lineup
     from detect.observation import Probe
     from watermark.keys import Key
 
+_BATCH = 32  # answers sampled side by side
 
-@click.command()
-@click.option("--key", "key_file", required=True, type=click.Path(path_type=Path), help="The key file.")
-@click.option("--model", "model_name", required=True, help="Directory or hub id of the questioned model.")
+
+@click.command(short_help="Test a questioned model whose weights are at hand.")
+@key_option
 @click.option(
-    "--reference", "reference_name", help="A model published before the key's first use; best its base model."
+    "--model", "model_name", required=True, type=DIRECTORY_OR_ID, help="Directory or hub id of the questioned model."
+)
+@click.option(
+    "--reference",
+    "reference_name",
+    type=DIRECTORY_OR_ID,
+    help="A model published before the key's first use, best its base model: makes `reading` strong.",
 )
 @click.option(
     "--probes",
     "probe_files",
     required=True,
     multiple=True,
-    help="Rows {prompt?, text? or token_ids?}; may be repeated.",
+    type=ROWS,
+    help="JSONL, Parquet, text files or a directory: rows {prompt?, text? or token_ids?}; may be repeated.",
 )
 @click.option("--probes-marked", is_flag=True, help="The probe text carries the mark: exploratory, no p is claimed.")
 @click.option(
-    "--sample", "sample_tokens", type=click.IntRange(min=1), help="Add the sampled test with this many tokens."
+    "--sample",
+    "sample_tokens",
+    type=click.IntRange(min=1),
+    help="Add the sampled test with this many tokens, at least.",
 )
 @click.option(
-    "--max-new-tokens", default=64, show_default=True, type=click.IntRange(min=1), help="Length of sampled answers."
+    "--max-new-tokens",
+    default=64,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Longest sampled answer, tokens.",
 )
-@click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
-@click.option("--top", default=None, type=click.IntRange(min=1), help="Weights kept per context (reading).")
-@click.option("--tokenizer", help="Tokenizer, if it is not in the model's directory.")
+@temperature_option
+@click.option(
+    "--top", default=None, type=click.IntRange(min=1), help="Weights kept per context in `reading`.  [default: 256]"
+)
+@click.option("--tokenizer", type=DIRECTORY_OR_ID, help="Tokenizer, if it is not in the model's directory.")
 @sample_seed_option
 @json_option
 @test_options
+@habits
 @click.pass_context
 def suspect(
     ctx: click.Context,
@@ -68,14 +100,15 @@ def suspect(
     """Test a questioned model whose weights are at hand.
 
     Reads its next-token distributions on the answers in --probes (`reading`); with --sample it is also asked their
-    prompts (`sampled`). Probes must not depend on the key: use natural text, or unmarked answers.
+    prompts (`sampled`). Probes must not depend on the key: use natural text, or unmarked answers of the teacher.
+
+    \b
+    taggant generate --model TEACHER --no-mark --prompts prompts.jsonl -o probes.jsonl
+    taggant suspect --key owner.key --model QUESTIONED --reference BASE --probes probes.jsonl --decoys 1000
     """
     from detect.evidence import Assessment, assess_family
     from detect.keycheck import load_check
-    from detect.questioned.probes import make_probes, plain_prompts
-    from detect.readers import read_rows
-    from watermark.engines.models import load_model, load_tokenizer
-    from watermark.errors import InputError
+    from watermark.engines.answers import Sampling
 
     key = load_key(key_file)
     record = load_check(key, key_file)
@@ -85,95 +118,94 @@ def suspect(
         key_check=None if record is None else record.accepted,
         probes_marked=probes_marked,
     )
-    rows = list(read_rows(probe_files, prompts_only_ok=True))
-    loaded = load_tokenizer(tokenizer or model_name)
-    key.check_tokenizer(loaded)
-    probes = make_probes(rows, loaded)
-    plain = plain_prompts(rows, loaded)
-    model = load_model(model_name)
+    rows = list(rows_of(probe_files, prompts_only_ok=True))
+    _refuse_unusable(rows, sample_tokens)
+    examination = _Examination.begin(ctx, key, model_name, tokenizer or model_name, rows)
     tallies: dict[str, Tally] = {}
-    if any(len(probe.answer_ids) for probe in probes):
-        tallies["reading"] = _reading(ctx, key, model, reference_name, probes, plain, top, loaded)
-    elif sample_tokens is None:
-        raise InputError("the probes hold prompts only: reading needs answers (text or token_ids); or add --sample")
+    if any(len(probe.answer_ids) for probe in examination.probes):
+        tallies["reading"] = examination.reading(reference_name, top)
     else:
         note(ctx, "The probes hold no answers: only the sampled test is run.")
     if sample_tokens is not None:
-        tallies["sampled"] = _sampled(
-            ctx, key, model, loaded, probes, plain, sample_tokens, max_new_tokens, temperature, sample_seed
-        )
+        batch = max(1, min(_BATCH, -(-sample_tokens // max_new_tokens)))
+        sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, batch_size=batch)
+        tallies["sampled"] = examination.sampled(sample_tokens, sampling, sample_seed)
     lineups = [_lineup(ctx, name, tally, decoys, seed) for name, tally in tallies.items()]
     family = dict(zip(tallies, assess_family(list(tallies.values()), how, lineups=lineups), strict=True))
     if as_json:
-        click.echo(
-            json.dumps({name: one.to_dict() for name, one in family.items()}, ensure_ascii=False, allow_nan=False)
-        )
+        emit_json({name: one.to_dict() for name, one in family.items()})
     else:
         from detect.cli.people import describe
 
-        click.echo("\n\n".join(describe(one) for one in family.values()))
-    findings: list[str] = [one.finding for one in family.values()]
-    return exit_code(findings, strict=strict, fail_on_detect=fail_on_detect)
+        emit("\n\n".join(describe(one) for one in family.values()))
+    return exit_code([one.finding for one in family.values()], strict=strict, fail_on_detect=fail_on_detect)
 
 
-def _reading(
-    ctx: click.Context,
-    key: Key,
-    model: Any,
-    reference_name: str | None,
-    probes: list[Probe],
-    plain_prompts: list[list[int]],
-    top: int | None,
-    tokenizer: Any,
-) -> Tally:
-    from detect.counting import weigh, window_rule
-    from detect.questioned.reading import DEFAULT_TOP, read_model
-    from watermark.engines.models import load_model
+def _refuse_unusable(rows: list[Any], sample_tokens: int | None) -> None:
+    """Say it before a model is loaded."""
+    from watermark.errors import InputError
 
-    reference = None if reference_name is None else load_model(reference_name)
-    positions = sum(max(0, len(probe.answer_ids) - key.context_width + 1) for probe in probes)
-    with progress(ctx, "reading", positions, "position") as advance:
-        reading = read_model(
-            model,
-            probes,
-            rule=window_rule(key),
-            vocab_size=len(tokenizer),
-            reference=reference,
-            exclude=plain_prompts,
-            top=top or DEFAULT_TOP,
-            on_positions=advance,
-        )
-    return weigh(key, reading)
+    if sample_tokens is None and all(row.text is None and row.token_ids is None for row in rows):
+        raise InputError("the probes hold prompts only: `reading` needs answers (text or token_ids); or add --sample")
+    if sample_tokens is not None and all(row.prompt is None and row.prompt_ids is None for row in rows):
+        raise InputError("the probes hold no prompts, which --sample needs: give rows with `prompt` or `prompt_ids`")
 
 
-def _sampled(
-    ctx: click.Context,
-    key: Key,
-    model: Any,
-    tokenizer: Any,
-    probes: list[Probe],
-    plain_prompts: list[list[int]],
-    n_tokens: int,
-    max_new_tokens: int,
-    temperature: float,
-    seed: int,
-) -> Tally:
-    from detect.counting import tally
-    from detect.questioned.sampled import sample_model
-    from watermark.engines.answers import Sampling
+@dataclass
+class _Examination:
+    """A questioned model, the key, and the probes as that model sees them."""
 
-    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature)
-    with progress(ctx, "sampling", n_tokens, "token") as advance:
-        answers = sample_model(
-            model,
-            tokenizer,
-            [list(probe.prompt_ids) for probe in probes],
-            n_tokens,
-            sampling=sampling,
-            seed=seed,
-            on_tokens=advance,
-        )
-    return tally(key, answers.answers, [*answers.prompts, *plain_prompts], test="sampled")
+    ctx: click.Context
+    key: Key
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    probes: list[Probe]
+    plain_prompts: list[list[int]]
+
+    @classmethod
+    def begin(cls, ctx: click.Context, key: Key, model_name: str, tokenizer_name: str, rows: list[Any]) -> _Examination:
+        from detect.questioned.probes import make_probes, plain_prompts
+        from watermark.engines.models import load_model, load_tokenizer, model_digest
+
+        tokenizer = load_tokenizer(tokenizer_name)
+        key.check_tokenizer(tokenizer)
+        probes, plain = make_probes(rows, tokenizer), plain_prompts(rows, tokenizer)
+        model = load_model(model_name)
+        detail(ctx, f"questioned model {model_name}, digest {model_digest(model_name)}")
+        return cls(ctx, key, model, tokenizer, probes, plain)
+
+    def reading(self, reference_name: str | None, top: int | None) -> WeightTally:
+        from detect.counting import weigh, window_rule
+        from detect.questioned.reading import DEFAULT_TOP, read_model
+        from watermark.engines.models import load_model
+
+        reference = None if reference_name is None else load_model(reference_name)
+        positions = sum(max(0, len(probe.answer_ids) - self.key.context_width + 1) for probe in self.probes)
+        with progress(self.ctx, "reading", positions, "position") as advance:
+            reading = read_model(
+                self.model,
+                self.probes,
+                rule=window_rule(self.key),
+                vocab_size=len(self.tokenizer),
+                reference=reference,
+                exclude=self.plain_prompts,
+                top=top or DEFAULT_TOP,
+                on_positions=advance,
+            )
+        if reference is not None and not len(reading.pairs):
+            note(self.ctx, "The model and its reference predict the same everywhere: they seem to be one model.")
+        return weigh(self.key, reading)
+
+    def sampled(self, n_tokens: int, sampling: Any, seed: int) -> Tally:
+        from detect.counting import tally
+        from detect.questioned.sampled import sample_model
+
+        prompts = [list(probe.prompt_ids) for probe in self.probes]
+        with progress(self.ctx, "sampling", n_tokens, "token") as advance:
+            answers = sample_model(
+                self.model, self.tokenizer, prompts, n_tokens, sampling=sampling, seed=seed, on_tokens=advance
+            )
+        return tally(self.key, answers.answers, [*answers.prompts, *self.plain_prompts], test="sampled")
 
 
 def _lineup(ctx: click.Context, name: str, tally: Tally, decoys: int | None, seed: bytes) -> Lineup | None:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from detect.cli.options import exit_code, json_option, load_key, note, progress, test_options, tokenizer_for
+from detect.cli.options import (
+    FILE,
+    exit_code,
+    habits,
+    json_option,
+    key_option,
+    load_key,
+    rows_of,
+    test_options,
+    tokenizer_for,
+    tokenizer_option,
+)
+from detect.cli.output import emit, emit_json, note, progress, refuse_output
+from detect.cli.types import ROWS
 
 if TYPE_CHECKING:
     from detect.evidence import Assessment, Evidence
@@ -16,14 +28,15 @@ if TYPE_CHECKING:
     from watermark.keys import Key
 
 
-@click.command()
-@click.option("--key", "key_file", required=True, type=click.Path(path_type=Path), help="The key file.")
-@click.argument("files", nargs=-1, required=True)
-@click.option("--tokenizer", help="Directory or hub id; default: the tokenizer the key names.")
+@click.command(short_help="Test texts for the mark of a key.")
+@key_option
+@click.argument("files", nargs=-1, required=True, type=ROWS)
+@tokenizer_option
 @json_option
 @click.option("--each", is_flag=True, help="Print NDJSON: an object a document, the pooled one last.")
-@click.option("--highlight", type=click.Path(path_type=Path), help="Write a page with every token coloured.")
+@click.option("--highlight", type=FILE, help="Write a self-contained HTML page with every token coloured.")
 @test_options
+@habits
 @click.pass_context
 def detect(
     ctx: click.Context,
@@ -42,18 +55,21 @@ def detect(
 ) -> int:
     """Test texts for the mark of a key: all FILES pooled, every distinct pair counted once.
 
-    FILES are text files, directories, JSONL or Parquet with rows {id?, text?, token_ids?, prompt?, prompt_ids?}, or
-    `-` for stdin. What was in a prompt counts nowhere.
-    """
-    from detect.readers import read_rows, tokenized
-    from watermark.files import refuse_existing
+    FILES are UTF-8 text files, directories, JSONL or Parquet with rows {id?, text?, token_ids?, prompt?,
+    prompt_ids?}, or `-` for stdin. text and token_ids are the answer only; token_ids win and need no tokenizer. What
+    was in a prompt counts nowhere. About 150 words can be enough for finding a mark of the default strength.
 
-    if highlight is not None:
-        refuse_existing(highlight)
+    \b
+    taggant detect --key owner.key essay.txt --highlight essay.html
+    taggant detect --key owner.key answers.jsonl --each > results.ndjson
+    curl -s https://example.org/page.txt | taggant detect --key owner.key - --json
+    """
+    from detect.readers import tokenized
+
+    refuse_output(highlight)
     key = load_key(key_file)
-    rows = read_rows(files, stdin=sys.stdin.buffer)
     collection = tokenized(
-        rows, key.context_width, lambda: tokenizer_for(key, tokenizer), keep_texts=highlight is not None
+        rows_of(files), key.context_width, lambda: tokenizer_for(key, tokenizer), keep_texts=highlight is not None
     )
     how = _assessment(key, key_file, alpha, effect)
     pooled = _pooled(ctx, key, collection, how, decoys, seed)
@@ -61,14 +77,13 @@ def detect(
         _highlight(ctx, key, collection, pooled, highlight, tokenizer)
     if each:
         for identifier, evidence in _each(key, collection, how):
-            click.echo(_with_id(identifier, evidence))
-        click.echo(pooled.to_json())
-    elif as_json:
-        click.echo(pooled.to_json())
+            emit_json({"id": identifier, **evidence.to_dict()})
+    if each or as_json:
+        emit_json(pooled.to_dict())
     else:
         from detect.cli.people import describe
 
-        click.echo(describe(pooled))
+        emit(describe(pooled))
     return exit_code([pooled.finding], strict=strict, fail_on_detect=fail_on_detect)
 
 
@@ -121,9 +136,3 @@ def _highlight(
             note(ctx, f"The page shows token ids: {error}")
     highlight_page(key, collection, pooled, path, tokenizer=loaded)
     note(ctx, f"highlighted page: {path}")
-
-
-def _with_id(identifier: str, evidence: Evidence) -> str:
-    import json
-
-    return json.dumps({"id": identifier, **evidence.to_dict()}, ensure_ascii=False, allow_nan=False)

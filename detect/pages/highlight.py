@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.pages.marking import GREEN, RED, UNCOUNTED, MarkedDocument, mark_document, states
+from detect.pages.rendering import write_page
 from detect.visible import one_line
 from detect.wording import probability_words
-from watermark.errors import InputError
-from watermark.files import new_file
 from watermark.keys import Key
 from watermark.windows import Reason, WindowRule
 
@@ -70,19 +69,22 @@ def highlight_page(
     if evidence.key_id != key.key_id or evidence.n_scored != counts[Reason.COUNTED] or evidence.n_green is None:
         raise ValueError("the evidence is not the count of this collection under this key")
     shown = list(_documents(key, rule, collection, labels, tokenizer, max_tokens))
-    _write(
+    write_page(
         path,
-        evidence=evidence,
-        headline=HEADLINES[evidence.finding],
-        chance=chance(evidence),
-        legend=_legend(evidence, counts),
-        documents=shown,
-        n_documents=len(collection.documents),
-        n_hidden=evidence.n_tokens - sum(len(document.tokens) for document in shown),
-        notes=[one_line(note, 600) for note in evidence.notes],
-        with_text=tokenizer is not None,
-        GREEN=GREEN,
-        RED=RED,
+        "highlight.html.jinja",
+        {
+            "evidence": evidence,
+            "headline": HEADLINES[evidence.finding],
+            "chance": chance(evidence),
+            "legend": _legend(evidence, counts),
+            "documents": shown,
+            "n_documents": len(collection.documents),
+            "n_hidden": evidence.n_tokens - sum(len(document.tokens) for document in shown),
+            "notes": [one_line(note, 600) for note in evidence.notes],
+            "with_text": tokenizer is not None,
+            "GREEN": GREEN,
+            "RED": RED,
+        },
     )
 
 
@@ -125,24 +127,3 @@ def _legend(evidence: Evidence, counts: NDArray[np.intp]) -> list[LegendLine]:
     for reason, (state, meaning) in UNCOUNTED.items():
         lines.append(LegendLine(state, "not counted", meaning, int(counts[reason])))
     return lines
-
-
-def _write(path: str | Path, **values: Any) -> None:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("detect.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("highlight.html.jinja").render(**values)
-    try:
-        with new_file(path) as handle:
-            handle.write(page.encode("utf-8"))
-    except OSError as error:
-        reason = error.strerror or error
-    else:
-        return
-    raise InputError(f"{path} cannot be written ({reason}); free space or choose another place")

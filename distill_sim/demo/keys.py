@@ -37,9 +37,7 @@ def demo_keys(directory: Path, teacher: Path, *, used: bool) -> Keys:
     """
     directory.mkdir(exist_ok=True)
     _sweep(directory)
-    owner_file, account_file, committed = (
-        directory / name for name in (OWNER_FILE, ACCOUNT_FILE, COMMITMENT_FILE)
-    )
+    owner_file, account_file, committed = (directory / name for name in (OWNER_FILE, ACCOUNT_FILE, COMMITMENT_FILE))
     if _is_wanted(owner_file, used or account_file.exists() or committed.exists()):
         Key.generate(tokenizer=load_tokenizer(teacher)).save(owner_file)
     owner = Key.load(owner_file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -153,7 +154,7 @@ def commands(root: Path, summary: Mapping[str, Any], finished: Mapping[str, Fini
     """What → command lines that repeat it from the run's own files, to be typed in the run's directory."""
 
     def place(name: str, *parts: str) -> str:
-        return shlex.quote(str(finished[name].directory.joinpath(*parts).relative_to(root)))
+        return shlex.quote(os.path.relpath(finished[name].directory.joinpath(*parts), root))
 
     key = "--key keys/account.key"
     sampled: Any = strict_json((finished["sampled-student"].directory / RECORD).read_bytes())["settings"]
@@ -164,7 +165,9 @@ def commands(root: Path, summary: Mapping[str, Any], finished: Mapping[str, Fini
         f"--sample-seed {sampled['seed']}"
     )
     return {
-        "Test the two texts": [f"taggant detect {key} \\\n    {place(name, CORPUS)}" for name in ("marked", "unmarked")],
+        "Test the two texts": [
+            f"taggant detect {key} \\\n    {place(name, CORPUS)}" for name in ("marked", "unmarked")
+        ],
         "Colour every token of the marked text": [
             f"taggant detect {key} --highlight ../marked.html \\\n    {place('marked', CORPUS)}"
         ],

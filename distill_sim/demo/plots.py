@@ -127,7 +127,8 @@ def evidence(tests: Sequence[Paired], log10_alpha: float) -> Markup:
 def lineups(scores: Mapping[str, Scores]) -> Markup:
     """Where the key stands among the decoys, one histogram a model."""
     everything = np.concatenate([np.append(one.decoys, one.own) for one in scores.values()])
-    low, high = np.floor(everything.min()), np.ceil(everything.max())
+    low = np.floor(everything.min())
+    high = max(np.ceil(everything.max()), low + 1)  # all alike where there are no weights
     bins = np.arange(low, high + 0.25, 0.25)
     with _drawing(WIDTH, 0.4 + 1.55 * len(scores)) as figure:
         all_axes = figure.subplots(len(scores), 1, sharex=True, squeeze=False)[:, 0]
@@ -187,7 +188,7 @@ def _drawing(width: float, height: float) -> Iterator[Figure]:
 
 
 def _svg(figure: Figure, name: str, description: str) -> Markup:
-    """The figure as an element to put into a page: ids of its own, no fixed size, no style sheet, described in words."""
+    """The figure as an element to put into a page: own ids, no fixed size, no style sheet, described in words."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()

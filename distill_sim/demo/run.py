@@ -118,7 +118,9 @@ def _write_summary(path: Path, summary: dict[str, Any]) -> None:
     try:
         write_json(path, summary, overwrite=True)
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}); free space, run the same command again") from None
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}); free space, run the same command again"
+        ) from None
 
 
 def _summary(

@@ -59,7 +59,7 @@ class Display:
             self._running[event.stage] = event.what
         else:
             self._running.pop(event.stage, None)
-        if event.kind == "kept":
+        if event.kind == "kept" and not self._line.disable:  # a hidden bar has no `initial`
             self._line.initial += COSTS[event.stage]  # no time was spent on it now
         self._fractions[event.stage] = event.fraction
         self._say(event)
@@ -79,17 +79,21 @@ class Display:
 
     @staticmethod
     def closing(root: Path) -> str:
-        """The results in a few lines."""
+        """The results in a few lines, from the run's summary.json."""
         summary: Any = strict_json((root / "summary.json").read_bytes())
-        lines = [f"{'':26} {'sampled':>17} {'reading':>17} {'rank of 1,001':>14}"]
+        tested = f"rank of {summary['student']['reading']['lineup']['decoys'] + 1:,}"
+        lines = [_row("p of the tests", "sampled", "reading", tested)]
         for name, title in (("student", "student of marked text"), ("control", "control, unmarked text")):
-            one = summary[name]
-            lines.append(
-                f"{title:26} {probability_words(one['sampled']['log10_p']):>17} {probability_words(one['reading']['log10_p']):>17} "
-                f"{one['reading']['lineup']['rank']:>14}"
-            )
+            sampled, reading = summary[name]["sampled"], summary[name]["reading"]
+            p_sampled, p_reading = (probability_words(one["log10_p"]) for one in (sampled, reading))
+            lines.append(_row(title, p_sampled, p_reading, str(reading["lineup"]["rank"])))
         for name, title in (("teacher_marked", "marked text"), ("teacher_unmarked", "unmarked text")):
             text = summary[name]["text"]
-            lines.append(f"{title:26} p {probability_words(text['log10_p'])}, {text['green_fraction']:.1%} green")
+            green = "nothing counted" if text["green_fraction"] is None else f"{text['green_fraction']:.1%} green"
+            lines.append(f"{title:26} p {probability_words(text['log10_p'])}, {green}")
         lines.append(f"\n{summary['seconds']:.0f} seconds. Open in a browser:")
         return "\n".join(lines)
+
+
+def _row(title: str, sampled: str, reading: str, rank: str) -> str:
+    return f"{title:26} {sampled:>17} {reading:>17} {rank:>14}"

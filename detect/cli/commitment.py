@@ -1,0 +1,104 @@
+"""`taggant key commit`: one hash over many marks, published before their first use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from detect.cli.options import FILE, habits, json_option, load_key
+from detect.cli.output import refuse_output, show_members, writing
+from detect.cli.types import ACCOUNT, EPOCH
+
+if TYPE_CHECKING:
+    from watermark.keys import Commitment
+
+
+@click.command(short_help="Commit to every mark of a key by one hash, before its first use.")
+@click.argument("file", type=FILE)
+@click.option("--account", "accounts", multiple=True, type=ACCOUNT, help="Opaque account id; may be repeated.")
+@click.option("--accounts", "accounts_file", type=FILE, help="File with one account id a line.")
+@click.option("--epoch", "epochs", multiple=True, type=EPOCH, help="Month, YYYY-MM; may be repeated.")
+@click.option("-o", "--output", required=True, type=FILE, help="The commitment to create; publish it.")
+@click.option("--leaves", type=FILE, help="List of leaves to create; keep it: marks are opened with it.")
+@json_option
+@habits
+def commit(
+    file: Path,
+    accounts: tuple[str, ...],
+    accounts_file: Path | None,
+    epochs: tuple[str, ...],
+    output: Path,
+    leaves: Path | None,
+    as_json: bool,
+) -> None:
+    """Commit to every mark of a key, before its first use: the Merkle root over accounts × months.
+
+    Without --account and --epoch the commitment is to this key alone. Have the root timestamped by somebody else.
+
+    taggant key commit owner.key --accounts ids.txt --epoch 2026-11 -o commitment.json --leaves leaves.json
+    """
+    from watermark.keys import UNTIMESTAMPED_NOTE, Commitment, Leaf
+
+    if leaves == output:
+        raise click.UsageError("--output and --leaves must be two files", click.get_current_context())
+    refuse_output(output, leaves)
+    parent = load_key(file)
+    names: list[str | None] = [*accounts, *_account_ids(accounts_file)] or [None]
+    entries = []
+    for account in names:
+        for epoch in epochs or (None,):
+            derived = parent if account is None else parent.account(account)
+            derived = derived if epoch is None else derived.epoch(epoch)
+            entries.append(Leaf(account, epoch, derived.key_id))
+    commitment = Commitment.of(entries)
+    _save(commitment, output, leaves)
+    show_members({**commitment.to_json(), "note": UNTIMESTAMPED_NOTE}, as_json)
+
+
+def _account_ids(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    from watermark.errors import InputError, KeyFileError
+    from watermark.keys.derive import normal_label
+
+    labels = []
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if line.strip():
+            try:
+                labels.append(normal_label("account", line.strip()))
+            except KeyFileError as error:
+                raise InputError(f"{path}:{number}: {error}") from None
+    if not labels:
+        raise InputError(f"{path} holds no account ids; write one a line")
+    return labels
+
+
+def _text(path: Path) -> str:
+    from watermark.errors import InputError
+
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from None
+
+
+def _save(commitment: Commitment, output: Path, leaves: Path | None) -> None:
+    """Both files or neither."""
+    from dataclasses import asdict
+
+    from watermark.files import write_json
+
+    if leaves is not None:
+        with writing(leaves):
+            write_json(leaves, [asdict(leaf) for leaf in commitment.leaves], mode=0o600)
+    try:
+        with writing(output):
+            commitment.save(output)
+    except BaseException:
+        if leaves is not None:
+            leaves.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,78 @@
+"""Rows of a file become what a model sees: template, plain words, ids as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detect.questioned.probes import make_probes, plain_prompts
+from detect.readers.row import Row
+from tests import tiny
+from watermark.engines.models import load_tokenizer
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+PROMPT, TEXT = "Where does the moon go?", "Behind the boats, in the morning."
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return load_tokenizer(tiny.shared())
+
+
+def row(**members: Any) -> Row:
+    return Row(id="1", source="it:1", **members)
+
+
+def plain(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def test_a_prompt_goes_through_the_chat_template_and_an_answer_does_not(tokenizer: Any) -> None:
+    (probe,) = make_probes([row(prompt=PROMPT, text=TEXT)], tokenizer)
+    expected = f"<|im_start|>user\n{PROMPT}<|im_end|>\n<|im_start|>assistant\n"
+    assert tokenizer.decode(probe.prompt_ids) == expected
+    assert probe.prompt_ids.count(1) == 2  # the template's marks are special tokens, not spelt out
+    assert probe.answer_ids == plain(tokenizer, TEXT)
+    assert tokenizer.decode(probe.answer_ids) == TEXT
+
+
+def test_ids_win_over_text(tokenizer: Any) -> None:
+    ids = np.array([5, 6, 7], dtype=np.uint32)
+    (probe,) = make_probes([row(prompt=PROMPT, text=TEXT, token_ids=ids, prompt_ids=ids[:2])], tokenizer)
+    assert (probe.prompt_ids, probe.answer_ids) == ([5, 6], [5, 6, 7])
+    assert all(type(token) is int for token in [*probe.prompt_ids, *probe.answer_ids])
+
+
+def test_rows_may_lack_prompt_or_answer(tokenizer: Any) -> None:
+    text, prompt = make_probes([row(text=TEXT), row(prompt=PROMPT)], tokenizer)
+    assert (text.prompt_ids, text.answer_ids) == ([], plain(tokenizer, TEXT))
+    assert prompt.answer_ids == []
+    assert len(prompt.prompt_ids) > 5
+
+
+def test_one_probe_a_row_in_order(tokenizer: Any) -> None:
+    texts = [TEXT, PROMPT, TEXT]
+    assert [p.answer_ids for p in make_probes((row(text=t) for t in texts), tokenizer)] == [
+        plain(tokenizer, t) for t in texts
+    ]
+
+
+def test_a_tokenizer_without_template_takes_the_prompt_plain(tokenizer: Any) -> None:
+    bare = load_tokenizer(tiny.shared())
+    bare.chat_template = None
+    (probe,) = make_probes([row(prompt=PROMPT)], bare)
+    assert probe.prompt_ids == list(bare(PROMPT)["input_ids"])
+
+
+def test_plain_prompts_are_the_distinct_words_without_template(tokenizer: Any) -> None:
+    rows = [row(prompt=PROMPT), row(prompt=TEXT), row(prompt=PROMPT, text="x"), row(text=TEXT), row(prompt="")]
+    found = plain_prompts(rows, tokenizer)
+    assert found == [plain(tokenizer, PROMPT), plain(tokenizer, TEXT)]
+    assert not any(special in ids for ids in found for special in (0, 1, 2))
+
+
+def test_a_prompts_words_are_excluded_also_where_its_ids_are_given(tokenizer: Any) -> None:
+    (found,) = plain_prompts([row(prompt=PROMPT, prompt_ids=np.array([9], dtype=np.uint32))], tokenizer)
+    assert found == plain(tokenizer, PROMPT)

@@ -1,0 +1,173 @@
+"""Sampling a questioned model: whom is asked what, how much is kept, and that no key comes in."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detect.counting import tally
+from detect.questioned import sampled as module
+from detect.questioned.probes import make_probes, plain_prompts
+from detect.questioned.sampled import Answers, sample_model
+from detect.readers.row import Row
+from tests import tiny
+from tests.detect.material import as_set, key_for, windows
+from watermark.engines.answers import Sampling
+from watermark.engines.models import load_model, load_tokenizer
+from watermark.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+PROMPTS = [[1, 10, 11], [1, 20], [1, 30, 31, 32]]
+SHORT = Sampling(max_new_tokens=6, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return load_model(tiny.shared())
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return load_tokenizer(tiny.shared())
+
+
+class Asked:
+    """Stands in for `answer`: notes what is asked, answers with a given number of tokens."""
+
+    def __init__(self, *lengths: int) -> None:
+        self.lengths, self.batches, self.seeds = lengths, [], []
+
+    def __call__(
+        self, model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], sampling: Sampling, *, seed: int
+    ) -> Iterator[list[list[int]]]:
+        length = self.lengths[len(self.batches) % len(self.lengths)]
+        self.batches.append([list(prompt) for prompt in prompts])
+        self.seeds.append(seed)
+        yield [[7] * length for _ in prompts]
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, *lengths: int) -> Asked:
+    stand_in = Asked(*lengths)
+    monkeypatch.setattr(module, "answer", stand_in)
+    return stand_in
+
+
+# --- whom is asked what ---
+
+
+def test_prompts_are_asked_in_turn_round_after_round(
+    model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = asked(monkeypatch, 5)
+    found = sample_model(model, tokenizer, PROMPTS, 100, sampling=SHORT)
+    sequence = [prompt for batch in stand_in.batches for prompt in batch]
+    assert len(sequence) == 20 == len(found.answers)
+    assert sequence == [PROMPTS[i % 3] for i in range(20)]
+    assert all(len(batch) == 4 for batch in stand_in.batches)
+
+
+def test_a_prompt_given_twice_is_asked_as_one_and_empty_ones_not_at_all(
+    model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = asked(monkeypatch, 5)
+    given = [PROMPTS[0], [], np.array(PROMPTS[1]), tuple(PROMPTS[0])]
+    found = sample_model(model, tokenizer, given, 20, sampling=SHORT)
+    assert found.prompts == PROMPTS[:2]
+    assert stand_in.batches == [[PROMPTS[0], PROMPTS[1]] * 2]
+
+
+@pytest.mark.parametrize(("n_tokens", "batches"), [(1, 1), (20, 1), (21, 2), (40, 2), (41, 3)])
+def test_it_stops_with_the_batch_that_reaches_the_number(
+    n_tokens: int, batches: int, model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = asked(monkeypatch, 5)
+    found = sample_model(model, tokenizer, PROMPTS, n_tokens, sampling=SHORT)
+    assert len(stand_in.batches) == batches
+    assert sum(map(len, found.answers)) == 20 * batches >= n_tokens
+
+
+def test_no_two_runs_share_a_batch_seed(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeds 0 … 39 at 10 batches each; with seed + number of prompts asked, run 4 would repeat run 0."""
+    stand_in = asked(monkeypatch, 5)
+    for seed in range(40):
+        sample_model(model, tokenizer, PROMPTS, 200, sampling=SHORT, seed=seed)
+    assert len(stand_in.seeds) == 400 == len(set(stand_in.seeds))
+
+
+# --- a real, if tiny, model ---
+
+
+def test_at_least_the_number_of_tokens_and_no_batch_too_many(model: Any, tokenizer: Any) -> None:
+    reported: list[int] = []
+    found = sample_model(model, tokenizer, PROMPTS, 60, sampling=SHORT, on_tokens=reported.append)
+    total = sum(map(len, found.answers))
+    assert 60 <= total < 60 + 4 * 6
+    assert sum(reported) == total
+    assert sum(reported[:-1]) < 60
+    assert isinstance(found, Answers)
+    assert all(found.answers)
+    assert all(2 not in answer for answer in found.answers)  # the end of a turn is no part of an answer
+
+
+def test_the_same_seed_gives_the_same_answers(model: Any, tokenizer: Any) -> None:
+    runs = [sample_model(model, tokenizer, PROMPTS, 60, sampling=SHORT, seed=seed) for seed in (3, 3, 4)]
+    assert runs[0] == runs[1]
+    assert runs[0].answers != runs[2].answers
+
+
+def test_answers_do_not_depend_on_how_many_follow(model: Any, tokenizer: Any) -> None:
+    few, many = (sample_model(model, tokenizer, PROMPTS, n, sampling=SHORT) for n in (30, 90))
+    assert many.answers[: len(few.answers)] == few.answers
+
+
+# --- refusals ---
+
+
+@pytest.mark.parametrize("prompts", [[], [[]], [[], []]])
+def test_no_prompt_is_refused(prompts: list[list[int]], model: Any, tokenizer: Any) -> None:
+    with pytest.raises(InputError, match="there is no prompt to ask"):
+        sample_model(model, tokenizer, prompts, 10)
+
+
+def test_empty_answers_are_refused(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked(monkeypatch, 5, 0)
+    with pytest.raises(InputError, match="4 empty answers in a row"):
+        sample_model(model, tokenizer, PROMPTS, 21, sampling=SHORT)
+
+
+@pytest.mark.parametrize("prompt", [[384], [5, 10**7], [-1]])
+def test_token_ids_the_model_does_not_have_are_refused(prompt: list[int], model: Any, tokenizer: Any) -> None:
+    with pytest.raises(InputError, match="token id outside 0 … 383"):
+        sample_model(model, tokenizer, [[5], prompt], 10)
+
+
+def test_there_is_no_key_to_depend_on() -> None:
+    assert "key" not in inspect.signature(sample_model).parameters
+
+
+# --- what is excluded ---
+
+
+def test_planned_prompts_are_excluded_asked_or_not(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked(monkeypatch, 5)
+    many = [[1, 100 + i, 7, 7] for i in range(9)]
+    found = sample_model(model, tokenizer, many, 1, sampling=SHORT)
+    assert found.prompts == many  # five of them were never asked
+    assert tally(key_for(80, tokenizer), found.answers, found.prompts, test="sampled").n_scored == 0
+    assert tally(key_for(80, tokenizer), found.answers, test="sampled").n_scored == 1
+
+
+def test_a_quoted_page_in_the_prompt_counts_nowhere(tokenizer: Any) -> None:
+    """Marked words in a prompt, handed back by the model: through the template or as plain text, none counts."""
+    page = "The keeper of the lighthouse counted the coins twice"
+    rows = [Row(id="1", source="it:1", prompt=f"Repeat: {page}"), Row(id="2", source="it:2", prompt=page)]
+    probes, plain = make_probes(rows, tokenizer), plain_prompts(rows, tokenizer)
+    echo = tokenizer(page, add_special_tokens=False)["input_ids"]
+    answers = [[*echo, 300, 301]]
+    found = tally(key_for(81, tokenizer), answers, [*(p.prompt_ids for p in probes), *plain], test="sampled")
+    assert as_set(found.pairs) == {((echo[-1],), 300), ((300,), 301)}
+    assert set(windows(echo, 1)) <= {pair for ids in plain for pair in windows(ids, 1)}

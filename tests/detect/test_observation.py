@@ -1,0 +1,154 @@
+"""A reading on disk: what is written comes back, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detect.counting import weigh
+from detect.observation import ContextMass, Probe, Reading
+from tests.detect.material import make_key
+from watermark.errors import InputError
+from watermark.windows import Pairs
+
+
+def make_reading(h: int = 1) -> Reading:
+    rng = np.random.default_rng(50)
+    contexts = rng.integers(0, 99, (6, h), dtype=np.uint32)
+    return Reading(
+        pairs=Pairs(np.repeat(contexts, 4, axis=0), np.tile(np.arange(4, dtype=np.uint32), 6), 6),
+        weights=rng.standard_normal(24),
+        n_positions=9,
+        with_reference=True,
+        argmax=Pairs(contexts, np.arange(6, dtype=np.uint32), 6),
+        mass=ContextMass(contexts, np.tile(np.arange(5, dtype=np.uint32), (6, 1)), np.full((6, 5), 0.1, np.float32)),
+    )
+
+
+def assert_same(a: Any, b: Any) -> None:
+    """Field for field, down to dtype."""
+    assert type(a) is type(b)
+    if isinstance(a, np.ndarray):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+    elif hasattr(a, "__dataclass_fields__"):
+        for one in fields(a):
+            assert_same(getattr(a, one.name), getattr(b, one.name))
+    else:
+        assert a == b
+
+
+def contents(path: Path) -> dict[str, Any]:
+    with np.load(path) as file:
+        return {name: file[name] for name in file.files}
+
+
+@pytest.mark.parametrize("h", [0, 1, 3])
+def test_round_trip(h: int, tmp_path: Path) -> None:
+    reading = make_reading(h)
+    reading.save(tmp_path / "reading.npz")
+    again = Reading.load(tmp_path / "reading.npz")
+    assert_same(reading, again)
+    key = make_key(51, h=h)
+    assert_same(weigh(key, reading).statistic, weigh(key, again).statistic)
+
+
+def test_the_file_holds_numbers_only(tmp_path: Path) -> None:
+    make_reading().save(tmp_path / "reading.npz")
+    for name, array in contents(tmp_path / "reading.npz").items():
+        assert array.dtype.kind == ("U" if name == "format" else array.dtype.kind)
+        assert array.dtype.kind != "O"
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    make_reading().save(tmp_path / "reading.npz")
+    with pytest.raises(InputError, match="already exists"):
+        make_reading().save(tmp_path / "reading.npz")
+
+
+class Trap:
+    """Pickled content that would run on loading."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (pytest.fail, ("a pickle was run",))
+
+
+def test_pickles_are_refused_and_not_run(tmp_path: Path) -> None:
+    plain, inside = tmp_path / "plain.npz", tmp_path / "inside.npz"
+    plain.write_bytes(pickle.dumps(Trap()))
+    make_reading().save(tmp_path / "good.npz")
+    np.savez(inside, **{**contents(tmp_path / "good.npz"), "weights": np.array([Trap()] * 24, dtype=object)})
+    for path in (plain, inside):
+        with pytest.raises(InputError, match="is not a taggant-reading/1 file"):
+            Reading.load(path)
+
+
+def write(path: Path, kind: str) -> Path:
+    """A file that is no reading."""
+    if kind == "one array":
+        with path.open("wb") as handle:
+            np.save(handle, np.arange(3))
+    elif kind == "other archive":
+        np.savez(path, weights=np.arange(3))
+    elif kind == "other format":
+        make_reading().save(path.with_suffix(".good"))
+        np.savez(path, **{**contents(path.with_suffix(".good")), "format": np.array("taggant-reading/2")})
+    elif kind == "cut":
+        make_reading().save(path.with_suffix(".good"))
+        path.write_bytes(path.with_suffix(".good").read_bytes()[:-200])
+    else:
+        path.write_bytes({"empty": b"", "text": b"hello", "zip": b"PK\x03\x04 no zip", "nothing": b"\x00" * 400}[kind])
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind", ["empty", "text", "zip", "nothing", "one array", "other archive", "other format", "cut"]
+)
+def test_other_files_are_refused(kind: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "it.npz", kind)
+    with pytest.raises(InputError, match=r"it\.npz is not a taggant-reading/1 file; read the model again"):
+        Reading.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("weights", np.zeros(23)),
+        ("weights", np.zeros((24, 1))),
+        ("weights", np.full(24, np.nan)),
+        ("weights", np.full(24, np.inf)),
+        ("weights", np.zeros(24, np.float32)),
+        ("tokens", np.zeros(24)),
+        ("contexts", np.zeros((24, 2), np.uint32)),
+        ("contexts", np.zeros(24, np.uint32)),
+        ("argmax_tokens", np.zeros(5, np.uint32)),
+        ("mass_probabilities", np.full((6, 5), np.nan, np.float32)),
+        ("mass_tokens", np.zeros((5, 5), np.uint32)),
+        ("mass_tokens", np.zeros(6, np.uint32)),
+        ("n_positions", np.zeros(2)),
+        ("contexts", None),
+    ],
+)
+def test_numbers_that_do_not_belong_together_are_refused(name: str, value: Any, tmp_path: Path) -> None:
+    make_reading().save(tmp_path / "good.npz")
+    changed = {**contents(tmp_path / "good.npz"), name: value}
+    np.savez(tmp_path / "bad.npz", **{key: array for key, array in changed.items() if array is not None})
+    with pytest.raises(InputError, match=r"bad\.npz is not a taggant-reading/1 file"):
+        Reading.load(tmp_path / "bad.npz")
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        Reading.load(tmp_path / "missing.npz")
+    with pytest.raises(InputError, match="Is a directory"):
+        Reading.load(tmp_path)
+
+
+def test_a_probe_is_two_sequences() -> None:
+    probe = Probe([1, 2], [3])
+    assert (probe.prompt_ids, probe.answer_ids) == ([1, 2], [3])
