@@ -9,6 +9,7 @@ when there are few of them and a compiled one when there are many. Source: RFC 8
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -46,9 +47,28 @@ def nonces(contexts: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 def row(key: bytes, nonce: NDArray[np.uint32], length: int) -> NDArray[np.uint16]:
     """u(c, 0) … u(c, length − 1) for one nonce (uint32 [3]); one OpenSSL call, uint16 [length]."""
+    out = np.empty(length, dtype="<u2")
+    _fill_row(key, nonce, out)
+    return out
+
+
+def scratch_row(key: bytes, nonce: NDArray[np.uint32], length: int) -> NDArray[np.uint16]:
+    """`row` in memory that the thread's next call uses again: fresh pages would cost as much as the keystream."""
+    if getattr(_SCRATCH, "row", _NO_ROW).shape[0] < length:
+        _SCRATCH.row = np.empty(length, dtype="<u2")
+    out: NDArray[np.uint16] = _SCRATCH.row[:length]
+    _fill_row(key, nonce, out)
+    return out
+
+
+_SCRATCH = threading.local()
+_NO_ROW = np.empty(0, dtype="<u2")
+
+
+def _fill_row(key: bytes, nonce: NDArray[np.uint32], out: NDArray[np.uint16]) -> None:
     counter_and_nonce = bytes(4) + nonce.astype("<u4").tobytes()
     encryptor = Cipher(algorithms.ChaCha20(key, counter_and_nonce), mode=None).encryptor()
-    return np.frombuffer(encryptor.update(_zeros(2 * length)), dtype="<u2")
+    encryptor.update_into(_zeros(out.nbytes), out.data.cast("B"))
 
 
 @lru_cache(maxsize=4)

@@ -8,6 +8,7 @@ Pure colour: special tokens are the business of the processor (watermark.engines
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 import sys
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, overload
@@ -120,9 +121,20 @@ class GreenList:
             return chacha_torch.rows(self._chacha_key, contexts, vocab_size) < self.gamma_65536
         checked = _as_ids(contexts, (None, self.context_width), "contexts")
         out = np.empty((checked.shape[0], vocab_size), dtype=np.bool_)
-        for i, nonce in enumerate(chacha.nonces(checked).T):
-            np.less(chacha.row(self._chacha_key, nonce, vocab_size), np.uint16(self.gamma_65536), out=out[i])
+        for nonce, row in zip(chacha.nonces(checked).T, out, strict=True):
+            self._fill(nonce, row)
         return out
+
+    def fill_row(self, context: Sequence[int], out: NDArray[np.bool_]) -> None:
+        """As `mask` for one context of token ids, into `out`, bool [V]: for a step of generation, without detours."""
+        if len(context) != self.context_width:
+            raise ValueError(f"a context of this mark has {self.context_width} tokens, not {len(context)}")
+        ids = np.array(context, dtype=np.uint32).reshape(1, -1)  # refuses what is no token id
+        self._fill(chacha.nonces(ids)[:, 0], out)
+
+    def _fill(self, nonce: NDArray[np.uint32], out: NDArray[np.bool_]) -> None:
+        row = chacha.scratch_row(self._chacha_key, nonce, out.shape[0])
+        np.less(row, np.uint16(self.gamma_65536), out=out)
 
     @overload
     def is_green(self, contexts: NDArray[Any], tokens: NDArray[Any]) -> NDArray[np.bool_]: ...

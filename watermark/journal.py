@@ -37,7 +37,7 @@ class Journal:
     def __init__(self, path: Path, identity: Any) -> None:
         self.path = path
         self.entries: list[Any] = []
-        header = json.loads(_line(identity))  # as it will be read: no tuples
+        self._first_line = 0  # its length in bytes, once it is there
         try:
             path.touch()
             self._handle = path.open("r+b", buffering=0)
@@ -45,14 +45,13 @@ class Journal:
             raise self._unwritable(error) from None
         try:
             self._lock()
-            lines, intact = _whole_lines(self._handle.read())
-            self._cut(intact if lines and lines[0] == header else 0)
-            if lines and lines[0] == header:
-                self.entries = lines[1:]
-            else:
-                self._write(header)
         except BaseException:
-            self._handle.close()
+            self._handle.close()  # not `close`: the file is another's
+            raise
+        try:
+            self._resume(json.loads(_line(identity)))  # as it will be read: no tuples
+        except BaseException:
+            self.close()
             raise
 
     def append(self, entry: Any) -> None:
@@ -71,7 +70,9 @@ class Journal:
 
     def close(self) -> None:
         """Let go; a journal without entries is removed."""
-        if not self._handle.closed and not self.entries:
+        if self._handle.closed:
+            return
+        if os.fstat(self._handle.fileno()).st_size <= self._first_line:
             self.path.unlink(missing_ok=True)
         self._handle.close()
 
@@ -93,6 +94,17 @@ class Journal:
             except OSError:
                 return  # a file system without locks
             time.sleep(0.05)
+
+    def _resume(self, header: Any) -> None:
+        first, *rest = _whole_lines(self._handle.read()) or [(None, b"")]
+        if first[0] == header:
+            self.entries = [value for value, _ in rest]
+            self._first_line = len(first[1])
+            self._cut(self._first_line + sum(len(line) for _, line in rest))
+        else:
+            self._cut(0)
+            self._write(header)
+            self._first_line = self._handle.tell()
 
     def _cut(self, size: int) -> None:
         self._handle.truncate(size)
@@ -117,16 +129,14 @@ def _line(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def _whole_lines(data: bytes) -> tuple[list[Any], int]:
-    """The values of the whole lines, and how many bytes these take."""
-    lines: list[Any] = []
-    intact = 0
+def _whole_lines(data: bytes) -> list[tuple[Any, bytes]]:
+    """The whole lines from the beginning on: their values, and the lines themselves."""
+    lines = []
     for line in data.splitlines(keepends=True):
         if not line.endswith(b"\n"):
             break
         try:
-            lines.append(strict_json(line))
+            lines.append((strict_json(line), line))
         except InputError:
             break
-        intact += len(line)
-    return lines, intact
+    return lines

@@ -24,7 +24,7 @@ def judge(error: BaseException, command: str | None = None) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return EXIT_INTERRUPTED, _interrupted(command)
     if isinstance(error, click.UsageError):
-        where = error.ctx.command_path if error.ctx is not None else "taggant"
+        where = error.ctx.command_path if error.ctx is not None else f"taggant {command or ''}".strip()
         return EXIT_USAGE, f"{error.format_message()} (see {where} --help)"
     if isinstance(error, click.ClickException):
         return EXIT_INPUT, error.format_message()

@@ -109,6 +109,7 @@ def suspect(
     from detect.evidence import Assessment, assess_family
     from detect.keycheck import load_check
     from watermark.engines.answers import Sampling
+    from watermark.errors import InputError
 
     key = load_key(key_file)
     record = load_check(key, key_file)
@@ -124,8 +125,10 @@ def suspect(
     tallies: dict[str, Tally] = {}
     if any(len(probe.answer_ids) for probe in examination.probes):
         tallies["reading"] = examination.reading(reference_name, top)
-    else:
+    elif sample_tokens is not None:
         note(ctx, "The probes hold no answers: only the sampled test is run.")
+    else:
+        raise InputError("the probes' answers are all empty; give probes with text or token_ids")
     if sample_tokens is not None:
         batch = max(1, min(_BATCH, -(-sample_tokens // max_new_tokens)))
         sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, batch_size=batch)
@@ -170,6 +173,8 @@ class _Examination:
         tokenizer = load_tokenizer(tokenizer_name)
         key.check_tokenizer(tokenizer)
         probes, plain = make_probes(rows, tokenizer), plain_prompts(rows, tokenizer)
+        for row, probe in zip(rows, probes, strict=True):
+            _refuse_foreign_ids(row.source, probe, len(tokenizer))
         model = load_model(model_name)
         detail(ctx, f"questioned model {model_name}, digest {model_digest(model_name)}")
         return cls(ctx, key, model, tokenizer, probes, plain)
@@ -206,6 +211,14 @@ class _Examination:
                 self.model, self.tokenizer, prompts, n_tokens, sampling=sampling, seed=seed, on_tokens=advance
             )
         return tally(self.key, answers.answers, [*answers.prompts, *self.plain_prompts], test="sampled")
+
+
+def _refuse_foreign_ids(source: str, probe: Probe, vocabulary: int) -> None:
+    from watermark.errors import InputError
+
+    largest = max([*probe.prompt_ids, *probe.answer_ids], default=0)
+    if largest >= vocabulary:
+        raise InputError(f"{source}: token id {largest} is not among the tokenizer's {vocabulary} tokens")
 
 
 def _lineup(ctx: click.Context, name: str, tally: Tally, decoys: int | None, seed: bytes) -> Lineup | None:

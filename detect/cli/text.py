@@ -127,12 +127,15 @@ def _highlight(
     from watermark.errors import InputError
 
     loaded: Any = collection.tokenizer
-    if loaded is None:
+    without = "give --tokenizer to see text"
+    if loaded is None and (tokenizer is not None or key.tokenizer is not None):
         try:
             loaded = tokenizer_for(key, tokenizer)
         except InputError as error:
             if tokenizer is not None:
                 raise
-            note(ctx, f"The page shows token ids: {error}")
+            without = str(error)
     highlight_page(key, collection, pooled, path, tokenizer=loaded)
+    if loaded is None:
+        note(ctx, f"The page shows token ids: {without}")
     note(ctx, f"highlighted page: {path}")

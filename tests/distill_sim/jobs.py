@@ -50,6 +50,11 @@ def threads(arguments: Mapping[str, Any], report: Report) -> float:
     return float(os.environ["OMP_NUM_THREADS"])
 
 
+def interruptible(arguments: Mapping[str, Any], report: Report) -> float:
+    """1 when Ctrl-C could reach this process."""
+    return float(signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+
 def fail(arguments: Mapping[str, Any], report: Report) -> float:
     raise ERRORS[arguments["error"]]()
 

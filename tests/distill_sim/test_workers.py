@@ -251,6 +251,11 @@ def test_an_interrupt_while_workers_are_started_reaches_the_parent_alone() -> No
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
+@pytest.mark.usefixtures("fast_workers")
+def test_no_interrupt_ever_reaches_a_worker() -> None:
+    assert run([task("s", "interruptible")])[-1] == ("s", "finished", 1.0, "", 0.0)
+
+
 PROGRAM = """
 import sys
 from distill_sim.workers import Task, run_tasks

@@ -36,7 +36,7 @@ class GreenListProcessor(LogitsProcessor):
         key: the key to mark with.
         vocab_size: width of the model's logits (`model.config.get_text_config().vocab_size`).
         tokenizer: checked against the key's, when given.
-        cache_bytes: bound on the cache of rows (CPU only: on other devices colours are computed in place).
+        cache_bytes: bound on the cache of rows (one row at least; CPU only: on other devices nothing is cached).
 
     Raises:
         TokenizerMismatchError: the logits are narrower than the key's tokenizer, or `tokenizer` is another one.
@@ -59,7 +59,7 @@ class GreenListProcessor(LogitsProcessor):
         self._colourable = vocab_size if key.tokenizer is None else key.tokenizer.vocab_size
         self._special_set = frozenset(key.special_ids)
         self._special_ids = {"cpu": torch.tensor(sorted(key.special_ids), dtype=torch.long)}  # a copy per device
-        self._rows = _RowCache(cache_bytes)
+        self._rows = _RowCache(cache_bytes, self._colourable)
 
     @property
     def supports_continuous_batching(self) -> bool:
@@ -98,14 +98,15 @@ class GreenListProcessor(LogitsProcessor):
 
     def _add_cached_rows(self, contexts: Tensor, scores: Tensor) -> Tensor:
         out = torch.empty_like(scores)
-        known = slice(self._colourable)
-        for i, context in enumerate(map(tuple, contexts.tolist())):
+        width = self._colourable
+        for context, given, row in zip(map(tuple, contexts.tolist()), scores[:, :width], out[:, :width], strict=True):
             if self._special_set.isdisjoint(context):
-                row = out[i, known].copy_(self._green_row(context))  # torch would convert it in fresh memory
-                torch.add(scores[i, known], row, alpha=self._delta, out=row)
+                row.copy_(self._green_row(context))  # torch would convert it in fresh memory
+                torch.add(given, row, alpha=self._delta, out=row)
             else:
-                out[i, known] = scores[i, known]
-        out[:, self._colourable :] = scores[:, self._colourable :]
+                row.copy_(given)
+        if width < self.vocab_size:
+            out[:, width:] = scores[:, width:]
         return out
 
     def _green_row(self, context: tuple[int, ...]) -> Tensor:
@@ -114,12 +115,11 @@ class GreenListProcessor(LogitsProcessor):
         Bytes, because torch takes nine times as long to convert bools; and no bias in the dtype of the scores, which
         would take four times the memory and, on the way through it, half as much time again.
         """
-        row = self._rows.get(context)
-        if row is None:
-            # through NumPy: there a row is one call of OpenSSL
-            green = self._green.mask(np.array([context], dtype=np.int64).reshape(1, -1), self._colourable)[0]
-            row = torch.from_numpy(green.view(np.uint8)).index_fill_(0, self._special_on(torch.device("cpu")), 0)
-            self._rows.put(context, row)
+        row, known = self._rows.find(context)
+        if not known:
+            self._green.fill_row(context, row.numpy().view(np.bool_))  # in NumPy a row is one call of OpenSSL
+            if self._special_set:
+                row.index_fill_(0, self._special_on(row.device), 0)
         return row
 
     def _add_on_device(self, contexts: Tensor, scores: Tensor) -> Tensor:
@@ -190,23 +190,27 @@ class MarkConfig(BaseWatermarkingConfig):
 
 
 class _RowCache:
-    """The rows used last, up to a bound in bytes."""
+    """The rows used last, in memory that is taken once: allocating a row anew costs as much as half its colours.
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._bytes = 0
-        self._rows: OrderedDict[Any, Tensor] = OrderedDict()
+    Args:
+        limit: bytes; at least one row is kept.
+        width: bytes of a row.
+    """
 
-    def get(self, key: Any) -> Tensor | None:
-        row = self._rows.get(key)
-        if row is not None:
-            self._rows.move_to_end(key)
-        return row
+    def __init__(self, limit: int, width: int) -> None:
+        slots = max(1, limit // max(width, 1))
+        self._table = torch.from_numpy(np.empty((slots, width), dtype=np.uint8))  # pages are taken when first written
+        self._slots: OrderedDict[tuple[int, ...], int] = OrderedDict()
 
-    def put(self, key: Any, row: Tensor) -> None:
-        replaced = self._rows.pop(key, None)
-        self._bytes += row.nbytes - (0 if replaced is None else replaced.nbytes)
-        self._rows[key] = row
-        while self._bytes > self._limit and self._rows:
-            _, oldest = self._rows.popitem(last=False)
-            self._bytes -= oldest.nbytes
+    def find(self, context: tuple[int, ...]) -> tuple[Tensor, bool]:
+        """The row of `context`, uint8 [width], and whether it is filled; if not, the caller fills it."""
+        slot = self._slots.get(context)
+        if slot is not None:
+            self._slots.move_to_end(context)
+            return self._table[slot], True
+        if len(self._slots) < self._table.shape[0]:
+            slot = len(self._slots)
+        else:
+            _, slot = self._slots.popitem(last=False)  # the one not used for longest
+        self._slots[context] = slot
+        return self._table[slot], False

@@ -20,11 +20,31 @@ from watermark.keys import Parameters, TokenizerIdentity
 EXECUTABLE = Path(sys.executable).with_name("taggant")
 SPEECH = Path(__file__).parents[2] / "data" / "state-of-the-union-1963.txt"
 
-EVIDENCE = (
-    "schema test key_id scheme gamma context_width n_tokens n_scored n_green green_fraction ci95 z_score log10_p "
-    "log10_p_adjusted log10_e log10_p_saddlepoint theta n_contexts alpha finding status notes"
-).split()  # design.md, in its order
-LINEUP = "decoys seed rank p_rank log10_p_best_decoy uniformity_p".split()
+EVIDENCE = [
+    "schema",
+    "test",
+    "key_id",
+    "scheme",
+    "gamma",
+    "context_width",
+    "n_tokens",
+    "n_scored",
+    "n_green",
+    "green_fraction",
+    "ci95",
+    "z_score",
+    "log10_p",
+    "log10_p_adjusted",
+    "log10_e",
+    "log10_p_saddlepoint",
+    "theta",
+    "n_contexts",
+    "alpha",
+    "finding",
+    "status",
+    "notes",
+]  # design.md, in its order
+LINEUP = ["decoys", "seed", "rank", "p_rank", "log10_p_best_decoy", "uniformity_p"]
 
 
 class Result(NamedTuple):

@@ -189,7 +189,9 @@ def test_head_takes_one_line_and_nothing_is_complained_about(key: Path, ids: Pat
 
 
 def test_a_reader_that_never_read_is_no_error_either() -> None:
-    script = f"'{EXECUTABLE}' plan | true; echo ${{PIPESTATUS[0]}}; '{EXECUTABLE}' --help | true; echo ${{PIPESTATUS[0]}}"
+    script = (
+        f"'{EXECUTABLE}' plan | true; echo ${{PIPESTATUS[0]}}; '{EXECUTABLE}' --help | true; echo ${{PIPESTATUS[0]}}"
+    )
     done = subprocess.run(["bash", "-c", script], capture_output=True, env=environment(), text=True, check=True)
     assert (done.stdout.split(), done.stderr) == (["0", "0"], "")
 

@@ -141,10 +141,10 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(finished: Path, sm
         assert line.startswith("taggant: ")
         assert "No space left on device" in line or "os error 28" in line
         assert stage in line
-        assert (root / FILLER).stat().st_size > 2**20
+        assert (small_disk / FILLER).stat().st_size > 2**20
         assert not list((root / "stages").glob(f"{stage}-*"))
         assert not list(root.rglob(".*.tmp"))
-        (root / FILLER).unlink()
+        (small_disk / FILLER).unlink()
     code, _, errors = complete(root)
     assert (code, errors) == (0, [])
     assert evidence(root) == evidence(finished)

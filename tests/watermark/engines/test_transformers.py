@@ -161,17 +161,17 @@ def test_a_row_depends_neither_on_padding_nor_on_its_neighbours(width: int) -> N
 
 
 class Counted:
-    """Counts the rows that GreenList.mask is asked for."""
+    """Counts the rows that are coloured."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rows = 0
-        mask = GreenList.mask
+        fill_row = GreenList.fill_row
 
-        def counting(mark: GreenList, contexts: Any, vocab_size: int) -> Any:
-            self.rows += len(contexts)
-            return mask(mark, contexts, vocab_size)
+        def counting(mark: GreenList, context: Any, out: Any) -> None:
+            self.rows += 1
+            fill_row(mark, context, out)
 
-        monkeypatch.setattr(GreenList, "mask", counting)
+        monkeypatch.setattr(GreenList, "fill_row", counting)
 
 
 def test_recurring_contexts_are_coloured_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,9 +200,9 @@ def test_a_small_cache_stays_within_its_bound_and_changes_nothing(rows: int, mon
         ids = torch.from_numpy(random.integers(0, 12, (4, 2)))
         scores = scores_for(4, VOCABULARY, DTYPES[random.integers(4)])
         assert torch.equal(small(ids, scores), large(ids, scores))
-        held = sum(row.untyped_storage().nbytes() for row in small._rows._rows.values())
-        assert held == small._rows._bytes <= limit
-    assert len(large._rows._rows) == 9  # contexts 3 … 11
+        assert small._rows._table.nbytes <= max(limit, VOCABULARY)  # one row at least
+        assert len(small._rows._slots) <= max(rows, 1)
+    assert len(large._rows._slots) == 9  # contexts 3 … 11
 
 
 def test_the_row_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,13 +213,19 @@ def test_the_row_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) ->
         assert counted.rows == rows, context
 
 
-def test_a_row_put_twice_is_counted_once() -> None:
-    cache = engine._RowCache(10_000)
-    for _ in range(5):
-        cache.put("a", torch.zeros(100))
-    assert cache._bytes == 400
-    cache.put("a", torch.zeros(50))
-    assert cache._bytes == 200
+def test_rows_in_the_cache_do_not_share_memory() -> None:
+    cache = engine._RowCache(30, 10)
+    for number in range(3):
+        row, known = cache.find((number,))
+        assert not known
+        row.fill_(number + 1)
+    for number in range(3):
+        row, known = cache.find((number,))
+        assert known
+        assert row.tolist() == [number + 1] * 10
+    assert not cache.find((9,))[1]
+    assert cache.find((1,))[0].tolist() == [2] * 10
+    assert not cache.find((0,))[1], "the one used longest ago made room"
 
 
 # --- on a device ---
