@@ -133,7 +133,7 @@ def reading(context: StageContext) -> None:
         rule=rule,
         vocab_size=settings["vocab_size"],
         reference=load_model(context.private["reference"]),
-        exclude=plain_prompts(rows, load_tokenizer(directory)),
+        exclude=plain_prompts((row.prompt for row in rows), load_tokenizer(directory)),
         top=settings["top"],
         on_positions=advance,
     )
@@ -142,6 +142,7 @@ def reading(context: StageContext) -> None:
 
 def sampled(context: StageContext) -> None:
     """A questioned model answers prompts. Settings: questioned, prompts, n_tokens, sampling, seed."""
+    from detect.questioned.probes import plain_prompts
     from detect.questioned.sampled import sample_model
     from watermark.engines.answers import Sampling, chat_prompt_ids
     from watermark.engines.models import load_model, load_tokenizer
@@ -165,7 +166,8 @@ def sampled(context: StageContext) -> None:
         seed=settings["seed"],
         on_tokens=advance,
     )
-    write_json(context.output / ANSWERS, {"answers": answers.answers, "prompts": answers.prompts})
+    prompts = [*answers.prompts, *plain_prompts(settings["prompts"], tokenizer)]
+    write_json(context.output / ANSWERS, {"answers": answers.answers, "prompts": prompts})
 
 
 def fluency(context: StageContext) -> None:

@@ -8,8 +8,8 @@ Pure colour: special tokens are the business of the processor (watermark.engines
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, overload
 

@@ -172,7 +172,7 @@ class _Examination:
 
         tokenizer = load_tokenizer(tokenizer_name)
         key.check_tokenizer(tokenizer)
-        probes, plain = make_probes(rows, tokenizer), plain_prompts(rows, tokenizer)
+        probes, plain = make_probes(rows, tokenizer), plain_prompts((row.prompt for row in rows), tokenizer)
         for row, probe in zip(rows, probes, strict=True):
             _refuse_foreign_ids(row.source, probe, len(tokenizer))
         model = load_model(model_name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,21 +15,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class Prompted(Protocol):
-    """A row with a prompt in words, or none."""
-
-    @property
-    def prompt(self) -> str | None: ...
-
-
 def make_probes(rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase) -> list[Probe]:
     """One probe a row: `prompt` through the chat template, ids as they are; a row may lack prompt or answer."""
     return [Probe(_prompt_ids(row, tokenizer), _answer_ids(row, tokenizer)) for row in rows]
 
 
-def plain_prompts(rows: Iterable[Prompted], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+def plain_prompts(prompts: Iterable[str | None], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     """The distinct prompts' own words without the chat template, for exclusion: it may tokenise otherwise."""
-    texts = dict.fromkeys(row.prompt for row in rows if row.prompt)
+    texts = dict.fromkeys(prompt for prompt in prompts if prompt)
     return [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
 
 

@@ -195,7 +195,9 @@ def test_answers_are_enough_and_exclude_every_planned_prompt(run: Run) -> None:
     tokenizer = load_tokenizer(tiny.shared())
     for name in ("student", "control"):
         content = json.loads((run / f"sampled-{name}" / ANSWERS).read_text())
-        assert content["prompts"] == [chat_prompt_ids(tokenizer, prompt) for prompt in CONDITION.probe_prompts]
+        asked = [chat_prompt_ids(tokenizer, prompt) for prompt in CONDITION.probe_prompts]
+        plain = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in CONDITION.probe_prompts]
+        assert content["prompts"] == asked + plain
         assert sum(map(len, content["answers"])) >= CONDITION.sampled_tokens
         assert all(0 < len(ids) <= CONDITION.answer_tokens for ids in content["answers"])
 

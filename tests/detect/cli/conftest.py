@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,11 @@ from tests.detect.cli.helpers import Cli, save_key, write_rows
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, one_torch_thread: None) -> Iterator[None]:
+def _alone(monkeypatch: pytest.MonkeyPatch, one_torch_thread: None) -> None:
     """No hub, no colours, no settings of the developer's."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("TAGGANT_DEBUG", "_TAGGANT_COMPLETE"):
         monkeypatch.delenv(name, raising=False)
-    yield
 
 
 @pytest.fixture

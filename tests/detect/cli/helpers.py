@@ -101,6 +101,11 @@ def execute(*arguments: object, stdin: bytes | None = None, **changes: str) -> R
     return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
+def names(directory: Path) -> list[str]:
+    """What a directory holds, hidden files included."""
+    return sorted(path.name for path in directory.iterdir())
+
+
 def write_rows(path: Path, rows: Sequence[Any]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.detect.cli.helpers import Cli
+from tests.detect.cli.helpers import Cli, names
 from tests.watermark.keys import reference
 from watermark.keys import Commitment, Key, Leaf, verify_opening
 
@@ -83,7 +82,7 @@ def test_accounts_from_a_file(cli: Cli, key: Path, tmp_path: Path) -> None:
 
 def test_without_leaves_no_list_of_accounts_is_written(cli: Cli, key: Path, tmp_path: Path) -> None:
     assert cli("key", "commit", key, "--account", "acct-77", "-o", tmp_path / "c").code == 0
-    assert sorted(os.listdir(tmp_path)) == ["bare.key", "c"]
+    assert names(tmp_path) == ["bare.key", "c"]
     assert "acct-77" not in (tmp_path / "c").read_text()
 
 
@@ -127,4 +126,4 @@ def test_leaves_go_when_the_commitment_cannot_be_written(
     monkeypatch.setattr(Commitment, "save", full)
     result = cli("key", "commit", key, "-o", tmp_path / "c", "--leaves", tmp_path / "l")
     result.refused(3, f"{tmp_path / 'c'} cannot be written (No space left on device)")
-    assert os.listdir(tmp_path) == ["bare.key"]
+    assert names(tmp_path) == ["bare.key"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.detect.cli.helpers import Cli, write_rows
+from tests.detect.cli.helpers import Cli, names, write_rows
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ def test_keys_and_commitments(cli: Cli, disk: Path, key: Path) -> None:
     ):
         result = cli(*(disk / "out" if part == "OUT" else part for part in command))
         result.refused(3, f"{disk / 'out'} cannot be written (No space left on device)", "free space")
-        assert os.listdir(disk) == ["filler"]
+        assert names(disk) == ["filler"]
         assert not key.with_name("c").exists()
 
 
@@ -59,7 +58,7 @@ def test_the_record_of_a_key_check(cli: Cli, disk: Path, key: Path, ids: Path) -
     owner.chmod(0o600)
     filler = fill(disk)
     cli("key", "check", owner, ids).refused(3, "owner.key.check.json cannot be written (No space left on device)")
-    assert sorted(os.listdir(disk)) == ["filler", "owner.key"]
+    assert names(disk) == ["filler", "owner.key"]
     filler.unlink()
     assert cli("key", "check", owner, ids).code in (0, 5)
 
@@ -68,7 +67,7 @@ def test_the_highlighted_page(cli: Cli, disk: Path, key: Path, ids: Path) -> Non
     fill(disk)
     result = cli("detect", "--key", key, ids, "--highlight", disk / "page.html")
     result.refused(3, "page.html", "No space left on device")
-    assert os.listdir(disk) == ["filler"]
+    assert names(disk) == ["filler"]
 
 
 def test_generation_goes_on_when_there_is_room(cli: Cli, disk: Path, model: Path, tmp_path: Path) -> None:
@@ -80,17 +79,17 @@ def test_generation_goes_on_when_there_is_room(cli: Cli, disk: Path, model: Path
 
     filler = fill(disk)
     cli(*command(disk / "out")).refused(3, ".out.journal cannot be written (No space left on device)")
-    assert os.listdir(disk) == ["filler"]
+    assert names(disk) == ["filler"]
     filler.unlink()
     filler = fill(disk, leave=1)
     cli(*command(disk / "out")).refused(3, ".out.journal cannot be written (No space left on device)")
-    assert sorted(os.listdir(disk)) == [".out.journal", "filler"]
+    assert names(disk) == [".out.journal", "filler"]
     assert (disk / ".out.journal").read_bytes().endswith(b"\n")
     filler.unlink()
     result = cli(*command(disk / "out"))
     assert result.code == 0
     assert "answers are there already; going on" in result.err
-    assert os.listdir(disk) == ["out"]
+    assert names(disk) == ["out"]
     assert cli(*command(tmp_path / "whole")).code == 0
     assert (disk / "out").read_bytes() == (tmp_path / "whole").read_bytes()
 
@@ -102,8 +101,8 @@ def test_a_result_that_does_not_fit_keeps_the_answers(cli: Cli, disk: Path, mode
     cli(*command, "--max-new-tokens", 200).refused(
         3, f"{disk / 'out'} cannot be written", "the same command then goes on"
     )
-    assert sorted(os.listdir(disk)) == [".out.journal", "filler"]
+    assert names(disk) == [".out.journal", "filler"]
     filler.unlink()
     result = cli(*command, "--max-new-tokens", 200)
     assert "4 of 4 answers are there already" in result.err
-    assert os.listdir(disk) == ["out"]
+    assert names(disk) == ["out"]

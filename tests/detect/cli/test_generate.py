@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.detect.cli.helpers import EXECUTABLE, Cli, environment, read_rows, save_key, write_rows
+from tests.detect.cli.helpers import EXECUTABLE, Cli, environment, names, read_rows, save_key, write_rows
 from tests.watermark.engines.helpers import green_of_scored, tokenizer
 from watermark import Key
 
@@ -49,7 +48,7 @@ def test_rows_hold_prompt_answer_and_key(cli: Cli, model: Path, text_key: Path, 
     assert rows[4]["prompt_ids"] == [5, 6, 7]
     assert tokenizer().decode(rows[0]["prompt_ids"]).startswith("<|im_start|>user\nThe rain fell<|im_end|>")
     assert rows[0]["token_ids"] != rows[1]["token_ids"]
-    assert sorted(os.listdir(tmp_path)) == ["out.jsonl", "prompts.jsonl", "text.key"]
+    assert names(tmp_path) == ["out.jsonl", "prompts.jsonl", "text.key"]
 
 
 def test_unmarked_answers_need_no_key_and_carry_none(cli: Cli, model: Path, prompts: Path, tmp_path: Path) -> None:
@@ -75,7 +74,7 @@ def test_the_mark_is_in_the_marked_answers_only(cli: Cli, model: Path, prompts: 
 
 def test_seeds_and_sampling_matter_and_repeat(cli: Cli, model: Path, prompts: Path, tmp_path: Path) -> None:
     def texts(*options: object) -> list[str]:
-        out = tmp_path / f"out{len(os.listdir(tmp_path))}"
+        out = tmp_path / f"out{len(names(tmp_path))}"
         cli("generate", "--model", model, "--no-mark", "--prompts", prompts, "-o", out, *SHORT, *options)
         return [row["text"] for row in read_rows(out)]
 
@@ -140,7 +139,7 @@ def test_prompts_that_are_refused(
     prompts.write_text(content)
     result = cli("generate", "--model", model, "--no-mark", "--prompts", prompts, "-o", tmp_path / "out")
     result.refused(3, str(prompts), *fragments)
-    assert os.listdir(tmp_path) == ["p.jsonl"]
+    assert names(tmp_path) == ["p.jsonl"]
 
 
 def test_a_text_file_is_no_list_of_prompts(cli: Cli, model: Path, tmp_path: Path) -> None:
@@ -155,7 +154,7 @@ def test_a_model_of_another_tokenizer_is_refused(
     out = tmp_path / "out"
     result = cli("generate", "--model", foreign_model, "--key", text_key, "--prompts", prompts, "-o", out)
     result.refused(5, "was made for tokenizer", "keygen --tokenizer")
-    assert sorted(os.listdir(tmp_path)) == ["prompts.jsonl", "text.key"]
+    assert names(tmp_path) == ["prompts.jsonl", "text.key"]
 
 
 def test_models_that_are_refused(cli: Cli, model: Path, prompts: Path, tmp_path: Path) -> None:
@@ -165,7 +164,7 @@ def test_models_that_are_refused(cli: Cli, model: Path, prompts: Path, tmp_path:
     empty.mkdir()
     shutil.copytree(model, pickled)
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
-    before = sorted(os.listdir(tmp_path))
+    before = names(tmp_path)
     for name, reason in (
         (pickled, "safetensors"),
         (empty, "holds no tokenizer"),
@@ -175,7 +174,7 @@ def test_models_that_are_refused(cli: Cli, model: Path, prompts: Path, tmp_path:
     ):
         result = cli("generate", "--model", name, "--no-mark", "--prompts", prompts, "-o", tmp_path / "out")
         result.refused(3, str(name), reason)
-    assert sorted(os.listdir(tmp_path)) == before
+    assert names(tmp_path) == before
 
 
 def test_outputs_that_are_refused(cli: Cli, prompts: Path, tmp_path: Path) -> None:
@@ -239,7 +238,7 @@ def test_interrupted_the_same_command_goes_on(
     assert f"{4 * kept} of 48 answers are there already; going on" in result.err
     assert cli(*long_command(model, text_key, prompts, whole)).code == 0
     assert out.read_bytes() == whole.read_bytes()
-    assert [name for name in os.listdir(tmp_path) if name.startswith(".")] == []
+    assert [name for name in names(tmp_path) if name.startswith(".")] == []
 
 
 def test_what_was_kept_for_other_work_is_not_used(
@@ -274,4 +273,4 @@ def test_interrupted_before_the_first_answers_nothing_stays(
 
     monkeypatch.setattr("watermark.engines.answers.answer", interrupt)
     cli("generate", "--model", model, "--no-mark", "--prompts", prompts, "-o", tmp_path / "out").refused(130)
-    assert os.listdir(tmp_path) == ["prompts.jsonl"]
+    assert names(tmp_path) == ["prompts.jsonl"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import stat
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.detect.cli.helpers import SPEECH, Cli, save_key, secrets_of, tiny_identity, write_rows
+from tests.detect.cli.helpers import SPEECH, Cli, names, save_key, secrets_of, tiny_identity, write_rows
 from tests.watermark.keys import reference
 from watermark import Key
 
@@ -51,7 +52,7 @@ def test_a_new_key_is_private_whole_and_shown_without_its_secret(cli: Cli, tmp_p
     shown = cli("keygen", "-o", path, "--json").json()
     assert list(shown) == PUBLIC
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert os.listdir(tmp_path) == ["owner.key"]
+    assert names(tmp_path) == ["owner.key"]
     content = document(path)
     assert list(content) == (
         ["format", "key_id", "secret", "scheme", "gamma_65536", "delta", "context_width", "tokenizer", "derived_from"]
@@ -101,7 +102,7 @@ def test_profiles_and_parameters(options: list[str], expected: tuple[Any, ...], 
 )
 def test_parameters_out_of_range_are_bad_options(options: list[str], cli: Cli, tmp_path: Path) -> None:
     cli("keygen", "-o", tmp_path / "k", *options).refused(2, "taggant keygen --help")
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_a_tokenizer_is_recorded_by_the_name_it_loads_by(cli: Cli, tmp_path: Path, model: Path) -> None:
@@ -128,7 +129,7 @@ def test_a_tokenizer_that_cannot_be_had_leaves_no_key(cli: Cli, tmp_path: Path) 
         ("some/where", "hub cannot be reached"),
     ):
         cli("keygen", "-o", tmp_path / "k", "--tokenizer", name).refused(3, reason)
-    assert os.listdir(tmp_path) == ["empty"]
+    assert names(tmp_path) == ["empty"]
 
 
 def test_an_existing_file_is_never_overwritten(cli: Cli, tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_an_existing_file_is_never_overwritten(cli: Cli, tmp_path: Path) -> None
         cli(*(owner if part == "K" else part for part in command), "-o", owner).refused(3, "already exists")
         assert owner.read_bytes() == before
     cli("keygen", "-o", tmp_path / "no" / "k").refused(3, f"{tmp_path / 'no'} is not a directory; create it first")
-    assert os.listdir(tmp_path) == ["owner"]
+    assert names(tmp_path) == ["owner"]
 
 
 # A key file that is refused
@@ -198,7 +199,7 @@ def test_keys_that_are_refused_by_every_command(command: list[str], cli: Cli, tm
     refused("does not exist")
     key.mkdir()
     refused("is not a regular file")
-    assert sorted(os.listdir(tmp_path)) == ["k", "t.txt"]
+    assert names(tmp_path) == ["k", "t.txt"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
@@ -319,7 +320,7 @@ def test_the_check_counts_as_a_second_implementation_does(cli: Cli, text_key: Pa
 
     record = cli("key", "check", text_key, SPEECH, "--json").json()
     stream = tokenizer()(SPEECH.read_text(), add_special_tokens=False).input_ids
-    pairs = dict.fromkeys(zip(stream, stream[1:], strict=False))
+    pairs = dict.fromkeys(itertools.pairwise(stream))
     colours = green_of_scored(Key.load(text_key), [list(pair) for pair in pairs])
     assert (record["n_scored"], record["n_green"]) == (len(colours), int(colours.sum()))
     assert len(colours) > 1000

@@ -285,7 +285,8 @@ def test_shell_completion_prints_a_script_and_completes(tmp_path: Path) -> None:
 def test_completion_of_subcommands_loads_nothing_heavy() -> None:
     code = (
         "import os\nos.environ.update(_TAGGANT_COMPLETE='bash_complete', COMP_WORDS='taggant key ', COMP_CWORD='2')\n"
-        "from detect.cli.main import run\ntry:\n    run([])\nexcept SystemExit as leaving:\n    assert leaving.code == 0"
+        "from detect.cli.main import run\ntry:\n    run([])\n"
+        "except SystemExit as leaving:\n    assert leaving.code == 0"
     )
     assert modules_after(code, "click", *HEAVY) == {"click"}
 

@@ -165,7 +165,7 @@ def test_a_quoted_page_in_the_prompt_counts_nowhere(tokenizer: Any) -> None:
     """Marked words in a prompt, handed back by the model: through the template or as plain text, none counts."""
     page = "The keeper of the lighthouse counted the coins twice"
     rows = [Row(id="1", source="it:1", prompt=f"Repeat: {page}"), Row(id="2", source="it:2", prompt=page)]
-    probes, plain = make_probes(rows, tokenizer), plain_prompts(rows, tokenizer)
+    probes, plain = make_probes(rows, tokenizer), plain_prompts((row.prompt for row in rows), tokenizer)
     echo = tokenizer(page, add_special_tokens=False)["input_ids"]
     answers = [[*echo, 300, 301]]
     found = tally(key_for(81, tokenizer), answers, [*(p.prompt_ids for p in probes), *plain], test="sampled")
