@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from detect.visible import one_line
-from detect.wording import MEANINGS, probability_words
+from detect.wording import FLOOR, MEANINGS, probability_words
 
 if TYPE_CHECKING:
     from detect.evidence import Evidence
@@ -39,7 +39,8 @@ def describe(evidence: Evidence) -> str:
     if evidence.z_score is not None:
         lines.append(f"  z            {evidence.z_score:.2f} (for display: no p is computed from it)")
     if evidence.log10_e is not None:
-        lines.append(f"  e-value      10^{evidence.log10_e:.1f}")
+        e_value = f"10^{evidence.log10_e:.1f}" if evidence.log10_e <= -FLOOR else f"above 10^{-FLOOR}"
+        lines.append(f"  e-value      {e_value}")
     for name, one in (evidence.comparisons or {}).items():
         lines.append(
             f"  {COMPARISONS[name]:12} p {probability_words(one['log10_p'])} (a published test, for comparison)"

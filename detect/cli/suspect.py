@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from detect.observation import Probe
     from watermark.keys import Key
 
-_BATCH = 32  # answers sampled side by side
-
 
 @click.command(short_help="Test a questioned model whose weights are at hand.")
 @key_option
@@ -130,8 +128,7 @@ def suspect(
     else:
         raise InputError("the probes' answers are all empty; give probes with text or token_ids")
     if sample_tokens is not None:
-        batch = max(1, min(_BATCH, -(-sample_tokens // max_new_tokens)))
-        sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, batch_size=batch)
+        sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature)
         tallies["sampled"] = examination.sampled(sample_tokens, sampling, sample_seed)
     lineups = [_lineup(ctx, name, tally, decoys, seed) for name, tally in tallies.items()]
     family = dict(zip(tallies, assess_family(list(tallies.values()), how, lineups=lineups), strict=True))

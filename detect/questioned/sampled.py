@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -57,10 +58,11 @@ def sample_model(
     size = model.config.get_text_config().vocab_size
     if not 0 <= min(map(min, distinct)) <= max(map(max, distinct)) < size:
         raise InputError(f"a prompt holds a token id outside 0 … {size - 1}, the model's vocabulary")
+    rows = min(sampling.batch_size, math.ceil(n_tokens / sampling.max_new_tokens))  # no more than surely needed
     collected: list[list[int]] = []
     total, asked = 0, 0
     while total < n_tokens:
-        batch = [distinct[(asked + i) % len(distinct)] for i in range(sampling.batch_size)]
+        batch = [distinct[(asked + i) % len(distinct)] for i in range(rows)]
         (answers,) = answer(model, tokenizer, batch, sampling, seed=_batch_seed(seed, asked))
         new = sum(map(len, answers))
         if new == 0:

@@ -96,6 +96,7 @@ def test_people_are_never_told_less_than_ten_to_minus_thirty(cli: Cli, key: Path
     result = cli("detect", "--key", key, marked)
     assert "detected: what was observed depends on the secret key" in result.out
     assert "p            below 10^-30 (exact, one-sided); adjusted: below 10^-30" in result.out
+    assert "e-value      above 10^30\n" in result.out
     evidence = cli("detect", "--key", key, marked, "--json").json()
     assert evidence["log10_p"] == pytest.approx(evidence["n_scored"] * math.log10(0.25), rel=1e-9)
     assert evidence["log10_p"] < -300

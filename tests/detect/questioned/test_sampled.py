@@ -80,7 +80,13 @@ def test_a_prompt_given_twice_is_asked_as_one_and_empty_ones_not_at_all(
     assert stand_in.batches == [[PROMPTS[0], PROMPTS[1]] * 2]
 
 
-@pytest.mark.parametrize(("n_tokens", "batches"), [(1, 1), (20, 1), (21, 2), (40, 2), (41, 3)])
+def test_a_batch_is_no_larger_than_surely_needed(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = asked(monkeypatch, 5)
+    sample_model(model, tokenizer, PROMPTS, 7, sampling=SHORT)
+    assert stand_in.batches == [PROMPTS[:2]]  # 7 tokens of answers of at most 6
+
+
+@pytest.mark.parametrize(("n_tokens", "batches"), [(19, 1), (20, 1), (21, 2), (40, 2), (41, 3)])
 def test_it_stops_with_the_batch_that_reaches_the_number(
     n_tokens: int, batches: int, model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
