@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -103,11 +104,14 @@ def _score(
         return score(tally.green.with_chacha_key(decoy_key(seed, index)).colour(prepared))
 
     scores = np.empty(decoys)
-    with ThreadPoolExecutor() as pool:
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
         for index, value in enumerate(pool.map(one, range(decoys))):
             scores[index] = value
             if on_decoy is not None:
                 on_decoy(1)
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for decoys that have not begun
     return scores
 
 

@@ -37,7 +37,6 @@ class Stage:
         function: "package.module:name" of a function (StageContext) → None, run in a worker process.
         settings: JSON values; everything the result depends on besides the needed stages. Nothing secret.
         needs: names of the stages whose results it reads.
-        cost: rough share of the whole, for the time left.
         private: values the function needs that are no part of the identity: paths, or where a key file lies.
     """
 
@@ -45,7 +44,6 @@ class Stage:
     function: str
     settings: Mapping[str, Any]
     needs: tuple[str, ...] = ()
-    cost: float = 1.0
     private: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -63,7 +63,7 @@ def stages(
         raise InputError(f"key {key.short_id} names no tokenizer; make one with `taggant keygen --tokenizer`")
     vocab_size, special_ids = key.tokenizer.vocab_size, list(key.special_ids)
 
-    def corpus(name: str, prompts: tuple[str, ...], samples: int, seed: int, marked: bool, cost: float) -> Stage:
+    def corpus(name: str, prompts: tuple[str, ...], samples: int, seed: int, marked: bool) -> Stage:
         settings = {
             "model": model_id,
             "prompts": list(prompts),
@@ -74,12 +74,12 @@ def stages(
             "delta": key.delta if marked else None,
         }
         private = {"model": str(model), **({"key": str(key_file)} if marked else {})}
-        return Stage(name, "distill_sim.stages:corpus", settings, cost=cost, private=private)
+        return Stage(name, "distill_sim.stages:corpus", settings, private=private)
 
     def student(name: str, source: str) -> Stage:
         settings = {"recipe": asdict(condition.recipe), "model": model_id}
         private = {"model": str(model)}
-        return Stage(name, "distill_sim.stages:student", settings, (source,), cost=1.2, private=private)
+        return Stage(name, "distill_sim.stages:student", settings, (source,), private=private)
 
     def reading(questioned: str) -> Stage:
         settings = {
@@ -93,7 +93,7 @@ def stages(
         }
         private = {"reference": str(model)}
         name = f"reading-{questioned}"
-        return Stage(name, "distill_sim.stages:reading", settings, (questioned, "probes"), cost=0.5, private=private)
+        return Stage(name, "distill_sim.stages:reading", settings, (questioned, "probes"), private=private)
 
     def sampled(questioned: str) -> Stage:
         settings = {
@@ -103,12 +103,12 @@ def stages(
             "sampling": condition.sampling,
             "seed": condition.seed * 1000 + 4,
         }
-        return Stage(f"sampled-{questioned}", "distill_sim.stages:sampled", settings, (questioned,), cost=0.3)
+        return Stage(f"sampled-{questioned}", "distill_sim.stages:sampled", settings, (questioned,))
 
     return [
-        corpus(f"marked{label}", condition.prompts, condition.samples, 1, True, 1.2),
-        corpus("unmarked", condition.prompts, condition.samples, 2, False, 1.2),
-        corpus("probes", condition.probe_prompts, 1, 3, False, 0.7),
+        corpus(f"marked{label}", condition.prompts, condition.samples, 1, True),
+        corpus("unmarked", condition.prompts, condition.samples, 2, False),
+        corpus("probes", condition.probe_prompts, 1, 3, False),
         student(f"student{label}", f"marked{label}"),
         student("control", "unmarked"),
         reading(f"student{label}"),
@@ -120,7 +120,6 @@ def stages(
             "distill_sim.stages:fluency",
             {"max_tokens": condition.fluency_tokens, "model": model_id},
             (f"marked{label}", "unmarked"),
-            cost=0.25,
             private={"model": str(model)},
         ),
         Stage(
@@ -132,7 +131,6 @@ def stages(
                 "unmarked",
                 *(f"{test}-{who}" for who in (f"student{label}", "control") for test in ("sampled", "reading")),
             ),
-            cost=0.25,
             private={"key": str(key_file)},
         ),
     ]

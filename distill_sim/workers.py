@@ -117,7 +117,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, child = context.Pipe()
         self.task: Task | None = None
-        self._process = context.Process(target=_serve, args=(child, os.getpid(), threads), daemon=True)
+        self._process = context.Process(target=_serve, args=(child, threads), daemon=True)
         with _interrupts_held_back():
             self._process.start()
         child.close()
@@ -189,7 +189,7 @@ def _rebuilt(name: str, kind: str, message: str, number: int | None, filename: s
     return RuntimeError(f"stage {name}: {kind}: {message}")
 
 
-def _serve(pipe: Connection, parent: int, threads: int) -> None:
+def _serve(pipe: Connection, threads: int) -> None:
     """A worker's life."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -90,8 +90,8 @@ def test_a_changed_setting_changes_exactly_what_comes_after(changed: str, downst
 
 
 def test_the_order_of_settings_and_private_values_changes_nothing() -> None:
-    a = Stage("s", "m:f", {"x": 1, "y": [1.5, None]}, private={"key": "/here"}, cost=1)
-    b = Stage("s", "m:f", {"y": [1.5, None], "x": 1}, private={"key": "/elsewhere"}, cost=9)
+    a = Stage("s", "m:f", {"x": 1, "y": [1.5, None]}, private={"key": "/here"})
+    b = Stage("s", "m:f", {"y": [1.5, None], "x": 1}, private={"key": "/elsewhere"})
     assert Pipeline(Path("/x"), [a]).identities == Pipeline(Path("/y"), [b]).identities
     for other in (
         replace(a, function="m:g"),

@@ -8,6 +8,7 @@ FILL=stage    the disk that ROOT is on is full from the stage's first report on
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import time
@@ -16,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 FILLER = "filler"
+PATIENCE = 100  # seconds after which every process of the driver says on stderr where it stands
 
 
 def run_held_stage(arguments: Mapping[str, Any], report: Callable[[int, int, str], None]) -> float:
     """`run_stage`, whose reports do what the environment asks for."""
     from distill_sim.pipeline import run_stage
 
+    faulthandler.dump_traceback_later(PATIENCE)
     name = Path(arguments["output"]).name.rpartition("-")[0]
     held, _, number = os.environ.get("HOLD", "").partition(":")
     reports = 0
@@ -56,6 +59,7 @@ def fill(directory: Path) -> None:
 def main() -> None:
     from dataclasses import replace
 
+    faulthandler.dump_traceback_later(PATIENCE)
     from detect.cli.main import main as taggant
     from distill_sim import study
     from distill_sim.demo import run

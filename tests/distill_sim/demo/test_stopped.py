@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiny
-from tests.distill_sim.demo.driver import FILLER
+from tests.distill_sim.demo.driver import FILLER, PATIENCE
 from tests.distill_sim.demo.outcome import evidence, summary
 from tests.distill_sim.processes import eventually, in_session, running
 from tests.distill_sim.small import STAGES
@@ -33,7 +33,11 @@ def driver(root: Path, **environment: str) -> AbstractContextManager[subprocess.
 
 
 def wait_for(flag: Path, process: subprocess.Popen[str]) -> None:
-    eventually(lambda: flag.exists() or process.poll() is not None, 120, "the stage is at work")
+    """Until the stage stands still; if it never does, say where it is instead."""
+    try:
+        eventually(lambda: flag.exists() or process.poll() is not None, PATIENCE + 20, "the stage is at work")
+    except AssertionError:
+        os.killpg(process.pid, signal.SIGKILL)
     assert flag.exists(), process.communicate()
 
 
