@@ -91,7 +91,8 @@ def stage_key(context: StageContext) -> Key:
 
 def student(context: StageContext) -> None:
     """A copy of the base model is trained on the corpus. Settings: recipe, model. Private: model."""
-    from distill_sim.student import Recipe, train_student
+    from distill_sim.recipe import Recipe
+    from distill_sim.student import train_student
 
     (source,) = context.inputs.values()
     train_student(

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from distill_sim.pipeline import Stage
+from distill_sim.recipe import Recipe
 from distill_sim.stages import built_in_prompts
-from distill_sim.student import Recipe
 from watermark.errors import InputError
 from watermark.keys import Key
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,11 +14,9 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from distill_sim.examples import IGNORED, Example, collate
+from distill_sim.recipe import Recipe
 from watermark.errors import InputError
 from watermark.progress import Progress
-
-if TYPE_CHECKING:
-    from distill_sim.student import Recipe
 
 
 def make_trainer(

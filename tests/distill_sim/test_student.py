@@ -18,7 +18,8 @@ from torch.nn.functional import cross_entropy
 from distill_sim import student, trainer
 from distill_sim.corpus import CorpusRow
 from distill_sim.examples import IGNORED, collate, make_examples
-from distill_sim.student import Recipe, prepare, train_student
+from distill_sim.recipe import Recipe
+from distill_sim.student import prepare, train_student
 from distill_sim.trainer import answer_loss, last_checkpoint
 from tests import tiny
 from tests.distill_sim.test_corpus import ROW

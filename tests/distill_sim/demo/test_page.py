@@ -32,7 +32,7 @@ from distill_sim.demo.page import EXAMPLE_TOKENS, commands, headline, write_page
 from distill_sim.demo.run import _summary
 from distill_sim.judge import LINEUPS, Scores, read_and_scored, read_scores
 from distill_sim.pipeline import Finished, Pipeline, run_stage
-from distill_sim.student import Recipe
+from distill_sim.recipe import Recipe
 from distill_sim.study import Condition, stages
 from tests import tiny
 from tests.detect.pages.test_highlight import FORBIDDEN, HOSTILE
