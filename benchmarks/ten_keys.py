@@ -19,6 +19,9 @@ import numpy as np
 from benchmarks.common import save
 from detect.counting import weigh
 from detect.evidence import assess
+from detect.exact.power import critical_count
+from detect.exact.uniformity import kolmogorov_smirnov_p
+from detect.exact.weighted import CumulantFunction, chernoff, saddlepoint
 from detect.observation import Reading
 from distill_sim.demo.run import parallelism
 from distill_sim.judge import RESULTS
@@ -29,6 +32,9 @@ from distill_sim.teacher import pull_smollm2
 from watermark.engines.models import load_tokenizer, model_digest
 from watermark.files import strict_json
 from watermark.keys import Key
+
+FRESH_SEED = 1
+LEVELS = (0.1, 0.01, 1e-3, 1e-4)
 
 
 def main() -> None:
@@ -106,18 +112,37 @@ def _row(key: Key, directory: Path) -> dict[str, Any]:
 
 
 def _control_under_fresh_keys(directory: Path, count: int, teacher: Path) -> dict[str, Any]:
-    """How often the control's p falls at or below .1 … 1e-4 under keys that marked nothing."""
+    """How often the control's p falls at or below .1 … 1e-4 under keys that marked nothing: always the same keys.
+
+    All keys count, also those under which `assess` would claim no p since the probes look marked by chance.
+    """
     reading = Reading.load(directory / READING)
-    tokenizer = load_tokenizer(teacher)
-    log10_p = [assess(weigh(Key.generate(tokenizer=tokenizer), reading)).log10_p for _ in range(count)]
+    parameters = Key.generate(tokenizer=load_tokenizer(teacher)).parameters
+    rng = np.random.default_rng(FRESH_SEED)
+    tallies = [weigh(Key(rng.bytes(32), parameters), reading) for _ in range(count)]
+    cumulant = CumulantFunction(reading.weights, parameters.gamma_65536 / 65536)
+    bounds = np.array([chernoff(cumulant, one.statistic).log10_p for one in tallies])
+    found = {level: int((bounds <= np.log10(level)).sum()) for level in LEVELS}
+    limits = {level: largest_expected(count, level) for level in LEVELS}
+    saddlepoints = 10.0 ** np.array([saddlepoint(cumulant, one.statistic) for one in tallies])
     return {
         "keys": count,
-        "at_or_below": {
-            str(level): sum(p is not None and p <= np.log10(level) for p in log10_p)
-            for level in (0.1, 0.01, 1e-3, 1e-4)
-        },
-        "smallest": round(min(p for p in log10_p if p is not None), 2),
+        "seed": FRESH_SEED,
+        "at_or_below": {str(level): number for level, number in found.items()},
+        "limits": {str(level): number for level, number in limits.items()},
+        "within_limits": all(found[level] <= limits[level] for level in LEVELS),
+        "smallest": round(float(bounds.min()), 2),
+        "saddlepoint_uniformity_p": float(f"{kolmogorov_smirnov_p(saddlepoints):.3g}"),
+        "claim_withdrawn": sum(assess(one).log10_p is None for one in tallies),
     }
+
+
+def largest_expected(count: int, level: float) -> int:
+    """So many of `count` uniform p-values may lie at or below `level`: more do with a chance below 1e-4.
+
+    Null: independent uniform p-values; exact (binomial). For 100,000 they are the design's limits.
+    """
+    return critical_count(count, level, 1e-4) - 1
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.exact.binomial import log10_sf
-from detect.observation import ContextMass, Reading
+from detect.observation import ContextMass, ProbePairs, Reading
 from watermark.greenlist import GreenList
 from watermark.keys import SCHEME, Key
 from watermark.windows import Document, Extraction, Pairs, WindowRule
@@ -33,6 +33,8 @@ class Tally:
         n_tokens: tokens looked at; for `reading` the positions.
         pairs: the distinct pairs that count.
         notes: what people must know about the counting.
+        probes_log10_p: the text test of what a questioned model was fed, nothing excluded; the smallest where prompts
+            and answers are tested apart. None: nothing was fed. It may withdraw a claim, and never makes one.
     """
 
     test: TestName
@@ -42,6 +44,7 @@ class Tally:
     n_tokens: int
     pairs: Pairs = field(repr=False)
     notes: tuple[str, ...]
+    probes_log10_p: float | None = field(default=None, kw_only=True)
 
     @property
     def n_scored(self) -> int:
@@ -124,11 +127,12 @@ def tally(
     Args:
         documents: token ids of each document.
         exclude: token ids of prompts: their pairs count nowhere.
-        test: "text", or "sampled" when the documents are a questioned model's answers.
+        test: "text", or "sampled" when the documents are a questioned model's answers to these prompts.
     """
-    extraction = window_rule(key).extract(documents, exclude)
+    prompts = list(exclude)
+    extraction = window_rule(key).extract(documents, prompts)
     green = GreenList(key)
-    n_green = int(np.count_nonzero(green.is_green(extraction.pairs.contexts, extraction.pairs.tokens)))
+    fed = window_rule(key).extract(prompts).pairs if test == "sampled" else None
     return CountTally(
         test=test,
         key_id=key.key_id,
@@ -137,7 +141,8 @@ def tally(
         n_tokens=extraction.n_tokens,
         pairs=extraction.pairs,
         notes=(_account(extraction),),
-        n_green=n_green,
+        n_green=_count_green(green, extraction.pairs),
+        probes_log10_p=None if fed is None else log10_sf(_count_green(green, fed), len(fed), green.gamma),
     )
 
 
@@ -157,6 +162,7 @@ def weigh(key: Key, reading: Reading) -> WeightTally:
         statistic=statistic(green.is_green(reading.pairs.contexts, reading.pairs.tokens), reading.weights, green.gamma),
         argmax=_argmax(green, reading.argmax),
         mass=_mass(green, reading.mass),
+        probes_log10_p=_probes_log10_p(green, reading.probes),
     )
 
 
@@ -165,9 +171,19 @@ def statistic(colours: NDArray[np.bool_], weights: NDArray[np.float64], gamma: f
     return float(weights[colours].sum() - gamma * weights.sum())
 
 
+def _count_green(green: GreenList, pairs: Pairs) -> int:
+    return int(np.count_nonzero(green.is_green(pairs.contexts, pairs.tokens)))
+
+
+def _probes_log10_p(green: GreenList, probes: ProbePairs) -> float:
+    """The smallest log10 p of prompts, answers, and both together: few marked prompts drown among many answers."""
+    colours = green.is_green(probes.pairs.contexts, probes.pairs.tokens)
+    parts = (probes.in_prompts, probes.in_answers, np.ones_like(probes.in_prompts))
+    return min(log10_sf(int(colours[part].sum()), int(part.sum()), green.gamma) for part in parts)
+
+
 def _argmax(green: GreenList, pairs: Pairs) -> CountComparison:
-    n_green = int(np.count_nonzero(green.is_green(pairs.contexts, pairs.tokens)))
-    return CountComparison(len(pairs), n_green, green.gamma)
+    return CountComparison(len(pairs), _count_green(green, pairs), green.gamma)
 
 
 def _mass(green: GreenList, mass: ContextMass) -> MassComparison:

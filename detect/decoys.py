@@ -19,6 +19,9 @@ from watermark.keys import decoy_key
 
 DEFAULT_SEED = bytes(32)
 _ROUNDING = 1e-12  # of Σ|a|: sums of the same numbers in another order are ties
+# Where the saddlepoint is no tail to be audited. Simulated, 1,000 and 10,000 decoys: below 200 distinct sizes, or on a
+# lattice however long, or with one weight above a quarter of Σa², uniformity fails under the null.
+LEAST_DISTINCT, LARGEST_SHARE = 200, 0.25
 
 
 @dataclass(frozen=True)
@@ -29,20 +32,21 @@ class Lineup:
         decoys: M.
         seed: 64 hex digits; decoy i has ChaCha20 key derive(seed, "decoy", str(i)).
         rank: 1 + the number of decoys at least as extreme as the key.
-        p_rank: rank / (M + 1). Null: the key is exchangeable with the decoys. Exact, one-sided. None: no p is claimed.
+        p_rank: rank / (M + 1). Null: the key is exchangeable with the decoys. Exact when the seed was drawn for this
+            case; one-sided.
         log10_p_best_decoy: the smallest decoy's log10 p, by the test's own tail.
         uniformity_p: Kolmogorov–Smirnov of the decoys' p against uniform (randomised for counts, the saddlepoint's
-            for weights; 1 without weights). Null: the PRF's colours are i.i.d. Bernoulli(γ) and the tail is right.
-            Two-sided.
+            for weights). Null: the PRF's colours are i.i.d. Bernoulli(γ) and the tail is right. Two-sided. None: the
+            weights are too few, too coarse or too unequal for that tail, so nothing can be audited.
         scores: every decoy's statistic, in their order (counts, or S); not part of the evidence.
     """
 
     decoys: int
     seed: str
     rank: int
-    p_rank: float | None
+    p_rank: float
     log10_p_best_decoy: float
-    uniformity_p: float
+    uniformity_p: float | None
     scores: tuple[float, ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,10 +88,16 @@ def _weighted(tally: WeightTally, decoys: int, seed: bytes, on_decoy: Callable[[
     gamma, weights = tally.green.gamma, tally.weights
     scores = _score(tally, decoys, seed, lambda colours: statistic(colours, weights, gamma), on_decoy)
     cumulant = CumulantFunction(weights, gamma)
-    # Without weights every S is 0: there is nothing to audit
-    p = 10.0 ** TailCurve(cumulant).saddlepoint_log10_p(scores) if cumulant.n else np.empty(0)
+    p = 10.0 ** TailCurve(cumulant).saddlepoint_log10_p(scores) if _can_be_audited(weights) else None
     extreme = scores >= tally.statistic - _ROUNDING * cumulant.total
     return _result(scores, extreme, seed, chernoff(cumulant, float(scores.max())).log10_p, p)
+
+
+def _can_be_audited(weights: NDArray[np.float64]) -> bool:
+    squares = weights**2
+    if not weights.size or squares.max() > LARGEST_SHARE * squares.sum():
+        return False
+    return len(np.unique(np.abs(weights))) >= LEAST_DISTINCT
 
 
 def _score(
@@ -120,7 +130,7 @@ def _result(
     extreme: NDArray[np.bool_],
     seed: bytes,
     best_log10_p: float,
-    p_values: NDArray[np.float64],
+    p_values: NDArray[np.float64] | None,
 ) -> Lineup:
     """`extreme`: bool [M], which decoys are at least as extreme as the key."""
     rank = 1 + int(np.count_nonzero(extreme))
@@ -130,6 +140,6 @@ def _result(
         rank=rank,
         p_rank=rank / (len(extreme) + 1),
         log10_p_best_decoy=best_log10_p,
-        uniformity_p=float(kolmogorov_smirnov_p(p_values)),
+        uniformity_p=None if p_values is None else float(kolmogorov_smirnov_p(p_values)),
         scores=tuple(map(float, scores)),
     )

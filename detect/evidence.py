@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from detect.exact.multiplicity import holm, key_check_adjustment
 from detect.exact.power import pairs_needed
 from detect.exact.weighted import CumulantFunction, chernoff, saddlepoint, z_score
 from detect.wording import FLOOR
-from watermark.errors import UnsupportedError
+from watermark.errors import InputError, UnsupportedError
 
 SCHEMA = "taggant-evidence/1"
 DEFAULT_ALPHA = 1e-6
@@ -26,6 +26,9 @@ PLANNED_POWER = 0.9
 DEFAULT_EFFECT = {"text": 0.50, "sampled": 0.28}  # green fraction worth detecting
 
 Finding = Literal["detected", "inconclusive", "not detected"]
+POWER_NOTE = "a green fraction of"  # how the note on what would have been found begins
+PROBES_LOG10_P = -3.0  # at or below it the probes count as marked
+KEY_CHECK_ACCEPTS = 0.99
 KEY_CHECK_NOTE = {
     True: "log10_p_adjusted: multiplied by 1/.99 for the key check before first use",
     False: "the key was refused by its own check on human text: no p under it can be relied on",
@@ -51,8 +54,8 @@ class Evidence:
         ci95: Clopper–Pearson interval of the green fraction, under a binomial model, not guaranteed for marked text.
         z_score: for display; no p is computed from it.
         log10_p: this test alone; exact for counts, a valid bound for weights. None: no p is claimed.
-        log10_p_adjusted: after multiplicity and the key check.
-        log10_e: mixture e-value; None for weights.
+        log10_p_adjusted: after multiplicity and the key check. None: no p is claimed, or the key check refused the key.
+        log10_e: mixture e-value of this test alone, not adjusted; None for weights.
         log10_p_saddlepoint: for display; None for counts.
         theta: where the bound was evaluated; None for counts.
     """
@@ -106,8 +109,9 @@ class Assessment:
         alpha: level of the finding.
         effect: green fraction worth detecting; None takes the test's default.
         key_check: True: the key passed its one check on human text, at 0.01, before first use. False: it was refused
-            there. None: it was never checked.
-        probes_marked: the probe text carries the mark; no p is claimed then.
+            there, and nothing is claimed under it. None: it was never checked.
+        probes_marked: the probes' prompts or answers carry the mark; no p is claimed then. Each tally is audited for
+            that besides.
     """
 
     alpha: float = DEFAULT_ALPHA
@@ -146,18 +150,50 @@ def assess_family(
         notes: more for people to read with each.
     """
     computed = [_numbers(tally) for tally in tallies]
-    adjusted = [float(value) for value in holm([numbers["log10_p"] for numbers in computed])]
-    if how.key_check:
-        adjusted = [key_check_adjustment(value) for value in adjusted]
+    marked = [_probes_marked_note(tally, how) for tally in tallies]
+    # A withdrawn claim stays in the family as p = 1: the factors of the others do not depend on the key
+    adjusted = holm([n["log10_p"] if m is None else 0.0 for n, m in zip(computed, marked, strict=True)])
     result = []
-    for i, (tally, numbers) in enumerate(zip(tallies, computed, strict=True)):
-        extra = list(notes[i]) if notes is not None else []
-        if len(tallies) > 1 and not how.probes_marked:
-            extra.append(f"log10_p_adjusted: Holm over {len(tallies)} tests")
-        if how.key_check is not None and not (how.key_check and how.probes_marked):
-            extra.append(KEY_CHECK_NOTE[how.key_check])
-        result.append(_evidence(tally, numbers, adjusted[i], how, None if lineups is None else lineups[i], extra))
+    for i, tally in enumerate(tallies):
+        claimed: float | None = float(adjusted[i])
+        if marked[i] is not None or how.key_check is False:
+            claimed = None
+        elif how.key_check:
+            claimed = key_check_adjustment(float(adjusted[i]), KEY_CHECK_ACCEPTS)
+        judged = _Judged(tally, computed[i], claimed, marked[i], len(tallies))
+        extra = [] if notes is None else list(notes[i])
+        result.append(_evidence(judged, how, None if lineups is None else lineups[i], extra))
     return result
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One tally of a family.
+
+    Attributes:
+        numbers: the fields that depend on the kind of tally.
+        claimed: log10_p_adjusted; None: nothing is claimed.
+        marked: why the probes count as marked; None: they don't.
+        family: how many tests it was adjusted for.
+    """
+
+    tally: Tally
+    numbers: dict[str, Any]
+    claimed: float | None
+    marked: str | None
+    family: int
+
+
+def _probes_marked_note(tally: Tally, how: Assessment) -> str | None:
+    """Why no p is claimed on these probes. It may depend on the key, as it only ever withdraws a claim."""
+    because = "a model copies what it is fed, so no p is claimed"
+    if how.probes_marked:
+        return f"the probes carry the mark, as was said: {because}"
+    p = tally.probes_log10_p
+    if p is None or p > PROBES_LOG10_P:
+        return None
+    audit = f"text test of them under this key: log10_p {p:.1f}"
+    return f"the probes' own prompts or answers carry the mark ({audit}): {because}"
 
 
 def _numbers(tally: Tally) -> dict[str, Any]:
@@ -208,24 +244,11 @@ def _weighted_numbers(tally: WeightTally) -> dict[str, Any]:
 _NO_CLAIM = ("log10_p", "log10_e", "log10_p_saddlepoint", "theta", "z_score", "comparisons")
 
 
-def _evidence(
-    tally: Tally,
-    numbers: dict[str, Any],
-    adjusted: float,
-    how: Assessment,
-    lineup: Lineup | None,
-    extra: list[str],
-) -> Evidence:
-    notes = [*tally.notes, *extra]
-    if how.probes_marked:
-        numbers, claimed = {**numbers, **dict.fromkeys(_NO_CLAIM)}, None
-        lineup = None if lineup is None else replace(lineup, p_rank=None)
-        notes.append("the probes carry the mark: a model copies what it reads, so no p is claimed")
-    else:
-        claimed = adjusted
-        if adjusted < FLOOR:
-            notes.append(f"below 10^{FLOOR} errors of procedure, which no p includes, dominate")
-    notes.append(EXPLORATORY_NOTE)
+def _evidence(judged: _Judged, how: Assessment, lineup: Lineup | None, extra: list[str]) -> Evidence:
+    tally, numbers = judged.tally, judged.numbers
+    if judged.marked is not None:
+        numbers, lineup = {**numbers, **dict.fromkeys(_NO_CLAIM)}, None
+    finding, power = _finding(judged, how)
     return Evidence(
         schema=SCHEMA,
         test=tally.test,
@@ -235,32 +258,65 @@ def _evidence(
         context_width=tally.green.context_width,
         n_tokens=tally.n_tokens,
         n_scored=tally.n_scored,
-        log10_p_adjusted=claimed,
+        log10_p_adjusted=judged.claimed,
         n_contexts=tally.pairs.n_contexts,
         alpha=how.alpha,
-        finding=_finding(tally, claimed, how),
+        finding=finding,
         status="exploratory",
-        notes=tuple(notes),
+        notes=(*tally.notes, *extra, *_notes(judged, how, lineup), *power, EXPLORATORY_NOTE),
         lineup=lineup,
         **numbers,
     )
 
 
-def _finding(tally: Tally, log10_p: float | None, how: Assessment) -> Finding:
-    """Detected at alpha; else inconclusive unless the test had the power to detect the effect."""
-    if log10_p is not None and log10_p <= math.log10(how.alpha):
-        return "detected"
-    if log10_p is None or isinstance(tally, WeightTally):
-        return "inconclusive"  # a weighted test needs a positive control before a negative says anything
+def _notes(judged: _Judged, how: Assessment, lineup: Lineup | None) -> list[str]:
+    """What must be known about the numbers."""
+    if judged.marked is not None:
+        refused = [KEY_CHECK_NOTE[False]] if how.key_check is False else []
+        return [judged.marked, *refused]
+    notes = []
+    if isinstance(judged.tally, WeightTally):
+        notes.append(f"S = {float(judged.tally.statistic)!r}, the sum of weight x (green - gamma); theta belongs to it")
+    if how.key_check is not False and judged.family > 1:
+        notes.append(f"log10_p_adjusted: Holm over {judged.family} tests")
+    if how.key_check is not None:
+        notes.append(KEY_CHECK_NOTE[how.key_check])
+    if judged.family > 1 or how.key_check is not None:
+        alone = "log10_e" if isinstance(judged.tally, CountTally) else "log10_p of the comparison tests"
+        notes.append(f"{alone}: of this test alone, not adjusted")
+    if lineup is not None and lineup.uniformity_p is None:
+        notes.append("line-up: too few, too coarse or too unequal weights to test the decoys' p for uniformity")
+    if judged.claimed is not None and judged.claimed < FLOOR:
+        notes.append(f"below 10^{FLOOR} errors of procedure, which no p includes, dominate")
+    return notes
+
+
+def _finding(judged: _Judged, how: Assessment) -> tuple[Finding, list[str]]:
+    """Detected at alpha; else inconclusive unless the test had the power to detect the effect, and a note on that."""
+    if judged.claimed is not None and judged.claimed <= math.log10(how.alpha):
+        return "detected", []
+    tally = judged.tally
+    if judged.claimed is None or isinstance(tally, WeightTally):
+        return "inconclusive", []  # a weighted test needs a positive control before a negative says anything
     effect = how.effect if how.effect is not None else DEFAULT_EFFECT[tally.test]
-    if effect <= tally.green.gamma:
-        return "inconclusive"  # no number of pairs gives power at or below gamma
-    return "inconclusive" if tally.n_scored < _needed(effect, tally.green.gamma, how.alpha) else "not detected"
+    gamma = tally.green.gamma
+    level = how.alpha / judged.family  # Holm's first step: the least that a p may have to reach
+    if how.key_check:
+        level *= KEY_CHECK_ACCEPTS
+    needed = _needed(effect, gamma, level)
+    if needed == math.inf:
+        return "inconclusive", [f"{POWER_NOTE} {effect:g} cannot be told from gamma {gamma:g} by any number of pairs"]
+    note = f"{POWER_NOTE} {effect:g} would have been found with probability at least {PLANNED_POWER:g} "
+    note += f"from {needed:,} pairs (binomial model)"
+    return ("inconclusive" if tally.n_scored < needed else "not detected"), [note]
 
 
 @lru_cache(maxsize=64)  # the same for every document of a collection
-def _needed(effect: float, gamma: float, alpha: float) -> float:
+def _needed(effect: float, gamma: float, level: float) -> float:
+    """Pairs needed; infinite where no number that anybody can count is enough."""
+    if effect <= gamma:
+        return math.inf
     try:
-        return pairs_needed(effect, gamma, alpha=alpha, power=PLANNED_POWER)
-    except UnsupportedError:  # an effect so close to gamma that more pairs are needed than anybody can count
+        return pairs_needed(effect, gamma, alpha=level, power=PLANNED_POWER)
+    except (UnsupportedError, InputError):  # too close to gamma, or a level below what is computed
         return math.inf

@@ -76,7 +76,7 @@ def load_check(key: Key, key_file: Path) -> KeyCheck | None:
     """The record beside the key file, or None.
 
     Raises:
-        KeyFileError: the record is unreadable, malformed or belongs to another key.
+        KeyFileError: the record is unreadable, malformed, contradicts itself or belongs to another key.
     """
     path = check_path(key_file)
     if not path.exists():
@@ -87,4 +87,6 @@ def load_check(key: Key, key_file: Path) -> KeyCheck | None:
         raise KeyFileError(f"{path} is not a key check; remove it if the key was never checked") from None
     if result.format != FORMAT or result.key_id != key.key_id or not isinstance(result.accepted, bool):
         raise KeyFileError(f"{path} is the check of another key; it should lie beside its own key")
+    if type(result.log10_p) not in (int, float) or result.accepted != (result.log10_p > math.log10(THRESHOLD)):
+        raise KeyFileError(f"{path} contradicts itself: accepted or not does not follow from its log10_p; restore it")
     return result

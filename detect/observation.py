@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from watermark.errors import InputError
 from watermark.files import new_file
-from watermark.windows import Document, Pairs
+from watermark.windows import Document, Pairs, WindowRule
 
 READING_FORMAT = "taggant-reading/1"
 
@@ -29,6 +31,39 @@ class Probe:
 
     prompt_ids: Document
     answer_ids: Document
+
+
+def probes_digest(probes: Sequence[Probe]) -> str:
+    """SHA-256, hex, of what a model is fed: of each probe the prompt, then the answer.
+
+    Either as its length and its token ids, all little-endian uint32.
+    """
+    digest = hashlib.sha256()
+    for probe in probes:
+        for ids in (probe.prompt_ids, probe.answer_ids):
+            digest.update(np.array([len(ids), *map(int, ids)], dtype="<u4").tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class ProbePairs:
+    """Every distinct pair of the probes, none excluded: scored under a key, they tell whether it marked the probes.
+
+    Attributes:
+        pairs: of prompts and answers together.
+        in_prompts: bool [len(pairs)], the pair occurs in a prompt.
+        in_answers: bool [len(pairs)], the pair occurs in an answer.
+    """
+
+    pairs: Pairs
+    in_prompts: NDArray[np.bool_]
+    in_answers: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, rule: WindowRule, probes: Sequence[Probe]) -> ProbePairs:
+        prompts, answers = [probe.prompt_ids for probe in probes], [probe.answer_ids for probe in probes]
+        pairs = rule.extract([*prompts, *answers]).pairs
+        return cls(pairs, *(rule.occurs(pairs.contexts, pairs.tokens, some) for some in (prompts, answers)))
 
 
 @dataclass(frozen=True)
@@ -58,6 +93,7 @@ class Reading:
         with_reference: whether a reference model's predictions were subtracted.
         argmax: distinct (context, likeliest token) pairs, for the comparison test.
         mass: for the comparison test by green mass.
+        probes: what was fed in, for the audit that the key did not mark it.
     """
 
     pairs: Pairs
@@ -66,6 +102,7 @@ class Reading:
     with_reference: bool
     argmax: Pairs
     mass: ContextMass
+    probes: ProbePairs
 
     def save(self, path: str | Path) -> None:
         """Write as .npz: numbers only, so that anyone can score it again under an opened key."""
@@ -85,6 +122,11 @@ class Reading:
                 mass_contexts=self.mass.contexts,
                 mass_tokens=self.mass.tokens,
                 mass_probabilities=self.mass.probabilities,
+                probe_contexts=self.probes.pairs.contexts,
+                probe_tokens=self.probes.pairs.tokens,
+                probe_n_contexts=np.array(self.probes.pairs.n_contexts),
+                probe_in_prompts=self.probes.in_prompts,
+                probe_in_answers=self.probes.in_answers,
             )
 
     @classmethod
@@ -110,6 +152,11 @@ class Reading:
                 with_reference=bool(a["with_reference"]),
                 argmax=Pairs(a["argmax_contexts"], a["argmax_tokens"], int(a["argmax_n_contexts"])),
                 mass=ContextMass(a["mass_contexts"], a["mass_tokens"], a["mass_probabilities"]),
+                probes=ProbePairs(
+                    Pairs(a["probe_contexts"], a["probe_tokens"], int(a["probe_n_contexts"])),
+                    a["probe_in_prompts"],
+                    a["probe_in_answers"],
+                ),
             )
         except OSError as error:
             raise InputError(f"{path} cannot be read ({error.strerror or 'input error'})") from None
@@ -130,6 +177,10 @@ def _check(arrays: dict[str, NDArray[Any]]) -> None:
         "mass_contexts": ("uint32", (rows, *width)),
         "mass_tokens": ("uint32", (rows, followed)),
         "mass_probabilities": ("float32", (rows, followed)),
+        "probe_contexts": ("uint32", (*arrays["probe_tokens"].shape, *width)),
+        "probe_tokens": ("uint32", arrays["probe_tokens"].shape[:1]),
+        "probe_in_prompts": ("bool", arrays["probe_tokens"].shape),
+        "probe_in_answers": ("bool", arrays["probe_tokens"].shape),
     }
     for name, (dtype, shape) in expected.items():
         array = arrays[name]

@@ -9,13 +9,15 @@ FLOOR = -30  # people are told "below 10^-30": errors of procedure dominate ther
 MEANINGS = {
     "detected": "what was observed depends on the secret key; how that came about is a separate question",
     "inconclusive": "too little was observed to tell; this is not a sign of absence",
-    "not detected": "an effect of the planned size would probably have been seen; "
-    "this does not show that the mark was never used",
+    "not detected": "the green fraction named in the notes would have been found with probability at least .9 "
+    "(binomial model), a smaller one perhaps not; this does not show that the mark was never used",
 }
 
 
-def probability_words(log10_p: float) -> str:
-    """ "about 0.31", "below 10^-7"; never less than 10^-30."""
+def probability_words(log10_p: float | None) -> str:
+    """ "about 0.31", "below 10^-7"; never less than 10^-30. "not claimed" for None."""
+    if log10_p is None:
+        return "not claimed"
     if log10_p > -2:
         return f"about {10**log10_p:.2g}"
     return f"below 10^{max(FLOOR, math.floor(log10_p) + 1)}"

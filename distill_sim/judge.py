@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.counting import tally, weigh
-from detect.decoys import lineup
-from detect.evidence import Evidence, assess
+from detect.counting import WeightTally, tally, weigh
+from detect.decoys import Lineup, lineup
+from detect.evidence import Evidence, assess, assess_family
 from detect.exact.weighted import CumulantFunction
 from detect.observation import Reading
 from distill_sim.corpus import read_corpus
@@ -60,12 +60,10 @@ def judged(context: StageContext) -> None:
     }
     arrays: dict[str, Any] = {}
     for name, stage in (("student", f"student{label}"), ("control", "control")):
-        evidence, scored = read_and_scored(key, context.inputs[f"reading-{stage}"], decoys, advance)
+        reading, sampled = context.inputs[f"reading-{stage}"], context.inputs[f"sampled-{stage}"]
+        family, scored = judge_model(key, reading, sampled, decoys, advance)
         arrays |= {f"{name}_own": np.array(scored.own), f"{name}_decoys": scored.decoys}
-        results[name] = {
-            "sampled": judge_sampled(key, context.inputs[f"sampled-{stage}"]).to_dict(),
-            "reading": evidence.to_dict(),
-        }
+        results[name] = {test: one.to_dict() for test, one in family.items()}
     write_json(context.output / RESULTS, results)
     with new_file(context.output / LINEUPS) as handle:
         np.savez(handle, **arrays)
@@ -77,25 +75,31 @@ def judge_text(key: Key, directory: Path) -> Evidence:
     return assess(tally(key, [row.token_ids for row in rows], [row.prompt_ids for row in rows]))
 
 
-def judge_sampled(key: Key, directory: Path) -> Evidence:
-    """The sampled test of a questioned model's answers."""
-    content: Any = strict_json((directory / ANSWERS).read_bytes())
-    return assess(tally(key, content["answers"], content["prompts"], test="sampled"))
+def judge_model(
+    key: Key, reading: Path, sampled: Path, decoys: int, on_decoy: Callable[[int], None] | None = None
+) -> tuple[dict[str, Evidence], Scores]:
+    """Both tests of one questioned model, one family as in `taggant suspect`; and the scores of the reading's line-up.
+
+    Args:
+        reading: directory of its stage.
+        sampled: directory of its stage.
+        decoys: in the line-up of the reading.
+    """
+    content: Any = strict_json((sampled / ANSWERS).read_bytes())
+    counted = tally(key, content["answers"], content["prompts"], test="sampled")
+    weighed = weigh(key, Reading.load(reading / READING))
+    line, scores = scored_lineup(weighed, decoys, on_decoy)
+    read, asked = assess_family([weighed, counted], lineups=[line, None])
+    return {"sampled": asked, "reading": read}, scores
 
 
-def judge_reading(key: Key, directory: Path, decoys: int, on_decoy: Callable[[int], None] | None = None) -> Evidence:
-    """The reading test of a questioned model, with a line-up of decoys."""
-    return read_and_scored(key, directory, decoys, on_decoy)[0]
-
-
-def read_and_scored(
-    key: Key, directory: Path, decoys: int, on_decoy: Callable[[int], None] | None = None
-) -> tuple[Evidence, Scores]:
-    """As `judge_reading`, with the scores of its line-up."""
-    weighed = weigh(key, Reading.load(directory / READING))
+def scored_lineup(
+    weighed: WeightTally, decoys: int, on_decoy: Callable[[int], None] | None = None
+) -> tuple[Lineup, Scores]:
+    """A line-up, and its scores in standard deviations."""
     line = lineup(weighed, decoys, on_decoy=on_decoy)
     deviation = math.sqrt(CumulantFunction(weighed.weights, weighed.green.gamma).variance) or 1.0
-    return assess(weighed, lineup=line), Scores(weighed.statistic / deviation, np.array(line.scores) / deviation)
+    return line, Scores(weighed.statistic / deviation, np.array(line.scores) / deviation)
 
 
 def read_scores(directory: Path) -> dict[str, Scores] | None:

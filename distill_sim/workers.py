@@ -1,7 +1,8 @@
 """Tasks with dependencies over a few worker processes.
 
 A worker is a fresh process (spawn) that ignores Ctrl-C, which is the parent's to handle, and ends by itself when the
-parent is gone, however that came about. It runs one task at a time and reports through a pipe.
+parent is gone, however that came about. It runs one task at a time and reports through a pipe. It looks for modules
+where its parent does, and nowhere else: the current directory may be full of exhibits.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import errno
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -22,12 +24,14 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from detect.visible import one_line
 from watermark.errors import InputError, KeyFileError, ModelError, TaggantError
 
 Update = tuple[str, str, float, str, float]
 """(task, "started" | "progress" | "finished", fraction done, what is being done, seconds)"""
 
 _REPORT_SECONDS = 0.2
+_MESSAGE_CHARACTERS = 4000  # of an error's message, or of a line of its traceback
 
 
 class WorkerDiedError(TaggantError, RuntimeError):
@@ -118,7 +122,7 @@ class _Worker:
         self.pipe, child = context.Pipe()
         self.task: Task | None = None
         self._process = context.Process(target=_serve, args=(child, threads), daemon=True)
-        with _interrupts_held_back():
+        with _without_current_directory(), _interrupts_held_back():
             self._process.start()
         child.close()
 
@@ -161,6 +165,23 @@ class _Worker:
 
 
 @contextmanager
+def _without_current_directory() -> Iterator[None]:
+    """Python processes started meanwhile do not import from the current directory, as `python -c` otherwise would.
+
+    A worker then gets the module path of its parent.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
+
+
+@contextmanager
 def _interrupts_held_back() -> Iterator[None]:
     """Start processes that never see Ctrl-C, not even before their own code runs: they inherit the blocked signal.
 
@@ -182,6 +203,9 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 def _rebuilt(name: str, kind: str, message: str, number: int | None, filename: str | None) -> Exception:
+    """The error a worker described; its words may be a questioned model's, so what a terminal obeys is spelled out."""
+    message = one_line(message, _MESSAGE_CHARACTERS)
+    filename = None if filename is None else one_line(filename, _MESSAGE_CHARACTERS)
     if kind == "OSError" and number is not None and number != errno.EPIPE:  # EPIPE would look like our reader leaving
         return OSError(number, os.strerror(number), filename or f"stage {name}")
     if kind in _ERRORS:
@@ -217,10 +241,15 @@ def _run(pipe: Connection, function: str, arguments: dict[str, Any]) -> None:
         result = resolve(function)(arguments, report)
     except Exception as error:
         if os.environ.get("TAGGANT_DEBUG") == "1":
-            traceback.print_exc()
+            _print_traceback(error)
         _tell(pipe, ("failed", *_described(error)))
     else:
         _tell(pipe, ("finished", result))
+
+
+def _print_traceback(error: Exception) -> None:
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        print(one_line(line, _MESSAGE_CHARACTERS), file=sys.stderr)
 
 
 def _tell(pipe: Connection, message: tuple[Any, ...]) -> None:

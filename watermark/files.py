@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fcntl
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,31 +29,84 @@ def refuse_existing(path: Path) -> None:
 def new_file(path: str | Path, *, mode: int = 0o644, overwrite: bool = False) -> Iterator[IO[bytes]]:
     """Yield a binary handle; the file appears at `path`, whole and synced, only when the block ends without error.
 
-    Without `overwrite` the final step is exclusive: a file that appeared meanwhile is never replaced.
+    Without `overwrite` the final step is exclusive: a file that appeared meanwhile is never replaced. What killed
+    processes left of the same file in the making is removed first.
+
+    Args:
+        path: where the file is to appear.
+        mode: less what the umask takes from group and others, as for any file.
+        overwrite: replace what is there.
 
     Raises:
         InputError: `path` exists (without `overwrite`), or its directory does not.
         OSError: as from the operating system (full disk, no permission); nothing is left behind.
     """
     path = Path(path)
+    if path.parent.is_dir():
+        _sweep(path)
     if not overwrite:
         refuse_existing(path)
     if not path.parent.is_dir():
         raise InputError(f"{path.parent} is not a directory; create it first")
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    descriptor, temporary = _temporary_file(path)
     try:
         with os.fdopen(descriptor, "wb") as handle:
             yield handle
             handle.flush()
-            os.fchmod(handle.fileno(), mode)
+            os.fchmod(handle.fileno(), _permitted(mode))
             os.fsync(handle.fileno())
-        if overwrite:
-            Path(temporary).replace(path)
-        else:
-            _rename_exclusively(temporary, path)
+            if overwrite:  # while the handle is open, and with it the lock held
+                Path(temporary).replace(path)
+            else:
+                _rename_exclusively(temporary, path)
         sync_directory(path.parent)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _temporary_file(path: Path) -> tuple[int, str]:
+    """A new file beside `path`, mode 0600, locked while it is open: by this `_sweep` knows it from a leftover."""
+    while True:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with suppress(OSError):  # a file system without locks: there nothing is swept, either
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, temporary
+        os.close(descriptor)  # another process swept it before it was locked
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed processes left of `path` in the making: nobody holds its lock any more."""
+    mine = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.tmp")  # as tempfile names them
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        leftovers = [entry.path for entry in entries if mine.fullmatch(entry.name)]
+        for leftover in leftovers:
+            _unlink_unlocked(leftover)
+
+
+def _unlink_unlocked(leftover: str) -> None:
+    with suppress(OSError):
+        descriptor = os.open(leftover, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            status = os.fstat(descriptor)
+            if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                Path(leftover).unlink()
+        finally:
+            os.close(descriptor)
+
+
+def _permitted(mode: int) -> int:
+    """`mode` less what the umask takes from group and others."""
+    return mode & ~(_umask() & 0o077)
+
+
+def _umask() -> int:
+    with suppress(OSError, StopIteration, ValueError), Path("/proc/self/status").open(encoding="ascii") as lines:
+        return int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
+    mask = os.umask(0o077)  # elsewhere it is read by setting it; a file made by another thread meanwhile is private
+    os.umask(mask)
+    return mask
 
 
 @contextmanager
@@ -70,7 +127,7 @@ def new_directory(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
         try:
-            temporary.chmod(0o755)
+            temporary.chmod(_permitted(0o755))
             yield temporary
             for entry in [temporary, *temporary.rglob("*")]:
                 if not entry.is_symlink() and (entry.is_file() or entry.is_dir()):
@@ -94,8 +151,10 @@ NO_HARD_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errn
 
 
 def _rename_exclusively(temporary: str, path: Path) -> None:
+    """Without a second name in between: after a kill it would be a hidden copy of a secret."""
     try:
-        os.link(temporary, path)
+        if not _rename_no_replace(temporary, path):
+            os.link(temporary, path)
     except FileExistsError:
         refuse_existing(path)
         raise  # it has gone again
@@ -104,6 +163,29 @@ def _rename_exclusively(temporary: str, path: Path) -> None:
             raise
         refuse_existing(path)  # a file system without hard links: looking once more is the best there is
         Path(temporary).replace(path)
+
+
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
+_NO_SUCH_RENAME = (errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP)
+
+
+def _rename_no_replace(temporary: str, path: Path) -> bool:
+    """Linux's renameat2(RENAME_NOREPLACE); False where the system or the file system has none.
+
+    Raises:
+        FileExistsError: something is at `path`.
+        OSError: as from the operating system.
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    done = rename(_AT_FDCWD, os.fsencode(temporary), _AT_FDCWD, os.fsencode(path), ctypes.c_uint(_RENAME_NOREPLACE))
+    if done == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _NO_SUCH_RENAME:
+        return False
+    raise OSError(number, os.strerror(number), str(path))
 
 
 def _sync(path: Path) -> None:

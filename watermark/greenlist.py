@@ -126,10 +126,16 @@ class GreenList:
         return out
 
     def fill_row(self, context: Sequence[int], out: NDArray[np.bool_]) -> None:
-        """As `mask` for one context of token ids, into `out`, bool [V]: for a step of generation, without detours."""
+        """As `mask` for one context of token ids, into `out`, bool [V]: for a step of generation, without detours.
+
+        Raises:
+            ValueError: another number of tokens than h, or a token id outside 0 … 2^32 − 2.
+        """
         if len(context) != self.context_width:
             raise ValueError(f"a context of this mark has {self.context_width} tokens, not {len(context)}")
-        ids = np.array(context, dtype=np.uint32).reshape(1, -1)  # refuses what is no token id
+        for token in context:
+            _check_range(token, token, "contexts")
+        ids = np.array(context, dtype=np.uint32).reshape(1, -1)
         self._fill(chacha.nonces(ids)[:, 0], out)
 
     def _fill(self, nonce: NDArray[np.uint32], out: NDArray[np.bool_]) -> None:

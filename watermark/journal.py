@@ -1,14 +1,17 @@
 """An append-only journal for work that takes long: killed and started again, nothing done is lost or done twice.
 
 One JSON value a line, synced before it counts. The first line says what work this is; a journal of other work is
-thrown away, and a last line that was cut short is dropped. A journal is one process's at a time.
+thrown away, and a last line that was cut short is dropped. A journal is one process's at a time. A file that is no
+journal is left as it is, and so is whatever a symbolic link points to.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +20,8 @@ from typing import Any
 from watermark.errors import InputError
 from watermark.files import strict_json
 
+FORMAT = "taggant-journal/1"
+_BEGINNING = f'{{"format": "{FORMAT}", "work": '.encode()  # of the first line, and so of every journal
 WAIT_SECONDS = 3.0  # for another process to let go: one that was killed may take a moment to end
 
 
@@ -31,7 +36,7 @@ class Journal:
         entries: what earlier runs recorded, in order; `append` adds to it.
 
     Raises:
-        InputError: the file cannot be written, or another process is at this work.
+        InputError: the file cannot be written, is no journal of this user's, or another process is at this work.
     """
 
     def __init__(self, path: Path, identity: Any) -> None:
@@ -39,8 +44,7 @@ class Journal:
         self.entries: list[Any] = []
         self._first_line = 0  # its length in bytes, once it is there
         try:
-            path.touch()
-            self._handle = path.open("r+b", buffering=0)
+            self._handle = os.fdopen(open_own(path), "r+b", buffering=0)
         except OSError as error:
             raise self._unwritable(error) from None
         try:
@@ -49,7 +53,7 @@ class Journal:
             self._handle.close()  # not `close`: the file is another's
             raise
         try:
-            self._resume(json.loads(_line(identity)))  # as it will be read: no tuples
+            self._resume(json.loads(_line({"format": FORMAT, "work": identity})))  # as it will be read: no tuples
         except BaseException:
             self.close()
             raise
@@ -96,7 +100,10 @@ class Journal:
             time.sleep(0.05)
 
     def _resume(self, header: Any) -> None:
-        first, *rest = _whole_lines(self._handle.read()) or [(None, b"")]
+        data = self._handle.read()
+        if data[: len(_BEGINNING)] != _BEGINNING[: len(data)]:  # a beginning that was cut short is ours, too
+            raise InputError(f"{self.path} is not a journal of earlier work; move it away, or choose another place")
+        first, *rest = _whole_lines(data) or [(None, b"")]
         if first[0] == header:
             self.entries = [value for value, _ in rest]
             self._first_line = len(first[1])
@@ -123,6 +130,26 @@ class Journal:
 
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(f"{self.path} cannot be written ({error.strerror}); free space or choose another place")
+
+
+def open_own(path: Path) -> int:
+    """A descriptor of a file of this user's for reading and writing; it is made when there is none, and never emptied.
+
+    Raises:
+        InputError: a symbolic link, no regular file, or another user's.
+        OSError: as from the operating system.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise InputError(f"{path} is a symbolic link, which is not followed; remove it") from None
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+        return descriptor
+    os.close(descriptor)
+    raise InputError(f"{path} is not a regular file of this user; remove it, or choose another place")
 
 
 def _line(value: Any) -> bytes:

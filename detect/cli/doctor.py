@@ -121,6 +121,7 @@ def _working() -> list[Check]:
         "torch devices": _devices,
         "teacher smollm2": _teacher,
         "disk": _disk,
+        "key leftovers": _leftovers,
     }
     checks = []
     for name, check in named.items():
@@ -171,3 +172,10 @@ def _disk(name: str) -> Check:
     place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home())
     free = shutil.disk_usage(place if place.exists() else Path.cwd()).free / 2**30
     return Check(name, free >= 6, f"{free:.0f} GiB free", "the demo needs about 6 GiB")
+
+
+def _leftovers(name: str) -> Check:
+    """Key files in the making, which a kill leaves under a hidden name in the directory where the command ran."""
+    found = sorted(path.name for path in Path.cwd().glob(".*.key.*.tmp"))
+    advice = "a command was killed while it wrote a key: when none is at work, remove these files, they hold a secret"
+    return Check(name, not found, ", ".join(found) or "none in this directory", advice)

@@ -13,7 +13,18 @@ import traceback
 
 import click
 
+from detect.visible import escaped, segments
+
 EXIT_USAGE, EXIT_INPUT, EXIT_KEY, EXIT_INTERNAL, EXIT_INTERRUPTED = 2, 3, 5, 70, 130
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGTERM or SIGHUP came: what is in the making is cleaned up, as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
 
 RESUMABLE = ("generate", "demo")
 _OURS = ("watermark", "detect", "distill_sim")
@@ -21,6 +32,8 @@ _OURS = ("watermark", "detect", "distill_sim")
 
 def judge(error: BaseException, command: str | None = None) -> tuple[int, str]:
     """Exit code and message of an error that ended `command`."""
+    if isinstance(error, Stopped):
+        return 128 + error.number, _interrupted(command)
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return EXIT_INTERRUPTED, _interrupted(command)
     if isinstance(error, click.UsageError):
@@ -43,9 +56,10 @@ def judge(error: BaseException, command: str | None = None) -> tuple[int, str]:
 
 
 def show_traceback(error: BaseException) -> None:
-    """For developers, when they ask for it."""
+    """For developers, when they ask for it. What a stranger's file wrote into a message cannot steer the terminal."""
     if os.environ.get("TAGGANT_DEBUG") == "1":
-        traceback.print_exception(error)
+        text = "".join(traceback.format_exception(error))
+        click.echo("".join(escaped(part) if kind == "escape" else part for kind, part in segments(text)), err=True)
 
 
 def _interrupted(command: str | None) -> str:

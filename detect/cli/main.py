@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import warnings
 from contextlib import suppress
@@ -11,7 +12,7 @@ from importlib import import_module
 
 import click
 
-from detect.cli.failures import EXIT_INTERNAL, EXIT_USAGE, judge, show_traceback
+from detect.cli.failures import EXIT_INTERNAL, EXIT_USAGE, Stopped, judge, show_traceback
 from detect.cli.options import habits
 from detect.cli.output import logs_as_notes, printable
 
@@ -86,10 +87,24 @@ def main() -> None:
     """Run the command line and exit with the design's code; an error is one line on stderr, never a traceback."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # libraries' deprecations are for developers
+    _clean_up_when_stopped()
     code = run()
     for stream in (sys.stdout, sys.stderr):
         _settle(stream)
     sys.exit(code)
+
+
+def _clean_up_when_stopped() -> None:
+    """SIGTERM and SIGHUP end a command as Ctrl-C does: nothing, and no secret, is left half-written."""
+
+    def stop(number: int, _: object) -> None:
+        for one in stops:  # once is enough: the next one would break into the cleaning up
+            signal.signal(one, signal.SIG_IGN)
+        raise Stopped(number)
+
+    stops = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) == signal.SIG_DFL]  # not nohup's
+    for one in stops:
+        signal.signal(one, stop)
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -22,7 +22,7 @@ NO_CONTROL = "without a positive control this test cannot say that a mark is abs
 def describe(evidence: Evidence) -> str:
     """A few lines that say what was found, from what, and what it means."""
     lines = [TITLES[evidence.test], f"  finding      {evidence.finding}: {_meaning(evidence)}"]
-    if evidence.log10_p is None or evidence.log10_p_adjusted is None:
+    if evidence.log10_p is None:
         lines.append("  p            not claimed")
     else:
         kind = "valid bound" if evidence.test == "reading" else "exact"
@@ -40,16 +40,16 @@ def describe(evidence: Evidence) -> str:
         lines.append(f"  z            {evidence.z_score:.2f} (for display: no p is computed from it)")
     if evidence.log10_e is not None:
         e_value = f"10^{evidence.log10_e:.1f}" if evidence.log10_e <= -FLOOR else f"above 10^{-FLOOR}"
-        lines.append(f"  e-value      {e_value}")
+        lines.append(f"  e-value      {e_value} (of this test alone, not adjusted)")
     for name, one in (evidence.comparisons or {}).items():
         lines.append(
-            f"  {COMPARISONS[name]:12} p {probability_words(one['log10_p'])} (a published test, for comparison)"
+            f"  {COMPARISONS[name]:12} p {probability_words(one['log10_p'])} "
+            "(a published test, for comparison; not adjusted)"
         )
     if evidence.lineup is not None:
         line = evidence.lineup
-        lines.append(
-            f"  line-up      rank {line.rank} of {line.decoys + 1:,}; decoys' uniformity p {line.uniformity_p:.2g}"
-        )
+        uniform = "none, see the notes" if line.uniformity_p is None else f"{line.uniformity_p:.2g}"
+        lines.append(f"  line-up      rank {line.rank} of {line.decoys + 1:,}; decoys' uniformity p {uniform}")
     lines.append(f"  key          {evidence.key_id[:16]}, {evidence.scheme}, context width {evidence.context_width}")
     lines.append(f"  status       {evidence.status}")
     lines += [f"  note         {one_line(text, limit=400)}" for text in evidence.notes]
@@ -59,6 +59,8 @@ def describe(evidence: Evidence) -> str:
 def _meaning(evidence: Evidence) -> str:
     if evidence.log10_p is None:
         return "no p is claimed, see the notes"
+    if evidence.log10_p_adjusted is None:
+        return "nothing is claimed under this key, see the notes"
     if evidence.test == "reading" and evidence.finding == "inconclusive":
         return NO_CONTROL
     return MEANINGS[evidence.finding]

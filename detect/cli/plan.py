@@ -68,8 +68,13 @@ def plan(
 
 def _table(alpha: float, power: float, gamma: float, rows: list[dict[str, float]]) -> str:
     lines = [f"alpha {alpha:g}, power {power:g}, gamma {gamma:g}", ""]
-    lines.append("green fraction   distinct pairs needed   maximum when stopping early (e-process)")
+    lines.append("green fraction   distinct pairs needed   maximum if stopped early (e-process)")
     for row in rows:
         lines.append(f"{row['effect']:14g}   {row['pairs_needed']:21,}   {row['pairs_maximum_sequential']:,}")
-    lines += ["", "Pairs repeat: a short answer gives about 0.9 distinct pairs per token, a large collection fewer."]
+    lines += [
+        "",
+        "No command of this version stops early: the last column is for procedures of your own.",
+        "Pairs repeat, so more tokens than pairs are needed, the more the larger the collection: compare n_tokens and",
+        "n_scored of a result on text of the same kind. Several tests at once, and a key check, need some more pairs.",
+    ]
     return "\n".join(lines)

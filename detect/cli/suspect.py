@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detect.cli.options import (
+    FILE,
     exit_code,
     habits,
     json_option,
@@ -19,7 +20,7 @@ from detect.cli.options import (
     temperature_option,
     test_options,
 )
-from detect.cli.output import detail, emit, emit_json, note, progress
+from detect.cli.output import detail, emit, emit_json, note, progress, refuse_output
 from detect.cli.types import DIRECTORY_OR_ID, ROWS
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from detect.counting import Tally, WeightTally
     from detect.decoys import Lineup
     from detect.observation import Probe
+    from watermark.engines.answers import Sampling
     from watermark.keys import Key
 
 
@@ -50,7 +52,11 @@ if TYPE_CHECKING:
     type=ROWS,
     help="JSONL, Parquet, text files or a directory: rows {prompt?, text? or token_ids?}; may be repeated.",
 )
-@click.option("--probes-marked", is_flag=True, help="The probe text carries the mark: exploratory, no p is claimed.")
+@click.option(
+    "--probes-marked",
+    is_flag=True,
+    help="Prompts or answers of the probes carry the mark: no p is claimed. Noticed without it where it shows.",
+)
 @click.option(
     "--sample",
     "sample_tokens",
@@ -67,6 +73,11 @@ if TYPE_CHECKING:
 @temperature_option
 @click.option(
     "--top", default=None, type=click.IntRange(min=1), help="Weights kept per context in `reading`.  [default: 256]"
+)
+@click.option(
+    "--save-reading",
+    type=FILE,
+    help="Write what `reading` read as .npz: weights of pairs, to be scored again by others.",
 )
 @click.option("--tokenizer", type=DIRECTORY_OR_ID, help="Tokenizer, if it is not in the model's directory.")
 @sample_seed_option
@@ -85,6 +96,7 @@ def suspect(
     max_new_tokens: int,
     temperature: float,
     top: int | None,
+    save_reading: Path | None,
     tokenizer: str | None,
     sample_seed: int,
     as_json: bool,
@@ -98,7 +110,8 @@ def suspect(
     """Test a questioned model whose weights are at hand.
 
     Reads its next-token distributions on the answers in --probes (`reading`); with --sample it is also asked their
-    prompts (`sampled`). Probes must not depend on the key: use natural text, or unmarked answers of the teacher.
+    prompts (`sampled`). Probes must not depend on the key, neither prompts nor answers: use natural text, or unmarked
+    answers of the teacher. They are tested for the mark, whatever else the rows say; if they carry it, no p is claimed.
 
     \b
     taggant generate --model TEACHER --no-mark --prompts prompts.jsonl -o probes.jsonl
@@ -109,6 +122,7 @@ def suspect(
     from watermark.engines.answers import Sampling
     from watermark.errors import InputError
 
+    refuse_output(save_reading)
     key = load_key(key_file)
     record = load_check(key, key_file)
     how = Assessment(
@@ -118,20 +132,22 @@ def suspect(
         probes_marked=probes_marked,
     )
     rows = list(rows_of(probe_files, prompts_only_ok=True))
-    _refuse_unusable(rows, sample_tokens)
+    _refuse_unusable(rows, sample_tokens, save_reading)
     examination = _Examination.begin(ctx, key, model_name, tokenizer or model_name, rows)
     tallies: dict[str, Tally] = {}
+    notes: dict[str, list[str]] = {}
     if any(len(probe.answer_ids) for probe in examination.probes):
-        tallies["reading"] = examination.reading(reference_name, top)
+        tallies["reading"], notes["reading"] = examination.reading(reference_name, top, save_reading)
     elif sample_tokens is not None:
         note(ctx, "The probes hold no answers: only the sampled test is run.")
     else:
         raise InputError("the probes' answers are all empty; give probes with text or token_ids")
     if sample_tokens is not None:
         sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature)
-        tallies["sampled"] = examination.sampled(sample_tokens, sampling, sample_seed)
-    lineups = [_lineup(ctx, name, tally, decoys, seed) for name, tally in tallies.items()]
-    family = dict(zip(tallies, assess_family(list(tallies.values()), how, lineups=lineups), strict=True))
+        tallies["sampled"], notes["sampled"] = examination.sampled(sample_tokens, sampling, sample_seed)
+    lineups = [_lineup(ctx, name, tally, None if probes_marked else decoys, seed) for name, tally in tallies.items()]
+    judged = assess_family(list(tallies.values()), how, lineups=lineups, notes=list(notes.values()))
+    family = dict(zip(tallies, judged, strict=True))
     if as_json:
         emit_json({name: one.to_dict() for name, one in family.items()})
     else:
@@ -141,10 +157,12 @@ def suspect(
     return exit_code([one.finding for one in family.values()], strict=strict, fail_on_detect=fail_on_detect)
 
 
-def _refuse_unusable(rows: list[Any], sample_tokens: int | None) -> None:
+def _refuse_unusable(rows: list[Any], sample_tokens: int | None, save_reading: Path | None) -> None:
     """Say it before a model is loaded."""
     from watermark.errors import InputError
 
+    if save_reading is not None and all(row.text is None and row.token_ids is None for row in rows):
+        raise InputError("the probes hold prompts only, so there is nothing to read: leave out --save-reading")
     if sample_tokens is None and all(row.text is None and row.token_ids is None for row in rows):
         raise InputError("the probes hold prompts only: `reading` needs answers (text or token_ids); or add --sample")
     if sample_tokens is not None and all(row.prompt is None and row.prompt_ids is None for row in rows):
@@ -161,6 +179,7 @@ class _Examination:
     tokenizer: PreTrainedTokenizerBase
     probes: list[Probe]
     plain_prompts: list[list[int]]
+    digest: str
 
     @classmethod
     def begin(cls, ctx: click.Context, key: Key, model_name: str, tokenizer_name: str, rows: list[Any]) -> _Examination:
@@ -173,13 +192,27 @@ class _Examination:
         for row, probe in zip(rows, probes, strict=True):
             _refuse_foreign_ids(row.source, probe, len(tokenizer))
         model = load_model(model_name)
-        detail(ctx, f"questioned model {model_name}, digest {model_digest(model_name)}")
-        return cls(ctx, key, model, tokenizer, probes, plain)
+        digest = model_digest(model_name)
+        detail(ctx, f"questioned model {model_name}, digest {digest}")
+        return cls(ctx, key, model, tokenizer, probes, plain, digest)
 
-    def reading(self, reference_name: str | None, top: int | None) -> WeightTally:
+    def _notes(self, *more: str) -> list[str]:
+        """What another examiner needs to see the same."""
+        import torch
+
+        from detect.observation import probes_digest
+
+        return [
+            f"questioned model: digest {self.digest}; torch {torch.__version__}, threads {torch.get_num_threads()}",
+            f"probes: {len(self.probes)} rows, SHA-256 {probes_digest(self.probes)} over prompt, answer of each "
+            "(length, then token ids; little-endian uint32)",
+            *more,
+        ]
+
+    def reading(self, reference_name: str | None, top: int | None, save: Path | None) -> tuple[WeightTally, list[str]]:
         from detect.counting import weigh, window_rule
         from detect.questioned.reading import DEFAULT_TOP, read_model
-        from watermark.engines.models import load_model
+        from watermark.engines.models import load_model, model_digest
 
         reference = None if reference_name is None else load_model(reference_name)
         positions = sum(max(0, len(probe.answer_ids) - self.key.context_width + 1) for probe in self.probes)
@@ -196,18 +229,29 @@ class _Examination:
             )
         if reference is not None and not len(reading.pairs):
             note(self.ctx, "The model and its reference predict the same everywhere: they seem to be one model.")
-        return weigh(self.key, reading)
+        if save is not None:
+            reading.save(save)
+            note(self.ctx, f"reading: {save}")
+        kept = f"K = {top or DEFAULT_TOP} weights kept per context"
+        compared = "no reference" if reference_name is None else f"reference: digest {model_digest(reference_name)}"
+        return weigh(self.key, reading), self._notes(f"{compared}; {kept}")
 
-    def sampled(self, n_tokens: int, sampling: Any, seed: int) -> Tally:
+    def sampled(self, n_tokens: int, sampling: Sampling, seed: int) -> tuple[Tally, list[str]]:
         from detect.counting import tally
-        from detect.questioned.sampled import sample_model
+        from detect.questioned.sampled import as_asked, sample_model
 
         prompts = [list(probe.prompt_ids) for probe in self.probes]
         with progress(self.ctx, "sampling", n_tokens, "token") as advance:
             answers = sample_model(
                 self.model, self.tokenizer, prompts, n_tokens, sampling=sampling, seed=seed, on_tokens=advance
             )
-        return tally(self.key, answers.answers, [*answers.prompts, *self.plain_prompts], test="sampled")
+        counted = tally(self.key, answers.answers, [*answers.prompts, *self.plain_prompts], test="sampled")
+        drawn = as_asked(sampling)
+        return counted, self._notes(
+            f"sampling: at least {n_tokens} tokens, temperature {drawn.temperature:g}, "
+            f"at most {drawn.max_new_tokens} new tokens an answer, seed {seed}, {drawn.batch_size} prompts at a time",
+            "the number of tokens was fixed beforehand: a second, larger look must be judged by log10_e",
+        )
 
 
 def _refuse_foreign_ids(source: str, probe: Probe, vocabulary: int) -> None:

@@ -57,7 +57,7 @@ def detect(
 
     FILES are UTF-8 text files, directories, JSONL or Parquet with rows {id?, text?, token_ids?, prompt?,
     prompt_ids?}, or `-` for stdin. text and token_ids are the answer only; token_ids win and need no tokenizer. What
-    was in a prompt counts nowhere. About 150 words can be enough for finding a mark of the default strength.
+    was in a prompt counts nowhere. How many distinct pairs a test needs is what `taggant plan` computes.
 
     \b
     taggant detect --key owner.key essay.txt --highlight essay.html

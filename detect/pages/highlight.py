@@ -28,6 +28,7 @@ HEADLINES = {
     "inconclusive": "Inconclusive: too little was counted to tell.",
     "not detected": "The mark of this key was not detected.",
 }
+NOTHING_CLAIMED = "Inconclusive: nothing is claimed under this key."
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def highlight_page(
         "highlight.html.jinja",
         {
             "evidence": evidence,
-            "headline": HEADLINES[evidence.finding],
+            "headline": HEADLINES[evidence.finding] if evidence.log10_p_adjusted is not None else NOTHING_CLAIMED,
             "chance": chance(evidence),
             "legend": _legend(evidence, counts),
             "documents": shown,

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detect.observation import ContextMass, Probe, Reading
+from detect.observation import ContextMass, Probe, ProbePairs, Reading
 from watermark.errors import InputError, ModelError
 from watermark.windows import Document, Pairs, WindowRule
 
@@ -54,7 +54,8 @@ def read_model(
 
     Args:
         model: the questioned model.
-        probes: key-independent text in the key's token ids. Text that carries the mark makes the test invalid.
+        probes: key-independent text in the key's token ids. A prompt or an answer that carries the mark makes the test
+            invalid; the reading keeps their pairs, so that `assess` can withdraw its claim.
         rule: context width and special tokens of the mark (nothing secret).
         vocab_size: tokens of the key's tokenizer; surplus logits are ignored.
         reference: a model published before the key's first use, with the same tokenizer.
@@ -83,7 +84,7 @@ def read_model(
         if on_positions is not None:
             on_positions(len(batch.rows))
     prompts = [*(probe.prompt_ids for probe in probes), *exclude]
-    return tables.finish(plan, rule, prompts, top, reference is not None)
+    return tables.finish(plan, rule, prompts, top, reference is not None, ProbePairs.of(rule, probes))
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,15 @@ class _Tables:
         difference -= (mean * difference).sum(dim=-1, keepdim=True)
         self._difference.index_add_(0, index, difference.mul_(mean.sqrt_()))
 
-    def finish(self, plan: _Plan, rule: WindowRule, prompts: Sequence[Any], top: int, with_reference: bool) -> Reading:
+    def finish(
+        self,
+        plan: _Plan,
+        rule: WindowRule,
+        prompts: Sequence[Any],
+        top: int,
+        with_reference: bool,
+        probes: ProbePairs,
+    ) -> Reading:
         table = self._mass if self._difference is None else self._difference
         for one in (self._mass, table):
             _exclude(one, plan.contexts, rule, prompts)
@@ -244,6 +253,7 @@ class _Tables:
             with_reference=with_reference,
             argmax=self._argmax_pairs(plan, rule, prompts),
             mass=ContextMass(plan.contexts, mass_tokens, mass / self._positions.numpy()[:, None]),
+            probes=probes,
         )
 
     def _argmax_pairs(self, plan: _Plan, rule: WindowRule, prompts: Sequence[Any]) -> Pairs:

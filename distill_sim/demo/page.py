@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detect.evidence import POWER_NOTE
 from detect.pages.marking import GREEN, RED, MarkedDocument, mark_document, states
 from detect.pages.rendering import write_page as write_html
 from detect.visible import one_line
@@ -68,6 +69,8 @@ def write_page(
             "plots": _plots(summary, finished),
             "titles": TITLES,
             "meanings": MEANINGS,
+            "power": power_notes(summary),
+            "lineups": lineups(summary),
             "commands": commands(path.parent, summary, finished),
         },
         packages=("distill_sim.demo",),
@@ -84,14 +87,20 @@ def write_page(
 
 def headline(summary: Mapping[str, Any]) -> str:
     """What the reading tests found, in one sentence."""
-    student, control = (summary[name]["reading"]["finding"] == "detected" for name in ("student", "control"))
-    if student and control:
+    student, control = (summary[name]["reading"]["finding"] for name in ("student", "control"))
+    said = {
+        "detected": "the mark was detected in the {}",
+        "inconclusive": "the test of the {} is inconclusive",
+        "not detected": "the mark was not detected in the {}",
+    }
+    if student == control == "detected":
         return "The mark was detected in the student, but also in the control, which should not happen."
-    if student:
-        return "The mark was detected in the student, and not in the control."
-    if control:
-        return "The mark was not detected in the student, but in the control, which should not happen."
-    return "This time the mark was not detected in the student, nor in the control."
+    if student == control == "inconclusive":
+        return "This time the tests of student and control are both inconclusive."
+    if student == "detected":
+        return f"The mark was detected in the student; {said[control].format('control')}."
+    both = f"This time {said[student].format('student')}, and {said[control].format('control')}"
+    return f"{both}, which should not happen." if control == "detected" else f"{both}."
 
 
 def example(key: Key, finished: Mapping[str, Finished]) -> Example | None:
@@ -120,15 +129,32 @@ def _coloured(key: Key, row: CorpusRow, tokenizer: Any) -> MarkedDocument:
     return mark_document(row.id, ids, len(ids), states(key, rule, ids, labels), tokenizer)
 
 
-def _tests(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Title → log10 p of student and control under each of the four tests, and what the test does."""
+def power_notes(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Of each count without a finding: what it would have found, from how many pairs."""
+    counted = {
+        "marked text": summary["teacher_marked"]["text"],
+        "unmarked text": summary["teacher_unmarked"]["text"],
+        **{f"{name}, sampled": summary[name]["sampled"] for name in MODELS},
+    }
+    said = ((title, note) for title, one in counted.items() for note in one["notes"] if note.startswith(POWER_NOTE))
+    return {title: f"{note}; {counted[title]['n_scored']:,} were counted" for title, note in said}
+
+
+def _tests(summary: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Title → log10 p of student and control under each of the four tests; only tests that claim a p of both."""
     rows: dict[str, dict[str, Any]] = {
         "Reading": {name: summary[name]["reading"]["log10_p"] for name in MODELS},
         "Sampled": {name: summary[name]["sampled"]["log10_p"] for name in MODELS},
     }
-    for comparison, title in COMPARISONS.items():
-        rows[title] = {name: summary[name]["reading"]["comparisons"][comparison]["log10_p"] for name in MODELS}
-    return rows
+    for key, title in COMPARISONS.items():
+        compared = {name: summary[name]["reading"].get("comparisons", {}) for name in MODELS}
+        rows[title] = {name: compared[name].get(key, {}).get("log10_p") for name in MODELS}
+    return {title: row for title, row in rows.items() if None not in row.values()}
+
+
+def lineups(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The reading's line-up of "student" and "control", where there is one."""
+    return {name: summary[name]["reading"]["lineup"] for name in MODELS if "lineup" in summary[name]["reading"]}
 
 
 def _plots(summary: Mapping[str, Any], finished: Mapping[str, Finished]) -> dict[str, Any]:
@@ -136,17 +162,17 @@ def _plots(summary: Mapping[str, Any], finished: Mapping[str, Finished]) -> dict
 
     texts = {"marked": summary["teacher_marked"]["text"], "unmarked": summary["teacher_unmarked"]["text"]}
     alpha = summary["student"]["reading"]["alpha"]
-    scores = read_scores(finished["judged"].directory)
+    scores = read_scores(finished["judged"].directory) or {}
+    shown = {MODELS[name]: one for name, one in scores.items() if name in lineups(summary)}
+    tests = [plots.Paired(title, **row) for title, row in _tests(summary).items()]
     return {
         "green": plots.green_fractions(
             [plots.Fraction(name, text["green_fraction"], *text["ci95"]) for name, text in texts.items()],
             summary["key"]["gamma"],
         ),
         "price": plots.perplexities({name: summary["fluency"][name]["perplexity"] for name in texts}),
-        "evidence": plots.evidence(
-            [plots.Paired(title, **row) for title, row in _tests(summary).items()], math.log10(alpha)
-        ),
-        "lineup": scores and plots.lineups({MODELS[name]: one for name, one in scores.items()}),
+        "evidence": plots.evidence(tests, math.log10(alpha)) if tests else None,
+        "lineup": plots.lineups(shown) if shown else None,
     }
 
 
@@ -160,6 +186,7 @@ def commands(root: Path, summary: Mapping[str, Any], finished: Mapping[str, Fini
     sampled: Any = strict_json((finished["sampled-student"].directory / RECORD).read_bytes())["settings"]
     pulled = "licence" in summary["model"]  # as `model pull` records it
     teacher = '"$(taggant model pull smollm2)"' if pulled else "DIR"
+    decoys = max((one["decoys"] for one in lineups(summary).values()), default=0)
     sample = (
         f"--sample {sampled['n_tokens']} --max-new-tokens {sampled['sampling']['max_new_tokens']} "
         f"--sample-seed {sampled['seed']}"
@@ -176,7 +203,7 @@ def commands(root: Path, summary: Mapping[str, Any], finished: Mapping[str, Fini
             f"    --model {place(name, STUDENT)} \\\n"
             f"    --reference {teacher} \\\n"
             f"    --probes {place('probes', CORPUS)} \\\n"
-            f"    {sample} --decoys {summary[name]['reading']['lineup']['decoys']}"
+            f"    {sample}" + (f" --decoys {decoys}" if decoys else "")
             for name in MODELS
         ],
         "Look at the key, without its secret": ["taggant key show keys/account.key"],

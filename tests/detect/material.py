@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from detect.counting import CountComparison, MassComparison, WeightTally
+from detect.observation import ProbePairs
 from watermark.greenlist import GreenList
 from watermark.keys import SCHEME, Key, TokenizerIdentity
 from watermark.keys.parameters import Parameters
-from watermark.windows import Pairs
+from watermark.windows import Pairs, WindowRule
 
 DATA = Path(__file__).parent.parent / "data"
 MODULES = ("statistics", "argparse", "logging", "subprocess", "collections", "datetime", "pathlib", "random", "shutil")
@@ -98,6 +99,11 @@ def as_set(pairs: Pairs) -> set[Pair]:
     found = {(tuple(c), t) for c, t in zip(pairs.contexts.tolist(), pairs.tokens.tolist(), strict=True)}
     assert len(found) == len(pairs), "pairs are not distinct"
     return found
+
+
+def no_probes(h: int = 1) -> ProbePairs:
+    """For readings that are made up."""
+    return ProbePairs.of(WindowRule(h), [])
 
 
 def weight_tally(key: Key, weights: Sequence[float], *, green: GreenList | None = None) -> WeightTally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from scipy.stats import binom
 
 from detect.counting import CountComparison, CountTally, MassComparison, statistic, tally, weigh, window_rule
 from detect.observation import ContextMass, Reading
-from tests.detect.material import as_set, distinct_pairs, is_green, make_key, windows
+from tests.detect.material import as_set, distinct_pairs, is_green, make_key, no_probes, windows
 from watermark.windows import Pairs
 
 SPECIAL = (0, 5)
@@ -139,6 +140,7 @@ def reading(*, h: int = 1) -> Reading:
         with_reference=True,
         argmax=Pairs(contexts, tokens[:, 0], 40),
         mass=ContextMass(contexts, mass_tokens, probabilities),
+        probes=no_probes(h),
     )
 
 
@@ -177,7 +179,7 @@ def test_notes_say_whether_there_was_a_reference() -> None:
     observed = reading()
     (note,) = weigh(make_key(12), observed).notes
     assert note == "77 positions of 40 contexts read against a reference model"
-    without = Reading(observed.pairs, observed.weights, 77, False, observed.argmax, observed.mass)
+    without = replace(observed, with_reference=False)
     assert "without a reference model (valid, but weak)" in weigh(make_key(12), without).notes[0]
 
 

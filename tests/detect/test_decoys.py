@@ -12,8 +12,10 @@ import pytest
 from scipy.stats import binom, kstest
 
 from detect import decoys
+from detect.cli.people import describe
 from detect.counting import tally
 from detect.decoys import DEFAULT_SEED, lineup
+from detect.evidence import assess
 from detect.exact.weighted import CumulantFunction, chernoff
 from tests.detect.material import hkdf, is_green, make_key, secret, weight_tally
 from watermark.greenlist import GreenList
@@ -149,7 +151,7 @@ def test_the_audit_is_uniform_under_the_null(kind: str) -> None:
     if kind == "counts":
         one: Any = count_tally(36, size=60)
     else:
-        one = weight_tally(make_key(36), np.random.default_rng(36).standard_normal(60))
+        one = weight_tally(make_key(36), np.random.default_rng(36).standard_normal(260))
     audits = np.array([lineup(one, 50, seed=secret(seed)).uniformity_p for seed in range(100)])
     assert len(np.unique(audits)) > 50
     assert 1 <= (audits <= 0.1).sum() <= 22  # each side has chance 1e-4
@@ -196,10 +198,36 @@ def test_another_seed_means_other_decoys() -> None:
 def test_a_lineup_without_pairs_alarms_nobody() -> None:
     """A model read against itself has no weights: every score is 0, and nothing can be audited."""
     empty = lineup(weight_tally(make_key(42), []), 50)
-    assert (empty.rank, empty.p_rank, empty.log10_p_best_decoy, empty.uniformity_p) == (51, 1.0, 0.0, 1.0)
+    assert (empty.rank, empty.p_rank, empty.log10_p_best_decoy, empty.uniformity_p) == (51, 1.0, 0.0, None)
     none = lineup(tally(make_key(42), [[1]]), 50)
     assert (none.rank, none.p_rank, none.log10_p_best_decoy) == (51, 1.0, 0.0)
     assert none.uniformity_p > 1e-3
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize(
+    ("weights", "audited"),
+    [
+        (np.ones(10), False),  # had uniformity_p 3e-21 under the null
+        (np.ones(3000), False),
+        (np.random.default_rng(44).integers(1, 4, 1000), False),
+        (np.random.default_rng(44).standard_normal(199), False),
+        ([*np.linspace(0.01, 0.02, 500), 0.3], False),
+        (np.random.default_rng(44).standard_normal(200), True),
+        (np.random.default_rng(44).exponential(size=400), True),
+    ],
+    ids=["10 equal", "3000 equal", "three values", "199", "one giant", "200", "400 exponential"],
+)
+def test_weights_whose_tail_cannot_be_audited_raise_no_alarm(weights: Any, audited: bool) -> None:
+    one = weight_tally(make_key(44), weights)
+    found = lineup(one, 1000)
+    assert (found.uniformity_p is not None) == audited
+    if audited:
+        assert found.uniformity_p > 1e-3
+    noted = [note for note in assess(one, lineup=found).notes if "to test the decoys' p for uniformity" in note]
+    assert len(noted) == (not audited)
+    assert assess(one, lineup=found).to_dict()["lineup"]["uniformity_p"] == found.uniformity_p
+    assert f"uniformity p {'none, see the notes' if not audited else ''}" in describe(assess(one, lineup=found))
 
 
 def test_bad_arguments() -> None:

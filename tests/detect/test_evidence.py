@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,15 @@ from scipy.stats import beta, binom
 
 from detect.counting import CountTally, tally
 from detect.decoys import lineup
-from detect.evidence import EXPLORATORY_NOTE, KEY_CHECK_NOTE, Assessment, Evidence, assess, assess_family
+from detect.evidence import (
+    EXPLORATORY_NOTE,
+    KEY_CHECK_NOTE,
+    POWER_NOTE,
+    Assessment,
+    Evidence,
+    assess,
+    assess_family,
+)
 from detect.exact.weighted import CumulantFunction, chernoff, evaluate_bound, saddlepoint
 from tests.detect.material import make_key, weight_tally
 from watermark.files import strict_json
@@ -278,7 +287,45 @@ def test_the_finding_goes_by_the_adjusted_p() -> None:
     pair = [counted(k, 132), counted(k, 132)]
     assert assess(pair[0]).finding == "detected"
     assert binom.sf(k - 1, 132, 0.25) > 1e-6 / 2
-    assert [one.finding for one in assess_family(pair)] == ["not detected", "not detected"]
+    assert [one.finding for one in assess_family(pair)] == ["inconclusive", "inconclusive"]  # 132 are too few for two
+
+
+def power_note(found: Evidence) -> tuple[float, int]:
+    """Effect and pairs needed, from the notes."""
+    (note,) = [note for note in found.notes if note.startswith(POWER_NOTE)]
+    words = (
+        r"a green fraction of (\S+) would have been found with probability at least 0.9 from ([\d,]+) pairs \(binomial"
+    )
+    effect, pairs = re.match(words, note).groups()
+    return float(effect), int(pairs.replace(",", ""))
+
+
+@pytest.mark.parametrize("key_check", [None, True])
+@pytest.mark.parametrize("family", [1, 2, 40])
+def test_a_negative_had_the_power_it_says(family: int, key_check: bool | None) -> None:
+    """By scipy: from the note's pairs on, Holm's first step is met with probability .9; and not one pair earlier."""
+    how = Assessment(key_check=key_check)
+    found = assess_family([counted(25, 100)] * family, how)[0]
+    effect, needed = power_note(found)
+    assert (effect, found.finding) == (0.5, "inconclusive")
+    level = 1e-6 / family * (0.99 if key_check else 1)
+
+    def power(n: int) -> float:
+        k = next(k for k in range(n + 1) if binom.sf(k - 1, n, 0.25) <= level)
+        return float(binom.sf(k - 1, n, effect))
+
+    assert power(needed - 1) < 0.9
+    assert min(power(n) for n in range(needed, needed + 30)) >= 0.9
+    for n, finding in ((needed - 1, "inconclusive"), (needed, "not detected")):
+        again = assess_family([counted(n // 4, n)] * family, how)[0]
+        assert (again.finding, power_note(again)) == (finding, (0.5, needed))
+
+
+def test_what_is_found_needs_no_note_on_power_and_what_cannot_be_found_has_one() -> None:
+    assert not any(note.startswith(POWER_NOTE) for note in assess(counted(60, 100)).notes)
+    note = "a green fraction of 0.2 cannot be told from gamma 0.25 by any number of pairs"
+    assert note in assess(counted(25, 100), Assessment(effect=0.2)).notes
+    assert assess_family([counted(25, 100)] * 2, Assessment(alpha=1e-200))[0].finding == "inconclusive"
 
 
 def test_a_passed_key_check_multiplies_by_its_acceptance() -> None:
@@ -298,10 +345,33 @@ def test_holm_and_key_check_together() -> None:
         assert one.log10_p_adjusted == pytest.approx(min(0.0, other.log10_p_adjusted + math.log10(1 / 0.99)))
 
 
-def test_a_refused_key_says_so_and_is_not_adjusted() -> None:
-    found = assess(counted(45, 100), Assessment(key_check=False))
-    assert found.log10_p_adjusted == found.log10_p
-    assert any("refused by its own check" in note for note in found.notes)
+@pytest.mark.parametrize("one", [counted(90, 132), weighted(0.9), counted(10, 5000)])
+def test_nothing_is_claimed_under_a_key_that_its_check_refused(one: Any) -> None:
+    plain = assess(one)
+    for found in (assess(one, Assessment(key_check=False)), *assess_family([one, one], Assessment(key_check=False))):
+        assert (found.finding, found.log10_p_adjusted) == ("inconclusive", None)
+        assert found.log10_p == plain.log10_p
+        assert KEY_CHECK_NOTE[False] in found.notes
+        assert not any("Holm" in note or note.startswith(POWER_NOTE) for note in found.notes)
+
+
+def test_what_is_not_adjusted_says_so() -> None:
+    for tallies, how in (([counted(40, 100), weighted(0.2)], Assessment()),
+                         ([counted(40, 100)], Assessment(key_check=True))):  # fmt: skip
+        for found in assess_family(tallies, how):
+            alone = "log10_p of the comparison tests" if found.test == "reading" else "log10_e"
+            assert f"{alone}: of this test alone, not adjusted" in found.notes
+    assert not any("not adjusted" in note for note in assess(counted(40, 100)).notes)
+
+
+def test_the_statistic_can_be_read_to_the_last_digit() -> None:
+    one = weighted(0.25)
+    found = assess(one)
+    (note,) = [note for note in found.notes if note.startswith("S = ")]
+    s = float(note.split()[2].rstrip(","))
+    assert s == one.statistic
+    assert evaluate_bound(one.weights, 0.25, s, found.theta) == pytest.approx(found.log10_p, rel=1e-12)
+    assert not any(note.startswith("S = ") for note in assess(one, Assessment(probes_marked=True)).notes)
 
 
 def test_each_of_a_family_keeps_its_own_notes_and_lineup() -> None:
@@ -326,13 +396,13 @@ def test_marked_probes_claim_nothing(one: Any) -> None:
     for found in assess_family([one, one], how, lineups=[lineup(one, 9)] * 2):
         assert all(getattr(found, name) is None for name in P_VALUES)
         assert found.comparisons is None
-        assert found.lineup.p_rank is None
+        assert found.lineup is None
         assert (found.finding, found.status) == ("inconclusive", "exploratory")
         assert any("no p is claimed" in note for note in found.notes)
         assert not any("log10_p_adjusted" in note for note in found.notes)
         shown = found.to_dict()
         assert [name for name in FIELDS if name not in shown] == []
-        assert list(shown["lineup"]) == LINEUP_FIELDS
+        assert "lineup" not in shown
 
 
 def test_evidence_is_frozen() -> None:

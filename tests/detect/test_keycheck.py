@@ -131,6 +131,26 @@ def test_a_record_of_something_else(change: dict[str, Any], tmp_path: Path) -> N
         load_check(key, file)
 
 
+@pytest.mark.parametrize(
+    ("accepted", "log10_p"), [(True, -2.0), (True, -8.5), (False, -1.999), (False, 0), (True, "0"), (True, True)]
+)
+def test_a_record_that_contradicts_itself(accepted: bool, log10_p: Any, tmp_path: Path) -> None:
+    key, file = saved(tmp_path)
+    record = KeyCheck(key.key_id, accepted, log10_p, 90, 20, "2026-11-01T00:00:00+00:00").to_dict()
+    check_path(file).write_text(json.dumps(record))
+    with pytest.raises(KeyFileError, match="contradicts itself"):
+        load_check(key, file)
+    check_path(file).write_text(json.dumps({**record, "accepted": log10_p == -1.999, "log10_p": -1.999}))
+    assert (log10_p == -1.999) == (load_check_or_none(key, file) is not None)
+
+
+def load_check_or_none(key: Key, file: Path) -> KeyCheck | None:
+    try:
+        return load_check(key, file)
+    except KeyFileError:
+        return None
+
+
 def test_one_key_in_a_hundred_is_refused() -> None:
     """Over 2,000 keys on one corpus: at most .01 of them, whatever the corpus; and it is no empty check."""
     counts = np.array([tally(make_key(number), CORPUS).n_green for number in range(2000)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from dataclasses import fields
 from pathlib import Path
@@ -11,10 +12,10 @@ import numpy as np
 import pytest
 
 from detect.counting import weigh
-from detect.observation import ContextMass, Probe, Reading
+from detect.observation import ContextMass, Probe, ProbePairs, Reading, probes_digest
 from tests.detect.material import make_key
 from watermark.errors import InputError
-from watermark.windows import Pairs
+from watermark.windows import Pairs, WindowRule
 
 
 def make_reading(h: int = 1) -> Reading:
@@ -27,6 +28,7 @@ def make_reading(h: int = 1) -> Reading:
         with_reference=True,
         argmax=Pairs(contexts, np.arange(6, dtype=np.uint32), 6),
         mass=ContextMass(contexts, np.tile(np.arange(5, dtype=np.uint32), (6, 1)), np.full((6, 5), 0.1, np.float32)),
+        probes=ProbePairs.of(WindowRule(h), [Probe([1, 2, 3, 4], [4, 5, 6, 2, 3, 9])]),
     )
 
 
@@ -131,6 +133,10 @@ def test_other_files_are_refused(kind: str, tmp_path: Path) -> None:
         ("mass_tokens", np.zeros((5, 5), np.uint32)),
         ("mass_tokens", np.zeros(6, np.uint32)),
         ("n_positions", np.zeros(2)),
+        ("probe_tokens", np.zeros(3, np.uint32)),
+        ("probe_contexts", np.zeros((7, 2), np.uint32)),
+        ("probe_in_prompts", np.zeros(7)),
+        ("probe_in_answers", None),
         ("contexts", None),
     ],
 )
@@ -152,3 +158,17 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_probe_is_two_sequences() -> None:
     probe = Probe([1, 2], [3])
     assert (probe.prompt_ids, probe.answer_ids) == ([1, 2], [3])
+
+
+def test_the_pairs_of_probes_know_where_they_stand() -> None:
+    found = ProbePairs.of(WindowRule(1, (9,)), [Probe([1, 2, 3], [2, 3, 4, 9]), Probe([], [1, 2])])
+    rows = zip(found.pairs.contexts[:, 0].tolist(), found.pairs.tokens.tolist(), strict=True)
+    where = dict(zip(rows, zip(found.in_prompts.tolist(), found.in_answers.tolist(), strict=True), strict=True))
+    assert where == {(1, 2): (True, True), (2, 3): (True, True), (3, 4): (False, True)}
+
+
+def test_the_digest_of_probes_by_hand() -> None:
+    numbers = [2, 7, 8, 1, 500_000, 0, 0]
+    expected = hashlib.sha256(b"".join(n.to_bytes(4, "little") for n in numbers)).hexdigest()
+    assert probes_digest([Probe([7, 8], np.array([500_000])), Probe((), [])]) == expected
+    assert probes_digest([Probe([7], [8, 500_000]), Probe((), [])]) != expected

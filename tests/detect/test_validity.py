@@ -31,7 +31,7 @@ from detect.questioned.reading import read_model
 from distill_sim.teacher import default_directory, is_complete
 from tests import tiny
 from tests.detect.exact.oracles import LIMITS_100K
-from tests.detect.material import docstrings, key_for, make_key, speech
+from tests.detect.material import docstrings, key_for, make_key, secret, speech
 from watermark.engines.answers import Sampling, answer
 from watermark.engines.models import load_model, load_tokenizer
 from watermark.greenlist import GreenList
@@ -122,13 +122,42 @@ def test_text_under_100_000_keys(tokenizer: Any) -> None:
     assert abs(counts.var() / 281.25 - 1) < 6 * math.sqrt(2 / 100_000)
 
 
-@pytest.mark.parametrize("h", [0, 2])
+@pytest.mark.parametrize("h", [0, 2, 5])
 def test_text_of_other_context_widths(h: int, tokenizer: Any) -> None:
-    """Python's docstrings, under 10,000 keys."""
+    """Python's docstrings, under 10,000 keys; h = 5 takes its nonces from SHA-256."""
     key = key_for(1, tokenizer, h=h)
     one = tally(key, cut(encoded(tokenizer, *docstrings()), window_rule(key), 500))
     assert one.n_scored > 150
     assert_counts_are_valid(counts_under(one, chacha_keys(10_000, seed=91 + h)), one.n_scored, LIMITS_10K)
+
+
+@pytest.mark.parametrize("h", [1, 5])
+def test_repeated_documents_and_marked_prompts(h: int, tokenizer: Any) -> None:
+    """1,000 keys. Every text stands there twice, and is followed by all of a prompt that its key marked.
+
+    Only pairs of the text itself count, each once: the prompt's pairs would otherwise be detected under every key.
+    """
+    human = encoded(tokenizer, *docstrings()[:2])
+    parameters = key_for(0, tokenizer, h=h).parameters
+    rng = np.random.default_rng(89)
+    size, p = [], []
+    for number in range(1000):
+        key = Key(secret(2000 + number), parameters)
+        windows = rng.integers(3, 300, (800, h + 1))
+        marked = windows[GreenList(key).is_green(windows[:, :-1], windows[:, 1:][:, -1])].tolist()
+        one = tally(key, [*human, *human, *marked], marked)
+        size.append(one.n_scored)
+        p.append(assess(one).log10_p)
+        assert len(marked) > 120
+    limits = {alpha: int(binom.isf(1e-4, 1000, alpha)) for alpha in (0.1, 0.01, 1e-3)}
+    for alpha, limit in limits.items():
+        assert (np.array(p) <= math.log10(alpha)).sum() <= limit
+    assert (np.array(p) < -0.5).sum() > 150
+    rule = window_rule(key)
+    assert max(size) == len(rule.extract(human).pairs) or h == 1
+    assert max(size) <= len(rule.extract(human).pairs)
+    leaking = tally(key, [*human, *human, *marked])
+    assert assess(leaking).log10_p < -6
 
 
 def test_the_whole_way_from_key_to_p_is_what_was_counted(tokenizer: Any) -> None:

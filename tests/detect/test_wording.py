@@ -48,3 +48,9 @@ def test_every_finding_has_a_meaning() -> None:
     assert "depends on the secret key" in MEANINGS["detected"]
     assert "not a sign of absence" in MEANINGS["inconclusive"]
     assert "does not show that the mark was never used" in MEANINGS["not detected"]
+    assert not re.search("planned|usual|very likely", MEANINGS["not detected"])
+    assert "named in the notes" in MEANINGS["not detected"]
+
+
+def test_what_is_not_claimed() -> None:
+    assert probability_words(None) == "not claimed"

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
     "pipe": lambda: BrokenPipeError(errno.EPIPE, "Broken pipe"),
     "vague": lambda: OSError("something with a disk"),
     "other": lambda: ZeroDivisionError("by zero"),
+    "hostile": lambda: InputError("layer \x1b]0;owned\x07 of the model"),
     "leave": lambda: SystemExit(3),
 }
 
@@ -63,6 +65,11 @@ def die(arguments: Mapping[str, Any], report: Report) -> float:
     if arguments["how"] == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     os._exit(7)
+
+
+def elsewhere(arguments: Mapping[str, Any], report: Report) -> float:
+    """1 when the current directory is not where modules are looked for."""
+    return float(not {"", str(Path.cwd())} & set(sys.path))
 
 
 def hang(arguments: Mapping[str, Any], report: Report) -> float:

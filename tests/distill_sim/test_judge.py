@@ -13,22 +13,22 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from detect.counting import weigh
 from detect.exact.weighted import evaluate_bound
 from detect.observation import ContextMass, Reading
 from distill_sim.corpus import CorpusRow, write_corpus
 from distill_sim.judge import (
     LINEUPS,
     RESULTS,
-    judge_reading,
-    judge_sampled,
+    judge_model,
     judge_text,
     judged,
-    read_and_scored,
     read_scores,
+    scored_lineup,
 )
 from distill_sim.pipeline import StageContext
 from distill_sim.stages import ANSWERS, CORPUS, READING
-from tests.detect.material import Pair, distinct_pairs, hkdf, is_green, make_key
+from tests.detect.material import Pair, distinct_pairs, hkdf, is_green, make_key, no_probes
 from tests.distill_sim.test_corpus import ROW
 from watermark.errors import InputError, KeyFileError
 from watermark.keys import Key
@@ -79,6 +79,7 @@ def reading(directory: Path, seed: int, pull: float) -> Path:
         with_reference=True,
         argmax=Pairs(contexts[:5], tokens[:5], len(np.unique(contexts[:5]))),
         mass=ContextMass(distinct, (7 * column).astype(np.uint32), (0.5 * column).astype(np.float32)),
+        probes=no_probes(),
     ).save(directory / READING)
     return directory
 
@@ -107,7 +108,7 @@ def test_answers_are_judged_as_by_hand(tmp_path: Path) -> None:
     answers, prompts = texts(3, 0.4), texts(4, 0.0, count=2)
     (tmp_path / ANSWERS).write_text(json.dumps({"answers": answers, "prompts": prompts}))
     n, k = expected_count(answers, prompts)
-    evidence = judge_sampled(KEY, tmp_path)
+    evidence = judge_model(KEY, reading(tmp_path / "r", 5, 0.0), tmp_path, DECOYS)[0]["sampled"]
     assert (evidence.test, evidence.n_scored, evidence.n_green) == ("sampled", n, k)
     assert evidence.log10_p == pytest.approx(math.log10(binom.sf(k - 1, n, 0.25)), rel=1e-9)
 
@@ -135,7 +136,8 @@ def statistics(directory: Path) -> tuple[float, list[float]]:
 def test_a_reading_is_judged_as_by_hand(pull: float, tmp_path: Path) -> None:
     directory = reading(tmp_path / "r", 5, pull)
     steps: list[int] = []
-    evidence = judge_reading(KEY, directory, DECOYS, steps.append)
+    family, _ = judge_model(KEY, directory, answered(tmp_path / "a"), DECOYS, steps.append)
+    evidence = family["reading"]
     own, decoys = statistics(directory)
     assert evidence.theta is not None
     assert evidence.log10_p == pytest.approx(evaluate_bound(colours(directory)[0], 0.25, own, evidence.theta))
@@ -146,11 +148,33 @@ def test_a_reading_is_judged_as_by_hand(pull: float, tmp_path: Path) -> None:
     assert evidence.lineup.seed == "00" * 32
 
 
+def answered(directory: Path) -> Path:
+    directory.mkdir()
+    (directory / ANSWERS).write_text(json.dumps({"answers": texts(7, 0.1), "prompts": texts(8, 0, count=1)}))
+    return directory
+
+
+def test_both_tests_of_a_model_are_one_family_as_in_suspect(tmp_path: Path) -> None:
+    found, _ = judge_model(KEY, reading(tmp_path / "r", 5, 1.0), answered(tmp_path / "a"), DECOYS)
+    assert list(found) == ["sampled", "reading"]
+    best = min(found.values(), key=lambda one: one.log10_p)
+    assert best.log10_p_adjusted == pytest.approx(best.log10_p + math.log10(2))
+    assert all("log10_p_adjusted: Holm over 2 tests" in one.notes for one in found.values())
+
+
+def test_marked_prompts_withdraw_the_claim_of_what_was_sampled(tmp_path: Path) -> None:
+    marked = answered(tmp_path / "a")
+    (marked / ANSWERS).write_text(json.dumps({"answers": texts(7, 0.1), "prompts": texts(8, 1.0, count=5)}))
+    found, _ = judge_model(KEY, reading(tmp_path / "r", 5, 1.0), marked, DECOYS)
+    assert found["sampled"].log10_p is None
+    assert found["reading"].finding == "detected"
+
+
 def test_scores_are_the_lineups_statistics_in_standard_deviations(tmp_path: Path) -> None:
     directory = reading(tmp_path / "r", 6, 1.0)
     own, decoys = statistics(directory)
     deviation = math.sqrt(0.25 * 0.75 * float((colours(directory)[0] ** 2).sum()))
-    found = read_and_scored(KEY, directory, DECOYS)[1]
+    found = scored_lineup(weigh(KEY, Reading.load(directory / READING)), DECOYS)[1]
     assert found.own == pytest.approx(own / deviation)
     assert found.decoys == pytest.approx(np.array(decoys) / deviation)
 
@@ -195,8 +219,10 @@ def test_the_stage_writes_all_tests_and_the_lineups_scores(tmp_path: Path) -> No
         "teacher_unmarked": {"text": json.loads(judge_text(KEY, one.inputs["unmarked"]).to_json())},
         **{
             name: {
-                "sampled": json.loads(judge_sampled(KEY, one.inputs[f"sampled-{name}"]).to_json()),
-                "reading": json.loads(judge_reading(KEY, one.inputs[f"reading-{name}"], DECOYS).to_json()),
+                test: json.loads(evidence.to_json())
+                for test, evidence in judge_model(
+                    KEY, one.inputs[f"reading-{name}"], one.inputs[f"sampled-{name}"], DECOYS
+                )[0].items()
             }
             for name in ("student", "control")
         },
@@ -208,7 +234,7 @@ def test_the_stage_writes_all_tests_and_the_lineups_scores(tmp_path: Path) -> No
     drawn = read_scores(one.output)
     assert drawn is not None
     for name in ("student", "control"):
-        again = read_and_scored(KEY, one.inputs[f"reading-{name}"], DECOYS)[1]
+        again = scored_lineup(weigh(KEY, Reading.load(one.inputs[f"reading-{name}"] / READING)), DECOYS)[1]
         assert drawn[name].own == again.own
         assert np.array_equal(drawn[name].decoys, again.decoys)
     assert {path.name for path in one.output.iterdir()} == {RESULTS, LINEUPS}

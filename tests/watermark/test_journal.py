@@ -40,7 +40,9 @@ def test_entries_come_back_in_order(path: Path) -> None:
 
 def test_one_json_value_a_line_the_work_first(path: Path) -> None:
     data = recorded(path, [1], "é\n")
-    assert [json.loads(line) for line in data.splitlines()] == [WORK, [1], "é\n"]
+    first = {"format": "taggant-journal/1", "work": WORK}
+    assert [json.loads(line) for line in data.splitlines()] == [first, [1], "é\n"]
+    assert path.stat().st_mode & 0o777 == 0o600
     assert data.endswith(b"\n")
 
 
@@ -57,7 +59,8 @@ def test_a_journal_of_other_work_is_thrown_away(other: Any, path: Path) -> None:
     with Journal(path, other) as journal:
         assert journal.entries == []
         journal.append("new")
-    assert [json.loads(line) for line in path.read_bytes().splitlines()] == [other, "new"]
+    first, entry = map(json.loads, path.read_bytes().splitlines())
+    assert (first["work"], entry) == (other, "new")
 
 
 def test_tuples_and_the_order_of_members_are_the_same_work(path: Path) -> None:
@@ -91,12 +94,41 @@ def test_a_damaged_line_and_what_follows_it_is_dropped(tail: bytes, path: Path) 
     assert path.read_bytes() == whole + b"[3]\n"
 
 
-def test_a_file_that_is_no_journal_is_begun_anew(path: Path) -> None:
-    path.write_bytes(os.urandom(100))
-    with Journal(path, WORK) as journal:
-        assert journal.entries == []
-        journal.append(1)
-    assert len(path.read_bytes().splitlines()) == 2
+@pytest.mark.parametrize(
+    "data",
+    [bytes(100), b"dear diary", b'{"seed": 1}\n', b'{"format": "taggant-key/1", "secret": 1}\n', b"\n"],
+    ids=repr,
+)
+def test_a_file_that_is_no_journal_is_refused_and_left_alone(data: bytes, path: Path) -> None:
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="not a journal of earlier work; move it away") as caught:
+        Journal(path, WORK)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_symbolic_link_is_refused_and_its_target_left_alone(there: bool, path: Path, tmp_path: Path) -> None:
+    target = tmp_path / "exhibit"
+    if there:
+        recorded(target, "precious", work="other")  # even where it is a journal itself
+    before = target.read_bytes() if there else None
+    path.symlink_to(target)
+    with pytest.raises(InputError, match="is a symbolic link, which is not followed; remove it"):
+        Journal(path, WORK)
+    assert path.is_symlink()
+    assert (target.read_bytes() if target.exists() else None) == before
+
+
+def test_only_a_plain_file_of_this_user_is_opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="not a regular file of this user"):
+        Journal(path, WORK)
+    path.unlink()
+    recorded(path, [1])
+    monkeypatch.setattr(module.os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(InputError, match="not a regular file of this user"):
+        Journal(path, WORK)
 
 
 def test_a_journal_without_entries_goes_when_it_is_closed(path: Path) -> None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from watermark.engines.models import first_line
 from watermark.engines.transformers import GreenListProcessor
-from watermark.errors import InputError
+from watermark.errors import InputError, ModelError
 from watermark.journal import Journal
 from watermark.keys import Key
 
@@ -43,13 +44,27 @@ class Sampling:
 
 
 def chat_prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """Ids of a prompt as the model expects it: through its chat template, or plain where it has none."""
+    """Ids of a prompt as the model expects it: through its chat template, or plain where it has none.
+
+    Raises:
+        ModelError: the template, which may be a questioned model's, cannot be used or leaves the prompt out.
+    """
     if tokenizer.chat_template is None:
         return list(tokenizer(prompt)["input_ids"])
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-    )
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return list(tokenizer(_rendered(tokenizer, prompt), add_special_tokens=False)["input_ids"])
+
+
+def _rendered(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
+    try:
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+        )
+    except Exception as error:  # a template is a program: it can raise whatever it likes
+        where = tokenizer.name_or_path
+        raise ModelError(f"{where}: the chat template cannot be used: {first_line(error)}; give prompt_ids") from None
+    if not isinstance(text, str) or prompt.strip() not in text:  # many templates strip
+        raise ModelError(f"{tokenizer.name_or_path}: the chat template leaves the prompt out; give prompt_ids")
+    return text
 
 
 def answer(
@@ -77,6 +92,7 @@ def answer(
 
     Raises:
         InputError: a prompt without tokens.
+        ModelError: the model's end-of-text ids are no ids.
         TokenizerMismatchError: the key was made for another tokenizer.
         ValueError: `first` is not where a batch begins.
     """
@@ -150,7 +166,9 @@ def _answer_batch(
     on_tokens: Callable[[int], None] | None,
 ) -> list[list[int]]:
     stops = _stop_ids(model, tokenizer)
-    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(stops, default=0)
+    padding = tokenizer.pad_token_id
+    if padding is None or not 0 <= padding < model.config.get_text_config().vocab_size:
+        padding = min(stops, default=0)
     width = max(len(prompt) for prompt in batch)
     ids = torch.full((len(batch), width), padding, dtype=torch.long)  # [batch, width], padded on the left
     attention = torch.zeros_like(ids)
@@ -176,9 +194,18 @@ def _answer_batch(
 
 
 def _stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Ids that end an answer; those that the model cannot draw are left out.
+
+    Raises:
+        ModelError: the model's settings name something else than ids.
+    """
     configured = model.generation_config.eos_token_id
-    stops = set(configured if isinstance(configured, list) else [configured]) | {tokenizer.eos_token_id}
-    return {stop for stop in stops if stop is not None}
+    stops = [*(configured if isinstance(configured, list | tuple) else [configured]), tokenizer.eos_token_id]
+    for stop in stops:
+        if stop is not None and (isinstance(stop, bool) or not isinstance(stop, int)):
+            where = model.name_or_path
+            raise ModelError(f"{where}: eos_token_id must be a token id or a list of them; mend generation_config.json")
+    return {stop for stop in stops if stop is not None and 0 <= stop < model.config.get_text_config().vocab_size}
 
 
 @contextmanager

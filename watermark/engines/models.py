@@ -1,7 +1,8 @@
 """Load models and tokenizers without running anything they bring along: safetensors only, no remote code.
 
 What is loaded may be a *questioned* model, given to us by a stranger. So every directory, and every
-download from the hub, passes `check_model_directory` before a library opens it.
+download from the hub, passes `check_model_directory` before a library opens it; and what the library then opens is a
+private directory of links to the checked files alone, so that no file beside them can be named by any setting.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,16 @@ if TYPE_CHECKING:
 INDEX = "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+# What a tokenizer is loaded from, settings of the model included: AutoTokenizer looks at its architecture.
+TOKENIZER_PARTS = (
+    *TOKENIZER_FILES,
+    *("tokenizer_config.json", "config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
+    *("merges.txt", "vocab.model", "sentencepiece.bpe.model", "sentencepiece.model", "tiktoken.model", "tekken.json"),
+    *("source.spm", "target.spm", "normalizer.json"),
+)
+MODEL_SETTINGS = ("config.json", "generation_config.json")
+# Settings by which a directory names other files than those that were looked at.
+_DETOURS = {"config.json": "transformers_weights", "tokenizer_config.json": "fast_tokenizer_files"}
 # What is asked of the hub: nothing that could hold code, and never a pickle.
 TOKENIZER_PATTERNS = ("*.json", "*.txt", "*.jinja", "tokenizer.model", "spiece.model")
 MODEL_PATTERNS = (*TOKENIZER_PATTERNS, "*.safetensors")
@@ -40,12 +52,14 @@ def load_model(path_or_id: str | Path) -> PreTrainedModel:
     """
     directory = local_directory(path_or_id, MODEL_PATTERNS)
     check_model_directory(directory)
-    with _library_errors(path_or_id, "model"), quiet_transformers():
+    weights = _weight_files(directory)
+    names = [*MODEL_SETTINGS, *weights, *([] if weights == ["model.safetensors"] else [INDEX])]
+    with _only(directory, names, f"{path_or_id}: the model") as checked, quiet_transformers():
         import torch
         from transformers import AutoModelForCausalLM
 
         model, report = AutoModelForCausalLM.from_pretrained(
-            directory,
+            checked,
             trust_remote_code=False,
             use_safetensors=True,
             local_files_only=True,
@@ -53,6 +67,7 @@ def load_model(path_or_id: str | Path) -> PreTrainedModel:
             output_loading_info=True,
         )
     _refuse_gaps(path_or_id, report)
+    model.name_or_path = model.config._name_or_path = str(directory)  # not the links, which are gone
     model.eval()
     return model
 
@@ -65,14 +80,44 @@ def load_tokenizer(path_or_id: str | Path) -> PreTrainedTokenizerBase:
     """
     directory = local_directory(path_or_id, TOKENIZER_PATTERNS)
     check_tokenizer_directory(directory)
-    with _library_errors(path_or_id, "tokenizer"), quiet_transformers():
+    with _only(directory, TOKENIZER_PARTS, f"{path_or_id}: the tokenizer") as checked, quiet_transformers():
         if _is_plain_fast(directory):
             from transformers import PreTrainedTokenizerFast
 
-            return PreTrainedTokenizerFast.from_pretrained(directory, local_files_only=True)
-        from transformers import AutoTokenizer
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(checked, local_files_only=True)
+        else:
+            from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(checked, trust_remote_code=False, local_files_only=True)
+        for values in (vars(tokenizer), tokenizer.init_kwargs):
+            _back_to(directory, checked, values)
+    return tokenizer
+
+
+@contextmanager
+def _only(directory: Path, names: Iterable[str], what: str) -> Iterator[Path]:
+    """A private directory of links to those of `names` that are regular files in `directory`, and to nothing else.
+
+    Whatever a library raises about an odd file inside the block becomes one line.
+    """
+    with tempfile.TemporaryDirectory(prefix="taggant-") as place:
+        for name in names:
+            if (directory / name).is_file():
+                (Path(place) / name).symlink_to((directory / name).resolve())
+        try:
+            yield Path(place)
+        except (ModelError, MemoryError):
+            raise
+        except Exception as error:
+            reason = first_line(error).replace(place, str(directory))
+            raise ModelError(f"{what} cannot be loaded: {reason}") from None
+
+
+def _back_to(directory: Path, links: Path, values: MutableMapping[str, Any]) -> None:
+    """Where a tokenizer remembers paths among the links, they become those of the files themselves."""
+    for name, value in values.items():
+        if isinstance(value, str) and (value == str(links) or value.startswith(f"{links}/")):
+            values[name] = str(directory) + value.removeprefix(str(links))
 
 
 def _is_plain_fast(directory: Path) -> bool:
@@ -93,6 +138,26 @@ def model_digest(path_or_id: str | Path) -> str:
     directory = local_directory(path_or_id, MODEL_PATTERNS)
     check_model_directory(directory)
     files = {name: file_sha256(directory / name) for name in ["config.json", *_weight_files(directory)]}
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def tokenizer_fingerprint(path_or_id: str | Path) -> str:
+    """Identify a tokenizer by content: SHA-256 over the names and SHA-256 digests of its files and its chat template.
+
+    Covers what a key's `tokenizer.sha256` does not: merges, normaliser, pre-tokeniser and template, which decide what
+    ids a text becomes.
+
+    Raises:
+        ModelError: as `load_tokenizer`, as far as it shows without loading.
+    """
+    directory = local_directory(path_or_id, TOKENIZER_PATTERNS)
+    check_tokenizer_directory(directory)
+    own = [name for name in TOKENIZER_PARTS if name != "config.json" and (directory / name).is_file()]
+    settings = directory / "tokenizer_config.json"
+    files = {name: file_sha256(directory / name) for name in own if name != settings.name}
+    if settings.name in own:
+        template = _read_object(settings).get("chat_template")
+        files["chat_template"] = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
@@ -128,7 +193,7 @@ def check_tokenizer_directory(directory: Path) -> None:
         raise ModelError(f"{directory} holds no tokenizer ({TOKENIZER_FILES[0]}); give a directory that does")
     for name in ("tokenizer_config.json", "config.json"):
         if (directory / name).is_file():
-            _refuse_remote_code(directory / name)
+            _checked_settings(directory / name)
 
 
 def check_model_directory(directory: Path) -> None:
@@ -141,7 +206,7 @@ def check_model_directory(directory: Path) -> None:
         raise ModelError(f"{directory} holds a LoRA adapter; merge it into its base model and save that first")
     if not (directory / "config.json").is_file():
         raise ModelError(f"{directory} is not a model directory: it holds no config.json")
-    config = _refuse_remote_code(directory / "config.json")
+    config = _checked_settings(directory / "config.json")
     if any("/" in str(config.get(name)) for name in ("attn_implementation", "_attn_implementation")):
         raise ModelError(f"{directory}/config.json asks for attention code from the hub; remove attn_implementation")
     for name in _weight_files(directory):
@@ -174,19 +239,24 @@ def _check_safetensors(path: Path) -> None:
     """Open the header only; safetensors compares it with the file's length, so truncation shows here."""
     from safetensors import SafetensorError, safe_open
 
+    if path.exists() and not path.is_file():  # opening a FIFO would wait for ever
+        raise ModelError(f"{path} is not a regular file; fetch the model again")
     try:
         with safe_open(path, framework="numpy"):
             pass
     except FileNotFoundError:
         raise ModelError(f"{path} is missing though the index names it; fetch the model again") from None
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is damaged or truncated ({_first_line(error)}); fetch it again") from None
+        raise ModelError(f"{path} is damaged or truncated ({first_line(error)}); fetch it again") from None
 
 
-def _refuse_remote_code(path: Path) -> dict[str, Any]:
+def _checked_settings(path: Path) -> dict[str, Any]:
     config = _read_object(path)
     if "auto_map" in config:
         raise ModelError(f"{path} asks for code of its own (auto_map), which is never run; use a model without it")
+    detour = _DETOURS.get(path.name)
+    if detour is not None and config.get(detour) is not None:
+        raise ModelError(f"{path} names other files to load ({detour}), which were not looked at; remove that setting")
     return config
 
 
@@ -227,18 +297,7 @@ def _snapshot(repo: str, patterns: tuple[str, ...]) -> Path:
             f"{repo} is not a directory here, not in the hub's cache, and the hub cannot be reached"
         ) from None
     except Exception as error:  # the hub's client raises its own, its HTTP library's, and the system's errors
-        raise ModelError(f"{repo} cannot be fetched from the hub: {_first_line(error)}") from None
-
-
-@contextmanager
-def _library_errors(path_or_id: str | Path, what: str) -> Iterator[None]:
-    """Whatever a library raises about an odd file becomes one line."""
-    try:
-        yield
-    except (ModelError, MemoryError):
-        raise
-    except Exception as error:
-        raise ModelError(f"{path_or_id}: the {what} cannot be loaded: {_first_line(error)}") from None
+        raise ModelError(f"{repo} cannot be fetched from the hub: {first_line(error)}") from None
 
 
 @contextmanager
@@ -257,6 +316,8 @@ def quiet_transformers() -> Iterator[None]:
             chatter.enable_progress_bar()
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The beginning of an error's message, control and invisible characters spelled out: it may quote a stranger."""
     lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]
+    text = (lines[0] if lines else type(error).__name__)[:200]
+    return "".join(char if char.isprintable() else f"⟨U+{ord(char):04X}⟩" for char in text)

@@ -2,19 +2,25 @@
 
 As `logits_processor=[GreenListProcessor(key, vocab_size)]` it runs before temperature and top-k; as
 `watermarking_config=MarkConfig(key)` after them, so that δ is not divided by the temperature.
+
+`model.generate_batch` (continuous batching) takes the second only: it swallows `logits_processor` without a word, and
+the text is not marked.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
+import logging
+import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
+from transformers import GenerationConfig, LogitsProcessor
 from transformers.generation.configuration_utils import BaseWatermarkingConfig
 
 from watermark.errors import TokenizerMismatchError, UnsupportedError
@@ -23,6 +29,10 @@ from watermark.keys import Key
 
 PUBLIC_PARAMETERS = ("key_id", "scheme", "gamma_65536", "delta", "context_width")
 CACHE_BYTES = 256 << 20  # rows of recurring contexts: 2,000 at 128k tokens, 5,400 at 49k
+# How much wider than the tokenizer logits may be: models are padded to round numbers (phi-2 by 905, DeepSeek by 2.4 %).
+PADDING_COLUMNS, PADDING_SHARE = 1024, 0.05
+
+_log = logging.getLogger(__name__)
 
 
 class GreenListProcessor(LogitsProcessor):
@@ -31,6 +41,10 @@ class GreenListProcessor(LogitsProcessor):
     Special tokens are never biased, and nothing is biased after a context that holds one. Columns beyond the key's
     tokenizer are left alone. A sequence shorter than h is left alone. A processor never sees the attention mask: it
     knows padding by its being a special token of the key's tokenizer. A key without tokenizer takes it for text.
+    Threads may share a processor.
+
+    Not for `model.generate_batch`: it ignores `logits_processor` in silence and writes unmarked text. Give it a
+    generation config with `watermarking_config=MarkConfig(key)`.
 
     Args:
         key: the key to mark with.
@@ -39,17 +53,13 @@ class GreenListProcessor(LogitsProcessor):
         cache_bytes: bound on the cache of rows (one row at least; CPU only: on other devices nothing is cached).
 
     Raises:
-        TokenizerMismatchError: the logits are narrower than the key's tokenizer, or `tokenizer` is another one.
+        TokenizerMismatchError: the logits are narrower than the key's tokenizer, or wider by more than padding (1,024
+            columns or 5 %); or `tokenizer` is another one.
     """
 
     def __init__(self, key: Key, vocab_size: int, *, tokenizer: Any = None, cache_bytes: int = CACHE_BYTES) -> None:
-        if key.tokenizer is not None and vocab_size < key.tokenizer.vocab_size:
-            raise TokenizerMismatchError(
-                f"the model has {vocab_size} logits, the key's tokenizer {key.tokenizer.vocab_size} tokens; "
-                "make a key for this model's tokenizer (taggant keygen --tokenizer)",
-                expected=str(key.tokenizer.vocab_size),
-                found=str(vocab_size),
-            )
+        if key.tokenizer is not None:
+            _refuse_other_width(key.tokenizer.vocab_size, vocab_size)
         if tokenizer is not None:
             key.check_tokenizer(tokenizer)
         self.vocab_size = vocab_size
@@ -101,7 +111,8 @@ class GreenListProcessor(LogitsProcessor):
         width = self._colourable
         for context, given, row in zip(map(tuple, contexts.tolist()), scores[:, :width], out[:, :width], strict=True):
             if self._special_set.isdisjoint(context):
-                row.copy_(self._green_row(context))  # torch would convert it in fresh memory
+                with self._rows.lock:  # until it is copied: another thread's context may take its place
+                    row.copy_(self._rows.get(context, self._fill_green))  # torch would convert it in fresh memory
                 torch.add(given, row, alpha=self._delta, out=row)
             else:
                 row.copy_(given)
@@ -109,18 +120,15 @@ class GreenListProcessor(LogitsProcessor):
             out[:, width:] = scores[:, width:]
         return out
 
-    def _green_row(self, context: tuple[int, ...]) -> Tensor:
-        """1 on green columns but special ones, 0 elsewhere: uint8 [colourable], from the cache where it is there.
+    def _fill_green(self, context: tuple[int, ...], row: Tensor) -> None:
+        """1 on green columns but special ones, 0 elsewhere: into `row`, uint8 [colourable].
 
         Bytes, because torch takes nine times as long to convert bools; and no bias in the dtype of the scores, which
         would take four times the memory and, on the way through it, half as much time again.
         """
-        row, known = self._rows.find(context)
-        if not known:
-            self._green.fill_row(context, row.numpy().view(np.bool_))  # in NumPy a row is one call of OpenSSL
-            if self._special_set:
-                row.index_fill_(0, self._special_on(row.device), 0)
-        return row
+        self._green.fill_row(context, row.numpy().view(np.bool_))  # in NumPy a row is one call of OpenSSL
+        if self._special_set:
+            row.index_fill_(0, self._special_on(row.device), 0)
 
     def _add_on_device(self, contexts: Tensor, scores: Tensor) -> Tensor:
         contexts, special_ids = contexts.to(scores.device), self._special_on(scores.device)
@@ -140,7 +148,12 @@ class GreenListProcessor(LogitsProcessor):
 
 
 class MarkConfig(BaseWatermarkingConfig):
-    """`model.generate(..., watermarking_config=MarkConfig(key))`. Printing or saving it shows the key id, no secret."""
+    """`model.generate(..., watermarking_config=MarkConfig(key))`. Printing it shows the key id, no secret.
+
+    The only way to mark in `model.generate_batch` (in its generation config): `logits_processor` is ignored there in
+    silence. A generation config is saved without its mark, with a warning: there is no form in which it could be read
+    back, since a file must not hold the key. Give the mark again after loading.
+    """
 
     def __init__(self, key: Key, *, tokenizer: Any = None) -> None:
         if tokenizer is not None:
@@ -161,10 +174,14 @@ class MarkConfig(BaseWatermarkingConfig):
         return self._processors[vocab_size]
 
     def to_dict(self) -> dict[str, Any]:
-        """The parameters of the mark. No tokenizer and no account: saved with a model, this is seen by anyone.
+        """The parameters of the mark. No tokenizer and no account: what is printed is seen by anyone.
 
-        There is no way back: a config read from a file holds no key.
+        There is no way back: a config read from a file holds no key. To a generation config that writes its file this
+        gives None (JSON null): transformers takes any object there for a mark of its own, and fails to load it.
         """
+        if _is_saving():
+            _log.warning("a generation config is saved without its mark: give MarkConfig(key) again after loading it")
+            return None  # type: ignore[return-value]
         return {"watermark": "taggant", **{name: getattr(self._key, name) for name in PUBLIC_PARAMETERS}}
 
     def to_json_string(self) -> str:
@@ -189,28 +206,68 @@ class MarkConfig(BaseWatermarkingConfig):
         raise UnsupportedError("a MarkConfig does not change; make another from another key")
 
 
+def _refuse_other_width(tokens: int, logits: int) -> None:
+    """Raise unless `logits` are the tokenizer's tokens and padding: on other models a key's ids mean other tokens."""
+    padded = tokens + max(PADDING_COLUMNS, int(tokens * PADDING_SHARE))
+    if not tokens <= logits <= padded:
+        raise TokenizerMismatchError(
+            f"the model has {logits} logits, the key's tokenizer {tokens} tokens; "
+            "make a key for this model's tokenizer (taggant keygen --tokenizer)",
+            expected=str(tokens),
+            found=str(logits),
+        )
+
+
+def _is_saving() -> bool:
+    """Whether a GenerationConfig that writes its file asks: it calls `to_dict` then just as it does for printing."""
+    frame = inspect.currentframe()
+    for _ in range(8):  # to_dict, two nested helpers, to_json_string, to_json_file
+        frame = None if frame is None else frame.f_back
+        if frame is None:
+            return False
+        if frame.f_code.co_name == "to_json_file" and isinstance(frame.f_locals.get("self"), GenerationConfig):
+            return True
+    return False
+
+
 class _RowCache:
     """The rows used last, in memory that is taken once: allocating a row anew costs as much as half its colours.
 
     Args:
         limit: bytes; at least one row is kept.
         width: bytes of a row.
+
+    Attributes:
+        lock: to be held from `get` until the row has been used.
     """
 
     def __init__(self, limit: int, width: int) -> None:
         slots = max(1, limit // max(width, 1))
+        self.lock = threading.Lock()
         self._table = torch.from_numpy(np.empty((slots, width), dtype=np.uint8))  # pages are taken when first written
         self._slots: OrderedDict[tuple[int, ...], int] = OrderedDict()
+        self._fresh = 0  # slots from here on were never used
 
-    def find(self, context: tuple[int, ...]) -> tuple[Tensor, bool]:
-        """The row of `context`, uint8 [width], and whether it is filled; if not, the caller fills it."""
+    def get(self, context: tuple[int, ...], fill: Callable[[tuple[int, ...], Tensor], None]) -> Tensor:
+        """The row of `context`, uint8 [width], filled by `fill(context, row)` where it is not there.
+
+        A context is entered when its row is whole, not before: a Ctrl-C on the way loses a slot, never a colour.
+        """
         slot = self._slots.get(context)
         if slot is not None:
             self._slots.move_to_end(context)
-            return self._table[slot], True
-        if len(self._slots) < self._table.shape[0]:
-            slot = len(self._slots)
-        else:
-            _, slot = self._slots.popitem(last=False)  # the one not used for longest
+            return self._table[slot]
+        slot = self._free_slot()
+        row = self._table[slot]
+        fill(context, row)
         self._slots[context] = slot
-        return self._table[slot], False
+        return row
+
+    def _free_slot(self) -> int:
+        if self._fresh < self._table.shape[0]:
+            self._fresh += 1
+            return self._fresh - 1
+        return self._slots.popitem(last=False)[1] if self._slots else 0  # the one not used for longest
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _RowCache:
+        return _RowCache(self._table.numel(), self._table.shape[1])  # a copy fills its own rows; locks are not copied

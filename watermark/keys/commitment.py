@@ -7,7 +7,6 @@ expert one mark's ChaCha20 key, and shows that this key is one of those committe
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -63,12 +62,19 @@ class Commitment:
             created: an aware time; now, by default.
 
         Raises:
-            CommitmentError: no leaf, or one that occurs twice.
+            CommitmentError: no leaf, one that occurs twice, or a key listed for two accounts or months: its mark could
+                be attributed to either.
         """
         ordered = sorted(leaves, key=lambda leaf: leaf.canonical)
-        for first, second in itertools.pairwise(ordered):
-            if first == second:
-                raise CommitmentError(f"the mark {first.key_id[:16]} is given twice; list every mark once")
+        of_key: dict[str, Leaf] = {}
+        for leaf in ordered:
+            if of_key.get(leaf.key_id) == leaf:
+                raise CommitmentError(f"the mark {leaf.key_id[:16]} is given twice; list every mark once")
+            if leaf.key_id in of_key:
+                raise CommitmentError(
+                    f"the key {leaf.key_id[:16]} is listed under two labels; give every account and month its own key"
+                )
+            of_key[leaf.key_id] = leaf
         root = levels([leaf.canonical for leaf in ordered])[-1][0].hex()
         moment = (created or datetime.now(UTC)).astimezone(UTC)
         return cls(root, len(ordered), moment.strftime(CREATED_FORMAT), tuple(ordered))
@@ -99,6 +105,8 @@ class Commitment:
             context_width=key.context_width,
             scheme=key.scheme,
             tokenizer_sha256=key.tokenizer.sha256 if key.tokenizer else None,
+            special_ids=key.special_ids,
+            vocab_size=key.tokenizer.vocab_size if key.tokenizer else None,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -146,6 +154,9 @@ def verify_opening(opening: Opening, commitment: Commitment | None = None) -> No
     3. The leaf's hash and the path lead to the root.
     4. With `commitment`, root and size are the published ones. Without it an opening only agrees with itself, so
        give it wherever there is one: the root is what a timestamp vouches for.
+
+    It shows that this mark was committed to, not that no other was. Nothing here checks `special_ids` and `vocab_size`:
+    compare them with the tokenizer whose hash the opening names.
 
     Raises:
         CommitmentError: which step failed.

@@ -9,10 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from watermark.errors import InputError, KeyFileError, TokenizerMismatchError
-from watermark.files import write_json
+from watermark.errors import KeyFileError, TokenizerMismatchError
 from watermark.keys.derive import SECRET_BYTES, derive, normal_label, scheme_key
-from watermark.keys.members import hex_digits, members, one_of, read_document
+from watermark.keys.members import hex_digits, members, one_of, read_document, write_private
 from watermark.keys.parameters import GAMMA_UNITS, SCHEME, DerivedFrom, Parameters, gamma_units
 from watermark.keys.profiles import DEFAULT_PROFILE, PROFILES, profile_named
 from watermark.keys.tokenizers import TokenizerIdentity, TokenizerLike
@@ -56,8 +55,20 @@ class Key:
     parameters: Parameters
 
     def __init__(self, secret: bytes, parameters: Parameters, derived_from: DerivedFrom | None = None) -> None:
+        problem = None
+        try:
+            self._fill(bytes(secret), parameters, derived_from)
+        except KeyFileError as error:
+            problem = str(error)
+        except (TypeError, ValueError, AttributeError) as error:
+            problem = f"a key is made of {SECRET_BYTES} secret bytes and Parameters ({type(error).__name__})"
+        del secret
+        if problem:  # outside the except block, whose frames hold the secret
+            raise KeyFileError(problem)
+
+    def _fill(self, secret: bytes, parameters: Parameters, derived_from: DerivedFrom | None) -> None:
         chacha_key = scheme_key(secret, parameters.scheme)
-        values = (bytes(secret), chacha_key, derived_from, parameters.key_id(chacha_key), parameters)
+        values = (secret, chacha_key, derived_from, parameters.key_id(chacha_key), parameters)
         for name, value in zip(self.__slots__, values, strict=True):
             object.__setattr__(self, name, value)
 
@@ -107,15 +118,7 @@ class Key:
         Raises:
             InputError: the path is taken, or cannot be written.
         """
-        problem = None
-        try:
-            write_json(path, self._to_json(), mode=0o600)
-        except InputError as error:
-            problem = str(error)
-        except OSError as error:
-            problem = f"{path} cannot be written ({error.strerror}); free space or choose another place"
-        if problem:  # outside the except block, whose frames hold the document
-            raise InputError(problem)
+        write_private(path, self._to_json)
 
     def account(self, account: str) -> Key:
         """Return the key of an account: an opaque id, not a name or address, since openings show it."""
@@ -187,6 +190,26 @@ class Key:
         """Ids that are neither biased nor scored, ascending; empty for a key without tokenizer."""
         return self.parameters.tokenizer.special_ids if self.parameters.tokenizer else ()
 
+    @property
+    def special_ids_digest(self) -> str | None:
+        """SHA-256 over the special ids, then vocab_size, as little-endian uint32; None for a key without tokenizer."""
+        return self.parameters.tokenizer.special_ids_digest if self.parameters.tokenizer else None
+
+    def special_ids_note(self, verified: bool) -> str:
+        """A sentence for evidence: which special ids were left out of the test, and on whose word.
+
+        The key id binds them only through the tokenizer's hash, so a test of bare token ids rests on the key file.
+
+        Args:
+            verified: whether `check_tokenizer` passed with a tokenizer at hand.
+        """
+        if self.tokenizer is None:
+            return "The key names no tokenizer: no token counts as special."
+        ids = f"{len(self.special_ids)} special ids (digest {self.tokenizer.special_ids_digest[:SHORT_DIGITS]})"
+        if verified:
+            return f"{ids}, verified against the tokenizer."
+        return f"{ids} taken from the key file, not verified against a tokenizer."
+
     def public(self) -> dict[str, Any]:
         """Return what may be shown of the key, JSON-able: everything but the secret and the ChaCha20 key."""
         shape = (self.gamma_65536, self.delta, self.context_width)
@@ -201,6 +224,7 @@ class Key:
             "delta": self.delta,
             "context_width": self.context_width,
             "tokenizer": self.tokenizer.to_json() if self.tokenizer else None,
+            "special_ids_digest": self.special_ids_digest,
             "derived_from": asdict(self.derived_from) if self.derived_from else None,
         }
 
@@ -233,6 +257,8 @@ class Key:
         return key
 
     def __repr__(self) -> str:
+        if not hasattr(self, self.__slots__[-1]):  # a traceback may show a key whose making failed
+            return "<Key, not made>"
         return (
             f"<Key {self.short_id} {self.scheme} gamma={self.gamma:g} delta={self.delta:g} "
             f"context_width={self.context_width}>"

@@ -1,4 +1,4 @@
-"""Strict reading of JSON documents that may hold secrets: exact members, exact types, no content in any error."""
+"""JSON documents that may hold secrets: read strictly (exact members and types), written privately, never quoted."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from watermark.errors import KeyFileError, TaggantError
-from watermark.files import strict_json
+from watermark.errors import InputError, KeyFileError, TaggantError
+from watermark.files import strict_json, write_json
 
 T = TypeVar("T")
 
@@ -96,6 +96,23 @@ def read_document(
         problem = "not usable JSON"
     # Outside the except block: __context__ would keep the parser's frames, and in them the content.
     raise error(f"{path}: {problem}; {advice}")
+
+
+def write_private(path: str | Path, document: Callable[[], dict[str, Any]]) -> None:
+    """Write what `document` returns, mode 0600, whole or not at all, never over something that exists.
+
+    Raises:
+        InputError: the path is taken, or cannot be written. No frame of its traceback holds the document.
+    """
+    problem = None
+    try:
+        write_json(path, document(), mode=0o600)
+    except InputError as error:
+        problem = str(error)
+    except OSError as error:
+        problem = f"{path} cannot be written ({error.strerror}); free space or choose another place"
+    if problem:  # outside the except block, whose frames hold the document
+        raise InputError(problem)
 
 
 def _open(path: str | Path, *, private: bool, error: type[KeyFileError]) -> int:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import rfc8785
 
 from watermark.errors import CommitmentError, KeyFileError
-from watermark.files import write_json
 from watermark.keys.derive import normal_label
-from watermark.keys.members import hex_digits, integer, members, one_of, read_document
+from watermark.keys.members import hex_digits, integer, members, one_of, read_document, write_private
 from watermark.keys.parameters import GAMMA_UNITS, MAX_CONTEXT_WIDTH, SCHEME
+from watermark.keys.tokenizers import MAX_VOCABULARY, check_special_ids
 
 OPENING_FORMAT = "taggant-opening/1"
 MAX_LEAVES = 1 << 40
@@ -51,6 +51,9 @@ class Opening:
         path: sibling hashes, 64 hex digits each, from the leaf upwards.
         root: 64 hex digits; the Merkle root.
         size: number of leaves.
+        special_ids: neither biased nor scored, ascending. With vocab_size they are the owner's statement: the key id
+            binds them only through tokenizer_sha256, which takes the tokenizer to recompute.
+        vocab_size: of the tokenizer; None, as tokenizer_sha256, for a key without one.
     """
 
     leaf: Leaf
@@ -63,6 +66,8 @@ class Opening:
     context_width: int
     scheme: str
     tokenizer_sha256: str | None
+    special_ids: tuple[int, ...] = field(repr=False)
+    vocab_size: int | None
 
     def __post_init__(self) -> None:
         """Refuse values of the wrong type or out of range (KeyFileError)."""
@@ -79,14 +84,19 @@ class Opening:
         one_of(self.scheme, "scheme", [SCHEME])
         if self.tokenizer_sha256 is not None:
             hex_digits(self.tokenizer_sha256, "tokenizer_sha256")
+            integer(self.vocab_size, "vocab_size", 1, MAX_VOCABULARY)
+        elif self.vocab_size is not None:
+            raise KeyFileError("'vocab_size' must be null where 'tokenizer_sha256' is")
+        check_special_ids(self.special_ids, self.vocab_size or 0, "special_ids")
 
     def to_json(self) -> dict[str, Any]:
         """Return the opening's file content."""
-        return {"format": OPENING_FORMAT, **asdict(self), "path": list(self.path)}
+        lists = {"path": list(self.path), "special_ids": list(self.special_ids)}
+        return {"format": OPENING_FORMAT, **asdict(self), **lists}
 
     def save(self, path: str | Path) -> None:
         """Write the opening, mode 0600, never over something that exists (InputError)."""
-        write_json(path, self.to_json(), mode=0o600)
+        write_private(path, self.to_json)
 
     @classmethod
     def from_json(cls, value: object) -> Opening:
@@ -100,15 +110,29 @@ class Opening:
         one_of(content["format"], "format", [OPENING_FORMAT])
         fields = {name: content[name] for name in names}
         leaf = members(content["leaf"], ("account", "epoch", "key_id"), "'leaf'")
-        path = tuple(content["path"]) if isinstance(content["path"], list) else content["path"]
-        return cls(**{**fields, "leaf": Leaf(**leaf), "path": path})
+        lists = {name: tuple(fields[name]) for name in ("path", "special_ids") if isinstance(fields[name], list)}
+        return cls(**{**fields, **lists, "leaf": Leaf(**leaf)})
 
     @classmethod
     def load(cls, path: str | Path) -> Opening:
         """Read an opening's file.
 
         Raises:
-            CommitmentError: missing, unreadable or malformed; no content is quoted.
+            CommitmentError: missing, unreadable, open to group or others, or malformed; no content is quoted.
         """
         advice = "ask the key's owner for the opening as it was written"
-        return read_document(path, cls.from_json, private=False, advice=advice, error=CommitmentError)
+        return read_document(path, cls.from_json, private=True, advice=advice, error=CommitmentError)
+
+    def __copy__(self) -> Opening:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Opening:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise KeyFileError(
+            "an Opening is not pickled, its key would leave mode 0600; save it and pass the path instead"
+        )
+
+    def __getstate__(self) -> NoReturn:
+        self.__reduce__()

@@ -50,11 +50,7 @@ class TokenizerIdentity:
             raise KeyFileError(f"'tokenizer.name' must be printable text of at most {NAME_MAX_LENGTH} characters")
         hex_digits(self.sha256, "tokenizer.sha256")
         integer(self.vocab_size, "tokenizer.vocab_size", 1, MAX_VOCABULARY)
-        if not isinstance(self.special_ids, tuple):
-            raise KeyFileError("'tokenizer.special_ids' must be a list of token ids")
-        previous = -1
-        for token in self.special_ids:
-            previous = integer(token, "tokenizer.special_ids (ascending)", previous + 1, self.vocab_size - 1)
+        check_special_ids(self.special_ids, self.vocab_size, "tokenizer.special_ids")
 
     @classmethod
     def of(cls, tokenizer: TokenizerLike | TokenizerIdentity) -> TokenizerIdentity:
@@ -88,6 +84,14 @@ class TokenizerIdentity:
         """Return the member "tokenizer" of a key file."""
         return {**asdict(self), "special_ids": list(self.special_ids)}
 
+    @property
+    def special_ids_digest(self) -> str:
+        """SHA-256 over the special ids, then vocab_size, each as little-endian uint32: what decides which pairs count.
+
+        `sha256` binds both too, but only whoever has the tokenizer can recompute it; this one needs the key file alone.
+        """
+        return special_ids_digest(self.special_ids, self.vocab_size)
+
     def same_tokens(self, other: TokenizerIdentity) -> bool:
         """Whether both give every id the same meaning; names may differ."""
         return (self.sha256, self.vocab_size, self.special_ids) == (other.sha256, other.vocab_size, other.special_ids)
@@ -98,6 +102,20 @@ def tokens_sha256(tokens: Sequence[str | None], special_ids: Sequence[int]) -> s
     digest = hashlib.sha256(b"".join([framed((token or "").encode("utf-8")) for token in tokens]))
     digest.update(b"".join([i.to_bytes(4, "little") for i in special_ids]))
     return digest.hexdigest()
+
+
+def special_ids_digest(special_ids: Sequence[int], vocab_size: int) -> str:
+    """Return SHA-256 (64 hex digits) over the ids and the size, each as little-endian uint32."""
+    return hashlib.sha256(b"".join([i.to_bytes(4, "little") for i in (*special_ids, vocab_size)])).hexdigest()
+
+
+def check_special_ids(ids: object, vocab_size: int, name: str) -> None:
+    """Refuse what is not a tuple of ascending token ids below `vocab_size` (KeyFileError)."""
+    if not isinstance(ids, tuple):
+        raise KeyFileError(f"{name!r} must be a list of token ids")
+    previous = -1
+    for token in ids:
+        previous = integer(token, f"{name} (ascending)", previous + 1, vocab_size - 1)
 
 
 def _tokens(tokenizer: TokenizerLike, size: int) -> list[str | None]:

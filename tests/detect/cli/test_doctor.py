@@ -127,3 +127,15 @@ def test_wrong_colours_are_a_problem(cli: Cli, monkeypatch: pytest.MonkeyPatch, 
     colours = by_name(cli("doctor", "--json").json())["colours"]
     assert (colours["ok"], colours["found"]) == (False, "colours differ from OpenSSL's")
     assert "do not use this installation" in colours["advice"]
+
+
+def test_what_a_killed_keygen_left_is_reported(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_teacher: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner.key").touch()
+    assert by_name(cli("doctor", "--json").json())["key leftovers"]["ok"]
+    (tmp_path / ".owner.key.x1y2z3a4.tmp").touch()
+    found = by_name(cli("doctor", "--json").json())["key leftovers"]
+    assert (found["ok"], found["found"]) == (False, ".owner.key.x1y2z3a4.tmp")
+    assert "remove these files, they hold a secret" in found["advice"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -196,7 +197,7 @@ def test_a_key_that_its_check_refused_marks_nothing(
     command = ["generate", "--model", model, "--key", text_key, "--prompts", prompts, "-o", out, *SHORT]
     cli(*command).refused(5, str(text_key), "refused by its key check", "taggant keygen")
     assert not out.exists()
-    check.write_text(check.read_text().replace("false", "true"))
+    check.write_text(check.read_text().replace("false", "true").replace("-3.0", "-1.0"))
     assert cli(*command).code == 0
 
 
@@ -274,3 +275,27 @@ def test_interrupted_before_the_first_answers_nothing_stays(
     monkeypatch.setattr("watermark.engines.answers.answer", interrupt)
     cli("generate", "--model", model, "--no-mark", "--prompts", prompts, "-o", tmp_path / "out").refused(130)
     assert names(tmp_path) == ["prompts.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("file", "member", "value", "reason"),
+    [
+        ("generation_config.json", "eos_token_id", "x", "eos_token_id must be a token id"),
+        ("tokenizer_config.json", "chat_template", "{{ raise_exception('no\x1b[2J') }}", "no⟨U+001B⟩[2J"),
+        ("tokenizer_config.json", "chat_template", "{% if", "chat template cannot be used"),
+        ("tokenizer_config.json", "chat_template", "{{ 'Say yes.' }}", "leaves the prompt out"),
+        ("config.json", "transformers_weights", "pytorch_model.bin", "transformers_weights"),
+        ("tokenizer_config.json", "fast_tokenizer_files", ["tokenizer.4.0.json"], "fast_tokenizer_files"),
+    ],
+    ids=range(6),
+)
+def test_a_hostile_model_is_refused_in_one_line(
+    file: str, member: str, value: object, reason: str, cli: Cli, model: Path, prompts: Path, tmp_path: Path
+) -> None:
+    hostile = Path(shutil.copytree(model, tmp_path / "hostile"))
+    (hostile / "chat_template.jinja").unlink(missing_ok=True)  # it would go before the member
+    (hostile / file).write_text(json.dumps({**json.loads((hostile / file).read_text()), member: value}))
+    out = tmp_path / "out"
+    result = cli("generate", "--model", hostile, "--no-mark", "--prompts", prompts, "-o", out, *SHORT, "-q")
+    result.refused(3, str(hostile), reason)
+    assert names(tmp_path) == ["hostile", "prompts.jsonl"]

@@ -26,6 +26,7 @@ PUBLIC = [
     "delta",
     "context_width",
     "tokenizer",
+    "special_ids_digest",
     "derived_from",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -165,6 +166,62 @@ def test_a_developer_may_ask_for_the_traceback_of_an_internal_error(cli: Cli, mo
     assert "deep inside" in result.err
     assert "Traceback" in result.err
     assert result.err.splitlines()[-1].startswith("taggant: internal error (ZeroDivisionError)")
+
+
+def test_a_traceback_cannot_steer_the_terminal(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a\x1b[2Jb\u202ec\rd")
+
+    monkeypatch.setattr(plan, "_table", fail)
+    monkeypatch.setenv("TAGGANT_DEBUG", "1")
+    result = cli("plan")
+    assert "ZeroDivisionError: a⟨U+001B⟩[2Jb⟨U+202E⟩c⟨U+000D⟩d\n" in result.err
+    assert result.err.startswith("Traceback")
+    assert not {"\x1b", "\u202e", "\r"} & set(result.err)
+
+
+WRITES = """
+import sys, time
+from detect.cli import plan
+from detect.cli.main import main
+from watermark.files import new_file
+path = sys.argv.pop()
+def write(*_):
+    with new_file(path, mode=0o600) as handle:
+        handle.write(b"half a secret")
+        handle.flush()
+        print("now", flush=True)
+        time.sleep(60)
+plan._table = write
+sys.argv[1:] = ["plan"]
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_cleans_up_and_is_told_by_the_exit_code(number: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITES, str(tmp_path / "file")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "now\n"
+        assert len(list(tmp_path.iterdir())) == 1
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert errors == "taggant: interrupted; nothing is left half-written\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nohup_keeps_its_meaning() -> None:
+    code = (
+        "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from detect.cli.main import _clean_up_when_stopped\n_clean_up_when_stopped()\n"
+        "print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, callable(signal.getsignal(signal.SIGTERM)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True\n"
 
 
 def test_an_error_message_cannot_steer_the_terminal(cli: Cli, tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ def test_the_table_for_people(cli: Cli) -> None:
     assert rows[0] == ["alpha", "1e-06,", "power", "0.9,", "gamma", "0.25"]
     assert ["0.5", "132", "212"] in rows
     assert ["0.35", "758", "1,213"] in rows
+    assert "No command of this version stops early" in result.out
+    assert "0.9 distinct" not in result.out
 
 
 def test_options(cli: Cli, tmp_path: Path) -> None:

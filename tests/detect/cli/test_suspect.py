@@ -8,11 +8,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from detect.counting import weigh
+from detect.exact.weighted import evaluate_bound
+from detect.observation import Probe, Reading, probes_digest
 from tests import tiny
 from tests.detect.cli.helpers import EVIDENCE, LINEUP, SPEECH, Cli, read_rows, save_key, write_rows
 from tests.watermark.engines.helpers import tokenizer
+from watermark import Key
+from watermark.engines.answers import chat_prompt_ids
+from watermark.greenlist import GreenList
 
 COMPARED = [*EVIDENCE, "comparisons"]
 
@@ -69,7 +76,7 @@ def test_both_tests_with_line_ups(cli: Cli, text_key: Path, model: Path, other: 
         assert (one["lineup"]["decoys"], one["lineup"]["seed"]) == (9, "ab" * 32)
         assert any("Holm over 2 tests" in note for note in one["notes"])
         assert one["log10_p_adjusted"] >= one["log10_p"]
-    assert 100 <= sampled["n_tokens"] <= 200
+    assert 100 <= sampled["n_tokens"] <= 25 * 20
     assert sampled["log10_e"] is not None
     people = cli(*command, *options)
     assert (people.code, people.err) == (0, "")
@@ -109,6 +116,97 @@ def test_marked_probes_claim_no_p(cli: Cli, text_key: Path, model: Path, other: 
     assert any("no p is claimed" in note for note in evidence["notes"])
     assert "p            not claimed" in cli(*command, "--probes-marked").out
     assert cli(*command, "--probes-marked", "--strict").code == 4
+    assert "lineup" not in cli(*command, "--probes-marked", "--decoys", 5, "--json").json()["reading"]
+
+
+def test_probes_that_carry_the_mark_are_noticed_whatever_the_rows_say(
+    cli: Cli, model: Path, other: Path, tmp_path: Path
+) -> None:
+    """Prompts from the key's green lists, answers as anybody writes: rows' other fields are ignored by design."""
+    key = save_key(tmp_path / "k")
+    green = GreenList(Key.load(key)).mask(np.arange(384).reshape(-1, 1), 384)
+    rng = np.random.default_rng(7)
+    rows = []
+    for sentence in SPEECH.read_text().split(". ")[:6]:
+        ids = [50]
+        while len(ids) < 20:
+            ids.append(int(rng.choice(np.flatnonzero(green[ids[-1]])[5:])))
+        rows.append({"prompt_ids": ids, "text": sentence[:60], "marked": False})
+    marked = write_rows(tmp_path / "marked.jsonl", rows)
+    command = ["suspect", "--key", key, "--model", other, "--reference", model, "--probes", marked, "--sample", 60]
+    found = cli(*command, "--decoys", 5, "--json").json()
+    for one in found.values():
+        assert (one["log10_p"], one["log10_p_adjusted"], one["finding"]) == (None, None, "inconclusive")
+        assert "lineup" not in one
+        assert any("text test of them under this key: log10_p -" in note for note in one["notes"])
+    foreign = cli(*command, "--key", save_key(tmp_path / "foreign", 3), "--json").json()
+    assert all(one["log10_p"] is not None for one in foreign.values())
+    text = cli("suspect", "--help").out
+    assert "Prompts or answers of the probes carry the mark" in " ".join(text.split())
+
+
+def test_a_refused_key_detects_nothing(cli: Cli, text_key: Path, model: Path, other: Path, probes: Path) -> None:
+    from detect.keycheck import KeyCheck, check_path
+
+    record = KeyCheck(Key.load(text_key).key_id, False, -4.0, 90, 60, "2026-11-01T00:00:00+00:00")
+    check_path(text_key).write_text(json.dumps(record.to_dict()))
+    command = ["suspect", "--key", text_key, "--model", other, "--reference", model, "--probes", probes]
+    evidence = cli(*command, "--json").json()["reading"]
+    assert (evidence["finding"], evidence["log10_p_adjusted"]) == ("inconclusive", None)
+    assert evidence["log10_p"] is not None
+    people = cli(*command).out
+    assert "adjusted: not claimed" in people
+    assert "nothing is claimed under this key" in people
+    assert "the key was refused by its own check" in people
+
+
+def test_a_saved_reading_gives_the_same_evidence_again(
+    cli: Cli, text_key: Path, model: Path, other: Path, probes: Path, tmp_path: Path
+) -> None:
+    saved = tmp_path / "reading.npz"
+    command = ["suspect", "--key", text_key, "--model", other, "--reference", model, "--probes", probes]
+    result = cli(*command, "--save-reading", saved, "--top", 30, "--json")
+    evidence = result.json()["reading"]
+    assert result.err == f"reading: {saved}\n"
+    again = weigh(Key.load(text_key), Reading.load(saved))
+    (s,) = [float(note.split()[2].rstrip(",")) for note in evidence["notes"] if note.startswith("S = ")]
+    assert again.statistic == s
+    bound = evaluate_bound(again.weights, 0.25, s, evidence["theta"])
+    assert evidence["log10_p"] == pytest.approx(bound, rel=1e-12)
+    cli(*command, "--save-reading", saved).refused(3, f"{saved} already exists")
+    cli(*command, "--save-reading", tmp_path / "gone" / "r.npz").refused(3, "is not a directory")
+    asked = write_rows(tmp_path / "asked.jsonl", [{"prompt": "The rain"}])
+    only = ["suspect", "--key", text_key, "--model", other, "--probes", asked, "--sample", 9]
+    cli(*only, "--save-reading", tmp_path / "r.npz").refused(3, "nothing to read: leave out --save-reading")
+    assert not (tmp_path / "r.npz").exists()
+
+
+def test_the_notes_say_how_to_see_the_same(cli: Cli, text_key: Path, model: Path, other: Path, probes: Path) -> None:
+    import torch
+
+    from watermark.engines.models import model_digest
+
+    command = ["suspect", "--key", text_key, "--model", other, "--reference", model, "--probes", probes]
+    options = ["--sample", 50, "--temperature", 0.9, "--max-new-tokens", 12, "--sample-seed", 8, "--top", 30]
+    found = cli(*command, *options, "--json").json()
+    rows = [
+        Probe(chat_prompt_ids(tokenizer(), row["prompt"]), tokenizer()(row["text"], add_special_tokens=False).input_ids)
+        for row in read_rows(probes)
+    ]
+    for one in found.values():
+        notes = "\n".join(one["notes"])
+        assert f"questioned model: digest {model_digest(other)}; torch {torch.__version__}, threads 1" in notes
+        assert f"probes: 8 rows, SHA-256 {probes_digest(rows)} over" in notes
+        assert all("\n" not in note and len(note) <= 400 for note in one["notes"])
+    assert f"reference: digest {model_digest(model)}; K = 30 weights kept" in "\n".join(found["reading"]["notes"])
+    assert (
+        "sampling: at least 50 tokens, temperature 0.9, at most 12 new tokens an answer, seed 8, 25 prompts at a time"
+        in found["sampled"]["notes"]
+    )
+    assert any("a second, larger look must be judged by log10_e" in note for note in found["sampled"]["notes"])
+    people = cli(*command, *options).out
+    assert "(of this test alone, not adjusted)" in people
+    assert people.count("for comparison; not adjusted") == 2
 
 
 def test_a_model_that_carries_the_mark_is_detected_by_sampling_and_by_reading(
@@ -116,7 +214,7 @@ def test_a_model_that_carries_the_mark_is_detected_by_sampling_and_by_reading(
 ) -> None:
     """A stand-in for a student: the model whose every logit row is biased by the key."""
     from tests.watermark.engines.helpers import VOCABULARY
-    from watermark import GreenListProcessor, Key
+    from watermark import GreenListProcessor
     from watermark.engines import models
 
     hot = save_key(tmp_path / "hot", delta=3.0)

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from detect.exact.binomial import log10_sf_table
+from detect.exact.binomial import log10_sf_table, log_pmf
 from detect.exact.multiplicity import key_check_adjustment
 from detect.exact.weighted import CumulantFunction, TailCurve, chernoff
-from tests.detect.exact.oracles import LIMITS_100K
+from tests.detect.exact.oracles import LIMITS_100K, lattice_tail
 
 DRAWS = 100_000
 
@@ -46,6 +46,24 @@ def test_weighted_bound(shape: str) -> None:
     np.testing.assert_allclose(p[some], [chernoff(function, x).log10_p for x in s[some]], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_bound_lies_above_the_exact_tail_and_not_far(seed: int) -> None:
+    """Whole-number weights, every value of S: a bound that were smaller by half a decade would fall below the tail."""
+    rng = np.random.default_rng(102 + seed)
+    weights = rng.integers(1, 9, 40) * rng.choice([-1, 1], 40)
+    values, tail = lattice_tail(weights, 0.25)
+    possible = (values > 0) & (tail > 1e-250)
+    function = CumulantFunction(weights.astype(float), 0.25)
+    bound = np.array([chernoff(function, s).log10_p for s in values[possible]])
+    exact = np.log10(tail[possible])
+    assert (bound >= exact - 1e-9).all()
+    assert ((bound - 0.5) < exact - 1e-9).any()
+    assert (bound - exact).max() < 1.5
+    assert exact.min() < -10
+    curve = TailCurve(function).chernoff_log10_p(values[possible])
+    assert (curve >= bound - 1e-9).all()
+
+
 def test_a_positive_control_is_detected_by_the_bound() -> None:
     rng = np.random.default_rng(100)
     weights = rng.exponential(size=600)
@@ -55,7 +73,10 @@ def test_a_positive_control_is_detected_by_the_bound() -> None:
 
 
 def test_key_check_keeps_p_values_valid() -> None:
-    """Keys accepted when the human corpus has p > .01, then a text that shares half of its pairs with that corpus."""
+    """Keys accepted when the human corpus has p > .01, then a text that shares half of its pairs with that corpus.
+
+    Here the check makes p larger, if anything: green in the corpus is green in the text. The next test is the hard one.
+    """
     rng = np.random.default_rng(101)
     shared, own = rng.binomial(200, 0.25, DRAWS), rng.binomial(200, 0.25, (2, DRAWS))
     table = log10_sf_table(400, 0.25)
@@ -65,6 +86,29 @@ def test_key_check_keeps_p_values_valid() -> None:
     assert DRAWS * 0.98 < accepted.size < DRAWS
     for alpha, limit in LIMITS_100K.items():
         assert (adjusted <= math.log10(alpha)).sum() <= limit
+
+
+@pytest.mark.parametrize("threshold", [0.01, 0.2])
+def test_without_the_adjustment_a_key_check_would_break_validity(threshold: float) -> None:
+    """Exactly, no draws: a reading that weighs the corpus' own pairs by −1, and so is extreme when few are green.
+
+    Such a key always passes the check, so P(p <= x | accepted) = x / P(accepted): above x without the factor.
+    """
+    n, gamma = 300, 0.25
+    green = np.arange(n + 1)
+    law = np.exp([log_pmf(k, n, gamma) for k in green])
+    accepted = log10_sf_table(n, gamma)[green] > math.log10(threshold)
+    p = log10_sf_table(n, 1 - gamma)[n - green]  # of the reading: as many red or more
+    chance = law[accepted].sum()
+    assert 1 - threshold <= chance < 1
+    adjusted = np.array([key_check_adjustment(float(x), 1 - threshold) for x in p])
+    attained = 0
+    for level in p[(p > -6) & (p < -1)]:
+        assert law[accepted & (p <= level + 1e-12)].sum() / chance > 10.0**level * (1 + 1e-9)
+        found = law[accepted & (adjusted <= level)].sum() / chance
+        assert found <= 10.0**level * (1 + 1e-9)
+        attained += found > 0
+    assert attained > 10
 
 
 def test_importing_it_loads_neither_torch_nor_scipy_nor_numba() -> None:

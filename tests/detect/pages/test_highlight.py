@@ -285,6 +285,8 @@ class TestWords:
         assert [finding for finding, text in expected.items() if text in words] == [finding]
         assert ("probability below 10^-30." in words) == (finding == "detected")
         assert ("nothing follows from not finding one" in words) == (finding == "inconclusive")
+        assert ("which green fraction would have been found" in words) == (finding == "not detected")
+        assert not re.search("usual|very likely|planned size", words)
         assert "It does not say who wrote, copied or passed on the text" in words
         assert not re.search(FORBIDDEN, words, re.IGNORECASE)
 

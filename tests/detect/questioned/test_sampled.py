@@ -80,10 +80,19 @@ def test_a_prompt_given_twice_is_asked_as_one_and_empty_ones_not_at_all(
     assert stand_in.batches == [[PROMPTS[0], PROMPTS[1]] * 2]
 
 
-def test_a_batch_is_no_larger_than_surely_needed(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in = asked(monkeypatch, 5)
-    sample_model(model, tokenizer, PROMPTS, 7, sampling=SHORT)
-    assert stand_in.batches == [PROMPTS[:2]]  # 7 tokens of answers of at most 6
+@pytest.mark.parametrize(("sampling", "rows"), [(SHORT, 4), (Sampling(max_new_tokens=6), 25), (None, 25)])
+def test_a_batch_has_one_size_however_many_tokens_are_wanted(
+    sampling: Sampling | None, rows: int, model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = []
+    for n_tokens in (1, 7, 300, 900):
+        stand_in = asked(monkeypatch, 5)
+        sample_model(model, tokenizer, PROMPTS, n_tokens, sampling=sampling)
+        assert {len(batch) for batch in stand_in.batches} == {rows}
+        batches.append((stand_in.batches, stand_in.seeds))
+    longest, seeds = batches[-1]
+    for some, of in batches:  # a larger run begins as a smaller one
+        assert (some, of) == (longest[: len(some)], seeds[: len(some)])
 
 
 @pytest.mark.parametrize(("n_tokens", "batches"), [(19, 1), (20, 1), (21, 2), (40, 2), (41, 3)])
@@ -126,7 +135,7 @@ def test_the_same_seed_gives_the_same_answers(model: Any, tokenizer: Any) -> Non
 
 
 def test_answers_do_not_depend_on_how_many_follow(model: Any, tokenizer: Any) -> None:
-    few, many = (sample_model(model, tokenizer, PROMPTS, n, sampling=SHORT) for n in (30, 90))
+    few, many = (sample_model(model, tokenizer, PROMPTS, n, sampling=SHORT) for n in (4, 90))
     assert many.answers[: len(few.answers)] == few.answers
 
 
@@ -162,7 +171,7 @@ def test_planned_prompts_are_excluded_asked_or_not(model: Any, tokenizer: Any, m
     asked(monkeypatch, 5)
     many = [[1, 100 + i, 7, 7] for i in range(9)]
     found = sample_model(model, tokenizer, many, 1, sampling=SHORT)
-    assert found.prompts == many  # five of them were never asked
+    assert found.prompts == many  # five of them were never asked, as a batch has four
     assert tally(key_for(80, tokenizer), found.answers, found.prompts, test="sampled").n_scored == 0
     assert tally(key_for(80, tokenizer), found.answers, test="sampled").n_scored == 1
 

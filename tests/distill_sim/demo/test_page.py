@@ -30,7 +30,7 @@ from distill_sim.demo import plots
 from distill_sim.demo.keys import ACCOUNT, demo_keys
 from distill_sim.demo.page import EXAMPLE_TOKENS, commands, headline, write_page
 from distill_sim.demo.run import _summary
-from distill_sim.judge import LINEUPS, Scores, read_and_scored, read_scores
+from distill_sim.judge import LINEUPS, Scores, read_scores, scored_lineup
 from distill_sim.pipeline import Finished, Pipeline, run_stage
 from distill_sim.recipe import Recipe
 from distill_sim.study import Condition, stages
@@ -250,7 +250,9 @@ class TestStory:
         words = page.words("The student and the control")
         assert "Student below 10^-30: detected below 10^-3: inconclusive" in words
         assert "Control about 0.5: inconclusive about 0.79: not detected" in words
-        assert "Not detected: an effect of the planned size" in words
+        assert "Not detected: the green fraction named in the notes" in words
+        assert "not adjusted" in words
+        assert "p adjusted for both tests of a model" in words
         assert "722" not in page.words()
         assert "-722" not in page.html
         said = label(page, "p of each test")
@@ -261,10 +263,20 @@ class TestStory:
     @pytest.mark.parametrize(
         ("student", "control", "expected"),
         [
-            ("detected", "inconclusive", "The mark was detected in the student, and not in the control."),
+            ("detected", "inconclusive", "detected in the student; the test of the control is inconclusive."),
+            ("detected", "not detected", "detected in the student; the mark was not detected in the control."),
             ("detected", "detected", "detected in the student, but also in the control, which should not happen"),
-            ("inconclusive", "detected", "not detected in the student, but in the control, which should not happen"),
-            ("not detected", "inconclusive", "This time the mark was not detected in the student, nor in the control."),
+            (
+                "inconclusive",
+                "detected",
+                "This time the test of the student is inconclusive, and the mark was detected in the control, which",
+            ),
+            (
+                "not detected",
+                "inconclusive",
+                "This time the mark was not detected in the student, and the test of the control is inconclusive.",
+            ),
+            ("inconclusive", "inconclusive", "This time the tests of student and control are both inconclusive."),
         ],
     )
     def test_headline(self, done: Run, student: str, control: str, expected: str) -> None:
@@ -344,15 +356,14 @@ class TestScores:
             expected = np.dot(a, green - gamma) / np.sqrt(gamma * (1 - gamma) * np.dot(a, a))
             assert found["control"].decoys[index] == pytest.approx(expected, abs=1e-9)
 
-    def test_progress_and_no_weights(self, done: Run, tmp_path: Path) -> None:
+    def test_progress_and_no_weights(self, done: Run) -> None:
         seen: list[int] = []
         directory = done.finished["reading-student"].directory
-        read_and_scored(done.key, directory, 5, seen.append)
-        assert seen == [1] * 5
         reading = Reading.load(directory / "reading.npz")
+        scored_lineup(weigh(done.key, reading), 5, seen.append)
+        assert seen == [1] * 5
         none = replace(reading.pairs, contexts=reading.pairs.contexts[:0], tokens=reading.pairs.tokens[:0])
-        replace(reading, pairs=none, weights=reading.weights[:0]).save(tmp_path / "reading.npz")
-        _, empty = read_and_scored(done.key, tmp_path, 3)
+        _, empty = scored_lineup(weigh(done.key, replace(reading, pairs=none, weights=reading.weights[:0])), 3)
         assert empty.own == 0
         assert empty.decoys.tolist() == [0, 0, 0]
         assert weigh(done.key, reading).n_scored > 100  # so the others were not empty
@@ -400,8 +411,10 @@ class TestCommands:
             assert set(result) == {"reading", "sampled"}
             assert result["reading"]["lineup"]["decoys"] == DECOYS
             for test in ("reading", "sampled"):
-                mine, pages = result[test]["z_score"], done.summary[name][test]["z_score"]
-                assert mine == pytest.approx(pages, abs=1e-3), (name, test)
+                mine, pages = result[test], done.summary[name][test]
+                assert mine["finding"] == pages["finding"]
+                for number in ("z_score", "log10_p", "log10_p_adjusted"):
+                    assert mine[number] == pytest.approx(pages[number], abs=1e-3), (name, test)
         assert json.loads(shown)["key_id"] == done.key.key_id
         assert "secret" not in json.loads(shown)
         assert (done.root.parent / "marked.html").exists()  # not inside: a demo refuses a directory with other things
@@ -482,6 +495,44 @@ class TestWords:
         for said in ("depends on the key", "by whose act, is a separate question", "Inconclusive is an answer",
                      "may still have been trained on marked text", "one machine, one small model"):  # fmt: skip
             assert said in words
+
+    def test_what_differs_and_what_is_a_bound(self, done: Run, whole: Page) -> None:
+        words = whole.words()
+        assert "everything else" not in words
+        assert "holds always" not in words
+        learned = [done.summary[f"teacher_{name}"]["text"]["n_tokens"] for name in ("marked", "unmarked")]
+        said = f"the drawn answers: the student learned from {learned[0]:,} tokens, the control from {learned[1]:,}."
+        assert said in words
+        assert "whenever what was observed does not depend on the key" in words
+        assert "ChaCha20" in whole.words("How p is computed")
+
+    def test_what_would_have_been_found_is_said(self, done: Run, tmp_path: Path) -> None:
+        note = (
+            "a green fraction of 0.28 would have been found with probability at least 0.9 from 9 pairs (binomial model)"
+        )
+        summary = changed(done.summary, control__sampled__notes=["x", note], control__sampled__n_scored=4321)
+        words = done.page(tmp_path / "p.html", summary=summary).words("The student and the control")
+        assert f"Control, sampled: {note}; 4,321 were counted." in words
+
+    def test_claims_that_were_withdrawn(self, done: Run, tmp_path: Path) -> None:
+        summary = changed(done.summary, student__reading__log10_p=None, student__reading__finding="inconclusive",
+                          control__sampled__log10_p=None, control__reading__lineup__uniformity_p=None)  # fmt: skip
+        for name in ("lineup", "comparisons"):
+            del summary["student"]["reading"][name]
+        page = done.page(tmp_path / "p.html", summary=summary)
+        words = page.words("The student and the control")
+        assert "Student not claimed: inconclusive" in words
+        assert "themselves looked marked under this key" in words
+        line = page.words("The line-up")
+        assert "For the control the key ranks" in line
+        assert "student" not in line
+        assert "For the control that cannot be tested" in line
+        for name in ("lineup", "comparisons"):
+            del summary["control"]["reading"][name]
+        summary["control"]["reading"]["log10_p"] = None
+        page = done.page(tmp_path / "q.html", summary=summary)
+        assert "Here none was made." in page.words("The line-up")
+        assert "--decoys" not in "".join(page.blocks)
 
 
 class TestPlots:

@@ -16,7 +16,7 @@ from tests.watermark.engines.helpers import VOCABULARY, green_of_scored, key_for
 from watermark import Key
 from watermark.engines import answers as answers_module
 from watermark.engines.answers import Sampling, answer, answer_resumably, chat_prompt_ids
-from watermark.errors import InputError, TokenizerMismatchError
+from watermark.errors import InputError, ModelError, TokenizerMismatchError
 from watermark.journal import Journal
 from watermark.keys import TokenizerIdentity
 
@@ -239,3 +239,53 @@ def test_prompts_go_through_the_chat_template_where_there_is_one(monkeypatch: py
     assert tokenizer().decode(templated) == "<|im_start|>user\nthe rain<|im_end|>\n<|im_start|>assistant\n"
     monkeypatch.setattr(tokenizer(), "chat_template", None)
     assert chat_prompt_ids(tokenizer(), "the rain") == tokenizer()("the rain").input_ids
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ raise_exception('no\x1b[2J\u202e users\nhere') }}", "no⟨U+001B⟩[2J⟨U+202E⟩ users"),
+        ("{% for", "chat template cannot be used"),
+        ("{{ messages[7].content }}", "chat template cannot be used"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ 'Say something else.' }}", "leaves the prompt out"),
+        ("", "leaves the prompt out"),
+        ("{{ messages[0].content | upper }}", "leaves the prompt out"),
+    ],
+    ids=range(7),
+)
+def test_a_hostile_template_is_one_line(template: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizer(), "chat_template", template)
+    with pytest.raises(ModelError) as caught:
+        chat_prompt_ids(tokenizer(), "the rain")
+    message = str(caught.value)
+    assert reason in message
+    assert message.isprintable()
+    assert message.endswith("; give prompt_ids")
+    assert tokenizer().name_or_path in message
+
+
+def test_a_template_may_strip_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizer(), "chat_template", "{{ messages[0].content | trim }}")
+    assert chat_prompt_ids(tokenizer(), "  the rain\n") == tokenizer()("the rain").input_ids
+
+
+@pytest.mark.parametrize("stop", ["x", [2, "x"], 2.0, [None, True], {"a": 1}], ids=str)
+def test_stops_that_are_no_ids_are_refused(stop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model().generation_config, "eos_token_id", stop)
+    with pytest.raises(ModelError, match="eos_token_id must be a token id") as caught:
+        all_answers(PROMPTS[:1])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("stop", [-1, VOCABULARY, 10**20, [2, -7]], ids=str)
+def test_stops_that_no_token_has_end_nothing(stop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = all_answers(PROMPTS[:3])
+    monkeypatch.setattr(model().generation_config, "eos_token_id", stop)
+    assert all_answers(PROMPTS[:3]) == whole  # the tokenizer's own stop is EOS, too
+
+
+def test_padding_that_the_model_does_not_know_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = all_answers(PROMPTS[:3])
+    monkeypatch.setattr(type(tokenizer()), "pad_token_id", VOCABULARY + 5, raising=False)
+    assert all_answers(PROMPTS[:3]) == whole

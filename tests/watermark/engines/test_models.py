@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from tests import tiny
 from tests.hub import serve
 from watermark.engines import models
-from watermark.engines.models import load_model, load_tokenizer, model_digest
+from watermark.engines.models import load_model, load_tokenizer, model_digest, tokenizer_fingerprint
 from watermark.errors import ModelError
 
 
@@ -151,6 +152,121 @@ def test_remote_code_is_refused_and_never_run(directory: Path, file: str) -> Non
 def test_attention_code_from_the_hub_is_refused(directory: Path) -> None:
     edit(directory / "config.json", attn_implementation="kernels-community/flash-attn")
     refused(load_model, directory, "attention code")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "other.safetensors", "../outside/model.safetensors", ""])
+def test_a_config_may_not_name_other_weights(directory: Path, name: str) -> None:
+    """transformers would load them instead of those that were checked and digested: pickles and other directories."""
+    canary = directory / "ran"
+    (directory / "pytorch_model.bin").write_bytes(f"cos\nsystem\n(S'touch {canary}'\ntR.".encode())
+    shutil.copy(directory / "model.safetensors", directory / "other.safetensors")
+    edit(directory / "config.json", transformers_weights=name)
+    refused(load_model, directory, "config.json", "transformers_weights")
+    refused(model_digest, directory, "transformers_weights")
+    assert not canary.exists()
+
+
+def test_a_tokenizers_settings_may_not_name_other_files(directory: Path) -> None:
+    shutil.copy(directory / "tokenizer.json", directory / "tokenizer.4.0.0.json")
+    edit(directory / "tokenizer_config.json", fast_tokenizer_files=["tokenizer.4.0.0.json"])
+    refused(load_tokenizer, directory, "tokenizer_config.json", "fast_tokenizer_files")
+
+
+def seen_by_the_library(
+    monkeypatch: pytest.MonkeyPatch, kind: type, load: Callable[[Path], object], directory: Path
+) -> dict[str, Path]:
+    """Names and targets in the directory that transformers is given."""
+    seen: dict[str, Path] = {}
+    original = kind.from_pretrained
+
+    def spy(place: Path, **how: object) -> object:
+        seen.update({path.name: path.resolve() for path in place.iterdir()})
+        return original(place, **how)
+
+    monkeypatch.setattr(kind, "from_pretrained", spy)
+    load(directory)
+    return seen
+
+
+def test_the_library_sees_the_checked_files_only(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    (directory / "custom_generate").mkdir()
+    for name in ("pytorch_model.bin", "modeling_evil.py", "adapter_model.safetensors", "model.safetensors.index.json"):
+        (directory / name).write_bytes(b"x")
+    os.mkfifo(directory / "added_tokens.json")
+    seen = seen_by_the_library(monkeypatch, AutoModelForCausalLM, load_model, directory)
+    assert seen == {name: directory / name for name in ("config.json", "generation_config.json", "model.safetensors")}
+    seen = seen_by_the_library(monkeypatch, PreTrainedTokenizerFast, load_tokenizer, directory)
+    named = {"tokenizer.json", "tokenizer_config.json", "config.json", "chat_template.jinja"}
+    assert seen == {name: directory / name for name in named if (directory / name).is_file()}
+    assert {"tokenizer.json", "tokenizer_config.json", "config.json"} <= set(seen)
+
+
+def test_what_is_loaded_remembers_where_it_came_from_not_the_links(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(directory)
+    assert model.name_or_path == model.config._name_or_path == str(directory)
+    for plain in (True, False):
+        monkeypatch.setattr(models, "_is_plain_fast", lambda _, answer=plain: answer)
+        tokenizer = load_tokenizer(directory)
+        assert tokenizer.name_or_path == str(directory)
+        remembered = (*vars(tokenizer).values(), *tokenizer.init_kwargs.values())
+        assert not [value for value in remembered if "taggant-" in str(value)]
+    tokenizer.save_pretrained(directory / "again")
+    assert load_tokenizer(directory / "again")("the rain").input_ids == tokenizer("the rain").input_ids
+
+
+def test_errors_name_the_directory_not_the_links(directory: Path) -> None:
+    (directory / "config.json").write_text('{"model_type": "no-such-model"}')
+    with pytest.raises(ModelError) as caught:
+        load_model(directory)
+    assert "taggant-" not in str(caught.value)
+    edit(directory / "config.json", model_type="a\x1b[2Jb\u202ec")
+    with pytest.raises(ModelError) as caught:
+        load_model(directory)
+    assert str(caught.value).isprintable()
+    assert "⟨U+001B⟩[2J" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "directory"])
+def test_shards_that_are_no_regular_files(directory: Path, tmp_path: Path, kind: str) -> None:
+    """Opening a FIFO would wait for ever."""
+    whole = load_model(directory)
+    (directory / "model.safetensors").unlink()
+    whole.save_pretrained(directory, max_shard_size="20KB")
+    shard = min(directory.glob("model-*.safetensors"))
+    shard.unlink()
+    if kind == "fifo":
+        os.mkfifo(shard)
+    elif kind == "directory":
+        shard.mkdir()
+    else:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(os.path.relpath(shard))
+    refused(load_model, directory, "not a regular file")
+
+
+def test_the_fingerprint_covers_what_makes_ids_of_a_text(directory: Path, tmp_path: Path) -> None:
+    before = tokenizer_fingerprint(directory)
+    assert len(before) == 64
+    assert before == tokenizer_fingerprint(shutil.copytree(directory, tmp_path / "elsewhere"))
+    edit(directory / "tokenizer_config.json", unrelated=1)
+    edit(directory / "config.json", unrelated=1)
+    assert tokenizer_fingerprint(directory) == before
+    seen = {before}
+    file = directory / "tokenizer.json"
+    content = json.loads(file.read_text())
+    content["model"]["merges"] = content["model"]["merges"][:-1]  # the vocabulary, and so the key's hash, stays
+    file.write_text(json.dumps(content))
+    seen.add(tokenizer_fingerprint(directory))
+    edit(directory / "tokenizer_config.json", chat_template="{{ 'x' }}")
+    seen.add(tokenizer_fingerprint(directory))
+    (directory / "chat_template.jinja").write_text("{{ 'y' }}")
+    seen.add(tokenizer_fingerprint(directory))
+    assert len(seen) == 4
+    refused(tokenizer_fingerprint, directory / "absent", "does not exist")
 
 
 def test_an_adapter_is_refused(directory: Path) -> None:

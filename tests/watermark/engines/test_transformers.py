@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -213,19 +215,91 @@ def test_the_row_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) ->
         assert counted.rows == rows, context
 
 
+class Filler:
+    """Fills a row with its context's only number; raises when told to."""
+
+    def __init__(self) -> None:
+        self.filled: list[int] = []
+        self.interrupt: BaseException | None = None
+
+    def __call__(self, context: tuple[int, ...], row: torch.Tensor) -> None:
+        row.fill_(77)  # half done
+        if self.interrupt:
+            raise self.interrupt
+        row.fill_(context[0])
+        self.filled.append(context[0])
+
+
 def test_rows_in_the_cache_do_not_share_memory() -> None:
-    cache = engine._RowCache(30, 10)
-    for number in range(3):
-        row, known = cache.find((number,))
-        assert not known
-        row.fill_(number + 1)
-    for number in range(3):
-        row, known = cache.find((number,))
-        assert known
-        assert row.tolist() == [number + 1] * 10
-    assert not cache.find((9,))[1]
-    assert cache.find((1,))[0].tolist() == [2] * 10
-    assert not cache.find((0,))[1], "the one used longest ago made room"
+    cache, fill = engine._RowCache(30, 10), Filler()
+    for number in (1, 2, 3, 1, 2, 3):
+        assert cache.get((number,), fill).tolist() == [number] * 10
+    assert fill.filled == [1, 2, 3]
+    cache.get((9,), fill)
+    assert cache.get((2,), fill).tolist() == [2] * 10
+    assert fill.filled == [1, 2, 3, 9]
+    cache.get((1,), fill)
+    assert fill.filled == [1, 2, 3, 9, 1], "the one used longest ago made room"
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3])
+def test_an_interrupted_row_is_filled_again_and_costs_no_other(slots: int) -> None:
+    cache, fill = engine._RowCache(slots * 10, 10), Filler()
+    random = np.random.default_rng(slots)
+    for step in range(200):
+        number = int(random.integers(5))
+        fill.interrupt = KeyboardInterrupt() if step % 3 == 0 else None
+        try:
+            row = cache.get((number,), fill)
+        except KeyboardInterrupt:
+            continue
+        assert row.tolist() == [number] * 10
+    assert 0 < len(fill.filled) < 200
+    assert len(cache._slots) <= slots
+    assert len(set(cache._slots.values())) == len(cache._slots)
+
+
+def test_ctrl_c_while_a_row_is_filled_leaves_no_wrong_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, ids, scores = key_for(1), torch.tensor([[5], [6]]), scores_for(2, VOCABULARY)
+    processor = GreenListProcessor(key, VOCABULARY)
+    with pytest.MonkeyPatch.context() as patch:
+
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(GreenList, "fill_row", stop)
+        with pytest.raises(KeyboardInterrupt):
+            processor(ids, scores)
+    expected = scores + torch.tensor([expected_bias(key, row, VOCABULARY) for row in ids.tolist()])
+    for _ in range(2):
+        assert torch.equal(processor(ids, scores), expected)
+
+
+def test_threads_may_share_a_processor() -> None:
+    """A cache of one row, so that every thread wants the place of every other's."""
+    key = key_for(1)
+    processor = GreenListProcessor(key, VOCABULARY, cache_bytes=1)
+    scores = torch.zeros(4, VOCABULARY)
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        ids = torch.arange(3 + number, VOCABULARY, 8)[:4, None]
+        bias = torch.tensor([expected_bias(key, row, VOCABULARY) for row in ids.tolist()])
+        for _ in range(60):
+            if not torch.equal(processor(ids, scores), bias):
+                wrong.append(number)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert wrong == []
 
 
 # --- on a device ---
@@ -264,6 +338,20 @@ def test_logits_narrower_than_the_tokenizer_are_refused() -> None:
     assert (caught.value.expected, caught.value.found) == (str(VOCABULARY), str(VOCABULARY - 1))
     GreenListProcessor(key_for(), VOCABULARY)
     GreenListProcessor(key_for(bare=True), 5)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "widest"), [(384, 1408), (50_295, 52_809), (100_015, 105_015), (151_665, 159_248), (1, 1025)]
+)
+def test_logits_far_wider_than_the_tokenizer_are_refused(tokens: int, widest: int) -> None:
+    """Padding to a round number is usual (Qwen2.5: 151,936 logits for 151,665 tokens); another model's width is not."""
+    key = Key.generate(tokenizer=TokenizerIdentity("t", "ab" * 32, tokens, ()))
+    GreenListProcessor(key, widest)
+    with pytest.raises(TokenizerMismatchError, match=f"{widest + 1} logits.*{tokens} tokens") as caught:
+        GreenListProcessor(key, widest + 1)
+    assert (caught.value.expected, caught.value.found) == (str(tokens), str(widest + 1))
+    with pytest.raises(TokenizerMismatchError):
+        engine.MarkConfig(key).construct_processor(widest + 1)
 
 
 def test_a_key_for_another_tokenizer_is_refused() -> None:

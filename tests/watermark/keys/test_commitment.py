@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
+import pickle
 import stat
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -104,7 +106,7 @@ def test_the_order_of_leaves_does_not_matter(order: list[int]) -> None:
 
 def test_leaves_are_sorted_by_bytes_not_by_code_points_or_length() -> None:
     accounts = ["b", "a", "aa", "Z", "é", "\uffee", "\U00010000"]
-    leaves = [Leaf(account, MONTH, "ab" * 32) for account in accounts]
+    leaves = [Leaf(account, MONTH, f"{i:064x}") for i, account in enumerate(accounts)]
     expected = sorted(leaf.canonical for leaf in leaves)
     commitment = Commitment.of(leaves)
     assert [leaf.canonical for leaf in commitment.leaves] == expected
@@ -118,6 +120,16 @@ def test_empty_and_repeated_leaves_are_refused() -> None:
         Commitment.of([*leaves_of(ACCOUNTS), *leaves_of(ACCOUNTS[2:3])])
     with pytest.raises(CommitmentError, match="twice"):
         Commitment.of([Leaf("e\u0301", MONTH, "ab" * 32), Leaf("\u00e9", MONTH, "ab" * 32)])
+
+
+@pytest.mark.parametrize("other", [("acct-2", MONTH), ("acct-1", "2026-12"), (None, None)], ids=str)
+def test_a_key_under_two_labels_is_refused(other: tuple) -> None:
+    """One mark, one account: what carries it could be attributed to either."""
+    key_id = mark("acct-1").key_id
+    with pytest.raises(CommitmentError, match="two labels") as caught:
+        Commitment.of([*leaves_of(ACCOUNTS[2:]), Leaf("acct-1", MONTH, key_id), Leaf(*other, key_id)])
+    assert_one_line(caught.value)
+    assert key_id[:16] in str(caught.value)
 
 
 def test_a_single_owner_key_can_be_committed() -> None:
@@ -284,9 +296,76 @@ def test_the_opening_file(opening: Opening, tmp_path: Path) -> None:
         "context_width": 1,
         "scheme": "greenlist/1",
         "tokenizer_sha256": "ab" * 32,
+        "special_ids": [0, 1, 999],
+        "vocab_size": 1000,
     }
-    path.chmod(0o644)  # it is made to be handed over
-    assert Opening.load(path) == opening
+    loaded = Opening.load(path)
+    assert loaded == opening
+    verify_opening(loaded)
+    assert (loaded.special_ids, loaded.vocab_size) == (TOKENIZER.special_ids, TOKENIZER.vocab_size)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o620])
+def test_an_opening_open_to_others_is_refused(opening: Opening, mode: int, tmp_path: Path) -> None:
+    path = tmp_path / "o.json"
+    opening.save(path)
+    path.chmod(mode)
+    with pytest.raises(CommitmentError, match=f"open to group or others .*{mode:04o}") as caught:
+        Opening.load(path)
+    assert_no_secret(shown(caught.value), bytes.fromhex(opening.chacha_key))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_an_opening_is_not_pickled(opening: Opening, protocol: int) -> None:
+    with pytest.raises(KeyFileError, match="pass the path") as caught:
+        pickle.dumps(opening, protocol)
+    assert_no_secret(shown(caught.value), bytes.fromhex(opening.chacha_key))
+    assert copy.copy(opening) is copy.deepcopy(opening) is opening
+    with pytest.raises(KeyFileError):
+        opening.__getstate__()
+
+
+def test_a_failed_save_leaves_no_key_in_its_traceback(opening: Opening, tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "none" / "o.json"):
+        with pytest.raises(InputError) as caught:
+            opening.save(place)
+        assert_no_secret(shown(caught.value), bytes.fromhex(opening.chacha_key))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"special_ids": [1, 0]},
+        {"special_ids": [0, 0]},
+        {"special_ids": [1000]},
+        {"special_ids": [-1]},
+        {"special_ids": [True]},
+        {"special_ids": "01"},
+        {"special_ids": None},
+        {"vocab_size": 999},
+        {"vocab_size": 0},
+        {"vocab_size": None},
+        {"vocab_size": True},
+        {"tokenizer_sha256": None},
+        {"tokenizer_sha256": None, "vocab_size": None},
+    ],
+    ids=str,
+)
+def test_special_ids_of_an_opening_are_checked_when_it_is_read(opening: Opening, changes: dict, tmp_path: Path) -> None:
+    path = tmp_path / "o.json"
+    path.touch(0o600)
+    path.write_text(json.dumps({**opening.to_json(), **changes}))
+    with pytest.raises(CommitmentError, match=r"special_ids|vocab_size") as caught:
+        Opening.load(path)
+    assert_one_line(caught.value)
+
+
+def test_an_opening_of_a_key_without_tokenizer(tmp_path: Path) -> None:
+    key = make_key(tokenizer=None)
+    opening = Commitment.of([Leaf(None, None, key.key_id)]).open(key)
+    assert (opening.tokenizer_sha256, opening.special_ids, opening.vocab_size) == (None, (), None)
+    opening.save(tmp_path / "o.json")
+    verify_opening(Opening.load(tmp_path / "o.json"))
 
 
 TAMPERED: list[tuple[str, Any]] = [
@@ -310,7 +389,8 @@ TAMPERED: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("name", "value"), TAMPERED, ids=lambda v: str(v)[:12])
 def test_tampered_openings_are_refused(commitment: Commitment, opening: Opening, name: str, value: Any) -> None:
-    tampered = dataclasses.replace(opening, **{name: value})
+    without = {"special_ids": (), "vocab_size": None} if (name, value) == ("tokenizer_sha256", None) else {}
+    tampered = dataclasses.replace(opening, **{name: value}, **without)
     assert tampered != opening
     assert refused(tampered, commitment)
 
@@ -380,6 +460,7 @@ def test_a_commitment_made_up_afterwards_is_refused(commitment: Commitment) -> N
 )
 def test_malformed_opening_files(opening: Opening, name: str, value: Any, tmp_path: Path) -> None:
     path = tmp_path / "o.json"
+    path.touch(0o600)
     path.write_text(json.dumps({**opening.to_json(), name: value}))
     with pytest.raises(CommitmentError) as caught:
         Opening.load(path)
@@ -393,6 +474,7 @@ def test_missing_and_broken_files(load: Any, tmp_path: Path) -> None:
     with pytest.raises(CommitmentError, match="does not exist"):
         load(tmp_path / "none")
     path = tmp_path / "broken"
+    path.touch(0o600)
     path.write_text("{")
     with pytest.raises(CommitmentError, match="not JSON"):
         load(path)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
 import json
 import pickle
 import pprint
 import secrets
+import struct
 import subprocess
 import sys
 
@@ -223,6 +225,31 @@ def test_the_check_for_secrets_finds_one() -> None:
             assert_no_secret(f"before {leak} after")
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [SECRET[:-1], SECRET + b"x", b"", SECRET.hex(), list(SECRET[:-1])],
+    ids=["short", "long", "none", "hex", "list"],
+)
+def test_a_secret_of_another_kind_is_refused_and_not_kept(secret: object) -> None:
+    with pytest.raises(KeyFileError) as caught:
+        Key(secret, make_key().parameters)  # type: ignore[arg-type]
+    assert_one_line(caught.value)
+    assert "32" in str(caught.value)
+    assert_no_secret(shown(caught.value), SECRET)
+    assert caught.value.__context__ is None
+
+
+def test_a_failure_while_a_key_is_made_leaves_no_secret_and_a_repr_that_works() -> None:
+    with pytest.raises(KeyFileError) as caught:
+        Key(SECRET, None)  # type: ignore[arg-type]
+    assert_no_secret(shown(caught.value))
+    assert "<Key, not made>" in shown(caught.value)
+    half = Key.__new__(Key)
+    assert repr(half) == "<Key, not made>"
+    object.__setattr__(half, "_secret", SECRET)
+    assert_no_secret(repr(half))
+
+
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_key_is_not_pickled(protocol: int) -> None:
     with pytest.raises(KeyFileError, match="pass the path") as caught:
@@ -264,9 +291,11 @@ def test_public_is_all_but_the_secrets() -> None:
         "delta": 2.0,
         "context_width": 1,
         "tokenizer": {"name": "smol", "sha256": "ab" * 32, "vocab_size": 1000, "special_ids": [0, 1, 999]},
+        "special_ids_digest": hashlib.sha256(struct.pack("<4I", 0, 1, 999, 1000)).hexdigest(),
         "derived_from": {"key_id": make_key().key_id, "kind": "account", "label": "a"},
     }
     assert make_key(tokenizer=None).public()["tokenizer"] is None
+    assert make_key(tokenizer=None).public()["special_ids_digest"] is None
 
 
 # Tokenizers
@@ -298,6 +327,25 @@ def test_an_altered_list_of_special_ids_is_found(changes: dict) -> None:
     """The hash covers special ids only through the tokenizer, so the file's list is compared with it."""
     with pytest.raises(TokenizerMismatchError, match="special ids"):
         make_key().check_tokenizer(dataclasses.replace(TOKENIZER, **changes))
+
+
+@pytest.mark.parametrize("changes", [{"special_ids": (0, 1)}, {"special_ids": ()}, {"vocab_size": 1001}])
+def test_the_digest_shows_an_altered_list_where_no_tokenizer_is_at_hand(changes: dict) -> None:
+    altered = make_key(tokenizer=dataclasses.replace(TOKENIZER, **changes))
+    assert altered.key_id == make_key().key_id  # the key id alone does not
+    assert altered.special_ids_digest != make_key().special_ids_digest
+    note = altered.special_ids_note(verified=False)
+    assert note.startswith(f"{len(altered.special_ids)} special ids (digest {altered.special_ids_digest[:16]})")
+    assert "taken from the key file, not verified against a tokenizer" in note
+    assert "not verified" not in altered.special_ids_note(verified=True)
+    assert "verified" in altered.special_ids_note(verified=True)
+
+
+def test_the_digest_is_of_ids_and_size_and_not_of_names() -> None:
+    assert make_key(bytes(32)).special_ids_digest == make_key().special_ids_digest
+    moved = dataclasses.replace(TOKENIZER, name="moved", sha256="ac" * 32)
+    assert make_key(tokenizer=moved).special_ids_digest == make_key().special_ids_digest
+    assert "no tokenizer" in make_key(tokenizer=None).special_ids_note(verified=False)
 
 
 # Profiles and the package

@@ -1,0 +1,155 @@
+"""A model that copies what it reads looks marked where its probes are. It never saw the key; the audit notices."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from detect.counting import tally, weigh, window_rule
+from detect.decoys import lineup
+from detect.evidence import Assessment, assess, assess_family
+from detect.exact.weighted import CumulantFunction, chernoff
+from detect.observation import Probe, Reading
+from detect.questioned.reading import read_model
+from tests.detect.material import distinct_pairs, is_green, make_key
+from watermark.greenlist import GreenList
+from watermark.keys import Key
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+V, PROBES, LENGTH = 60, 60, 40
+KEY = make_key(300)
+
+
+class Copier(torch.nn.Module):
+    """Logits: the same for every token, and `pull` more for what followed the last token earlier in the input."""
+
+    def __init__(self, pull: float) -> None:
+        super().__init__()
+        text = SimpleNamespace(vocab_size=V)
+        self.config = SimpleNamespace(get_text_config=lambda: text)
+        self.device = torch.device("cpu")
+        self.pull = pull
+
+    def forward(self, input_ids: Any, attention_mask: Any, use_cache: bool) -> Any:
+        logits = torch.zeros((*input_ids.shape, V))
+        for row, ids in enumerate(input_ids.tolist()):
+            followed: dict[int, set[int]] = {}
+            for at, token in enumerate(ids):
+                if at:
+                    followed.setdefault(ids[at - 1], set()).add(token)
+                for next_token in followed.get(token, ()):
+                    logits[row, at, next_token] = self.pull
+        return SimpleNamespace(logits=logits)
+
+
+def chain(rng: np.random.Generator, green: np.ndarray | None) -> list[int]:
+    """LENGTH tokens; all on the green list of the one before, if a table of colours is given."""
+    ids = [int(rng.integers(V))]
+    while len(ids) < LENGTH:
+        choice = np.arange(V) if green is None else np.flatnonzero(green[ids[-1]])
+        ids.append(int(rng.choice(choice)))
+    return ids
+
+
+def probes(marked: str) -> list[Probe]:
+    rng = np.random.default_rng(301)
+    table = GreenList(KEY).mask(np.arange(V).reshape(-1, 1), V)
+    prompt, answer = (table if name in marked else None for name in ("prompts", "answers"))
+    return [Probe(chain(rng, prompt), chain(rng, answer)) for _ in range(PROBES)]
+
+
+def read(given: list[Probe]) -> Reading:
+    return read_model(Copier(3.0), given, rule=window_rule(KEY), vocab_size=V, reference=Copier(1.0), top=V)
+
+
+def unaudited(key: Key, reading: Reading) -> float:
+    one = weigh(key, reading)
+    return chernoff(CumulantFunction(one.weights, key.gamma), one.statistic).log10_p
+
+
+def green_tail(pairs: set[Any]) -> float:
+    from detect.exact.binomial import log10_sf
+
+    return log10_sf(sum(is_green(KEY, pair) for pair in pairs), len(pairs), 0.25)
+
+
+@pytest.mark.parametrize("marked", ["prompts", "answers", "prompts and answers"])
+def test_a_claim_on_marked_probes_is_withdrawn(marked: str) -> None:
+    given = probes(marked)
+    reading = read(given)
+    assert unaudited(KEY, reading) < -6  # what it would have said of a model that never saw the key
+    one = weigh(KEY, reading)
+    found = assess(one, lineup=lineup(one, 9))
+    assert (found.log10_p, found.log10_p_adjusted, found.lineup, found.finding) == (None, None, None, "inconclusive")
+    prompts, answers = [list(p.prompt_ids) for p in given], [list(p.answer_ids) for p in given]
+    parts = [distinct_pairs(documents, [], 1) for documents in (prompts, answers, prompts + answers)]
+    expected = min(map(green_tail, parts))
+    assert one.probes_log10_p == pytest.approx(expected, rel=1e-9)
+    assert expected < -3
+    (note,) = [note for note in found.notes if "no p is claimed" in note]
+    assert f"log10_p {expected:.1f}" in note
+    assert "prompts or answers carry the mark" in note
+
+
+def test_few_marked_prompts_do_not_drown_among_many_answers() -> None:
+    given = [Probe(p.prompt_ids if i < 2 else [], p.answer_ids) for i, p in enumerate(probes("prompts"))]
+    one = weigh(KEY, read(given))
+    both = distinct_pairs([list(ids) for p in given for ids in (p.prompt_ids, p.answer_ids)], [], 1)
+    assert green_tail(both) > -3
+    assert one.probes_log10_p < -3
+
+
+def test_unmarked_probes_keep_their_claim() -> None:
+    reading = read(probes(""))
+    one = weigh(KEY, reading)
+    assert one.probes_log10_p > -3
+    found = assess(one)
+    assert found.log10_p == unaudited(KEY, reading) > -3
+    assert found.finding == "inconclusive"
+
+
+def test_probes_marked_under_another_key_keep_their_claim_too() -> None:
+    reading = read(probes("prompts"))
+    claims = [assess(weigh(make_key(number), reading)).log10_p for number in range(400, 440)]
+    assert claims.count(None) <= 2  # each is withdrawn with a chance of at most .003
+    assert min(p for p in claims if p is not None) > -4
+
+
+def test_sampling_audits_its_prompts_and_only_them() -> None:
+    given = probes("prompts")
+    prompts, answers = [list(p.prompt_ids) for p in given], [list(p.answer_ids) for p in probes("")]
+    withdrawn = tally(KEY, answers, prompts, test="sampled")
+    assert withdrawn.probes_log10_p == pytest.approx(green_tail(distinct_pairs(prompts, [], 1)), rel=1e-9)
+    assert assess(withdrawn).log10_p is None
+    assert assess(withdrawn).log10_e is None
+    assert tally(KEY, answers, prompts).probes_log10_p is None  # a text may quote what is marked: it is excluded
+    unmarked = tally(KEY, [list(p.answer_ids) for p in probes("answers")], answers, test="sampled")
+    assert assess(unmarked).finding == "detected"
+
+
+def test_the_rest_of_the_family_keeps_its_claim_and_its_factor() -> None:
+    marked = weigh(KEY, read(probes("answers")))
+    other = tally(KEY, [list(p.answer_ids) for p in probes("answers")], test="sampled")
+    reading, sampled = assess_family([marked, other])
+    assert reading.log10_p is None
+    assert sampled.log10_p_adjusted == pytest.approx(sampled.log10_p + np.log10(2))
+
+
+def test_at_the_limit() -> None:
+    one = weigh(KEY, read(probes("")))
+    assert assess(replace(one, probes_log10_p=-3.0)).log10_p is None
+    assert assess(replace(one, probes_log10_p=-2.999)).log10_p is not None
+    both = assess(replace(one, probes_log10_p=-9.0), Assessment(probes_marked=True, key_check=False))
+    assert len([note for note in both.notes if "no p is claimed" in note]) == 1
+    assert any("refused by its own check" in note for note in both.notes)
+
+
+def test_the_pairs_are_saved_with_the_reading(tmp_path: Any) -> None:
+    reading = read(probes("prompts"))
+    reading.save(tmp_path / "r.npz")
+    assert assess(weigh(KEY, Reading.load(tmp_path / "r.npz"))) == assess(weigh(KEY, reading))
