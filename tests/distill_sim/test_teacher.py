@@ -420,7 +420,7 @@ def test_the_teachers_shape_is_the_converted_models(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     teacher._require_shape(tmp_path / "config.json")
     for name in teacher.HUB_CONFIG:
-        (tmp_path / "config.json").write_text(json.dumps({**config, name: 1}))
+        (tmp_path / "config.json").write_text(json.dumps({**config, name: 7}))
         with pytest.raises(ModelError, match=f"not SmolLM2-135M: {name} is not"):
             teacher._require_shape(tmp_path / "config.json")
     shape = teacher.HUB_CONFIG
