@@ -107,7 +107,8 @@ def _pooled(
     if decoys is not None:
         with progress(ctx, "line-up", decoys, "decoy") as advance:
             line = lineup(counted, decoys, seed=seed, on_decoy=advance)
-    return assess(counted, how, lineup=line, notes=collection.notes)
+    special_ids = key.special_ids_note(verified=collection.tokenizer is not None)
+    return assess(counted, how, lineup=line, notes=[*collection.notes, special_ids])
 
 
 def _each(key: Key, collection: Collection, how: Assessment) -> list[tuple[str, Evidence]]:
@@ -116,7 +117,9 @@ def _each(key: Key, collection: Collection, how: Assessment) -> list[tuple[str, 
     from detect.evidence import assess_family
 
     tallies = [tally(key, [document], collection.prompts) for document in collection.documents]
-    return list(zip(collection.ids, assess_family(tallies, how), strict=True))
+    special_ids = key.special_ids_note(verified=collection.tokenizer is not None)
+    notes = [[special_ids]] * len(tallies)
+    return list(zip(collection.ids, assess_family(tallies, how, notes=notes), strict=True))
 
 
 def _highlight(

@@ -159,7 +159,9 @@ def test_closing_twice_and_removing(path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, object(), b"x"], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), {1, 2}, object(), b"x"], ids=lambda value: type(value).__name__
+)
 def test_what_is_no_json_is_refused_and_leaves_nothing(value: Any, path: Path) -> None:
     with pytest.raises((ValueError, TypeError)):
         Journal(path, value)

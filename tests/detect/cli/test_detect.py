@@ -17,10 +17,13 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from detect.cli.main import run
 from detect.exact.power import pairs_needed
+from tests import tiny
 from tests.detect.cli.helpers import EVIDENCE, LINEUP, SPEECH, Cli, environment, execute, names, save_key, write_rows
 from tests.watermark.engines.helpers import tokenizer
 from watermark import GreenList, Key
+from watermark.engines.models import load_tokenizer
 
 
 def green_stream(key_file: Path, length: int, wanted: bool = True, seed: int = 0) -> list[int]:
@@ -96,7 +99,7 @@ def test_people_are_never_told_less_than_ten_to_minus_thirty(cli: Cli, key: Path
     result = cli("detect", "--key", key, marked)
     assert "detected: what was observed depends on the secret key" in result.out
     assert "p            below 10^-30 (exact, one-sided); adjusted: below 10^-30" in result.out
-    assert "e-value      above 10^30\n" in result.out
+    assert "e-value      above 10^30 (of this test alone, not adjusted)\n" in result.out
     evidence = cli("detect", "--key", key, marked, "--json").json()
     assert evidence["log10_p"] == pytest.approx(evidence["n_scored"] * math.log10(0.25), rel=1e-9)
     assert evidence["log10_p"] < -300
@@ -187,6 +190,8 @@ def test_the_same_material_in_every_form_gives_the_same_evidence(
     for form in forms:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(rows.read_bytes())))
         results.append(cli("detect", "--key", text_key, *form, "--json").json())
+    for result in results:  # whether the special ids were checked is the one thing that depends on the form
+        result["notes"] = [note for note in result["notes"] if "special ids" not in note]
     assert all(result == results[0] for result in results)
     assert (results[0]["n_scored"], results[0]["n_green"]) == recount(text_key, ids)
 
@@ -401,3 +406,16 @@ def test_nothing_is_written_beside_the_inputs(cli: Cli, key: Path, ids: Path, tm
     before = names(tmp_path)
     cli("detect", "--key", key, ids, "--decoys", 3)
     assert names(tmp_path) == before
+
+
+def test_it_says_whether_the_special_ids_were_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A key id binds them through the tokenizer's hash alone: a test of bare ids rests on the key file."""
+    key = tmp_path / "k.key"
+    Key.generate(tokenizer=load_tokenizer(tiny.shared())).save(key)
+    ids, text = tmp_path / "ids.jsonl", tmp_path / "text.txt"
+    ids.write_text('{"token_ids": [40, 41, 42, 43, 44]}\n')
+    text.write_text("one two three four five six seven")
+    for path, words in ((ids, "not verified against a tokenizer"), (text, "verified against the tokenizer")):
+        assert run(["-q", "detect", "--key", str(key), str(path), "--json"]) == 0
+        notes = json.loads(capsys.readouterr().out)["notes"]
+        assert any("special ids" in note and words in note for note in notes)
