@@ -240,7 +240,7 @@ def test_nothing_is_imported_from_the_current_directory(started: str, tmp_path: 
     code = MODULES.format(exhibits=str(exhibits))
     (program / "program.py").write_text(code)
     path = (STUB, REPOSITORY, *([program] if started == "module" else []))
-    arguments = ["-P", "-m", "program"] if started == "module" else [str(program / "program.py")]
+    arguments = ["-m", "program"] if started == "module" else [str(program / "program.py")]
     with running(*arguments, path=path) as parent:
         output, errors = parent.communicate(timeout=60)
     assert (output.splitlines()[-1:], errors) == (["('s', 'finished', 1.0, '', 1.0)"], "")

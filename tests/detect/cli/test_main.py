@@ -181,7 +181,8 @@ def test_a_traceback_cannot_steer_the_terminal(cli: Cli, monkeypatch: pytest.Mon
 
 
 WRITES = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a parent under nohup ignores it
 from detect.cli import plan
 from detect.cli.main import main
 from watermark.files import new_file
