@@ -1,7 +1,8 @@
 """Loading: what is accepted computes the right thing; what could run code, or lie, is refused in one line."""
 
-from __future__ import contextlib
+from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -243,9 +244,8 @@ def test_shards_that_are_no_regular_files(directory: Path, tmp_path: Path, kind:
     elif kind == "directory":
         shard.mkdir()
     else:
-        with socket.socket(socket.AF_UNIX) as server:
-            with contextlib.chdir(directory):  # a socket's path may have 108 characters only
-                server.bind(shard.name)
+        with socket.socket(socket.AF_UNIX) as server, contextlib.chdir(directory):
+            server.bind(shard.name)  # a path may have 108 characters only
     refused(load_model, directory, "not a regular file")
 
 
