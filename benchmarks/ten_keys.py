@@ -93,17 +93,18 @@ def _stages(number: int, key: Key, key_file: Path, teacher: Path) -> list[Stage]
 
 
 def _row(key: Key, directory: Path) -> dict[str, Any]:
+    """One key's results; a claim that was withdrawn (the probes look marked by chance) counts as p = 1."""
     results: Any = strict_json((directory / RESULTS).read_bytes())
     row: dict[str, Any] = {"key_id": key.key_id}
     for name in ("student", "control"):
-        evidence = results[name]
+        reading, sampled = results[name]["reading"], results[name]["sampled"]
+        comparisons = reading.get("comparisons") or {}
         row |= {
-            f"{name}_reading": round(evidence["reading"]["log10_p"], 2),
-            f"{name}_rank_of_1001": evidence["reading"]["lineup"]["rank"],
-            f"{name}_finding": evidence["reading"]["finding"],
-            f"{name}_argmax": round(evidence["reading"]["comparisons"]["argmax"]["log10_p"], 2),
-            f"{name}_green_mass": round(evidence["reading"]["comparisons"]["green_mass"]["log10_p"], 2),
-            f"{name}_sampled": round(evidence["sampled"]["log10_p"], 2),
+            f"{name}_reading": round(reading["log10_p"] or 0.0, 2),
+            f"{name}_rank_of_1001": reading["lineup"]["rank"] if "lineup" in reading else None,
+            f"{name}_finding": reading["finding"],
+            f"{name}_sampled": round(sampled["log10_p"] or 0.0, 2),
+            **{f"{name}_{test}": round(one["log10_p"], 2) for test, one in comparisons.items()},
         }
     row["marked_text"] = round(results["teacher_marked"]["text"]["log10_p"], 1)
     row["marked_green_fraction"] = round(results["teacher_marked"]["text"]["green_fraction"], 4)

@@ -81,18 +81,22 @@ class Display:
     def closing(root: Path) -> str:
         """The results in a few lines, from the run's summary.json."""
         summary: Any = strict_json((root / "summary.json").read_bytes())
-        tested = f"rank of {summary['student']['reading']['lineup']['decoys'] + 1:,}"
-        lines = [_row("p of the tests", "sampled", "reading", tested)]
+        lines = [_row("p of the tests", "sampled", "reading", "rank")]
         for name, title in (("student", "student of marked text"), ("control", "control, unmarked text")):
             sampled, reading = summary[name]["sampled"], summary[name]["reading"]
             p_sampled, p_reading = (probability_words(one["log10_p"]) for one in (sampled, reading))
-            lines.append(_row(title, p_sampled, p_reading, str(reading["lineup"]["rank"])))
+            lines.append(_row(title, p_sampled, p_reading, _rank(reading.get("lineup"))))
         for name, title in (("teacher_marked", "marked text"), ("teacher_unmarked", "unmarked text")):
             text = summary[name]["text"]
             green = "nothing counted" if text["green_fraction"] is None else f"{text['green_fraction']:.1%} green"
             lines.append(f"{title:26} p {probability_words(text['log10_p'])}, {green}")
         lines.append(f"\n{summary['seconds']:.0f} seconds. Open in a browser:")
         return "\n".join(lines)
+
+
+def _rank(lineup: Any) -> str:
+    """A withdrawn claim has no line-up."""
+    return "none" if lineup is None else f"{lineup['rank']:,} of {lineup['decoys'] + 1:,}"
 
 
 def _row(title: str, sampled: str, reading: str, rank: str) -> str:

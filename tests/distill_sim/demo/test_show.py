@@ -112,9 +112,9 @@ def closing(tmp_path: Path, content: dict[str, Any]) -> str:
 def test_the_closing_lines(tmp_path: Path) -> None:
     text = closing(tmp_path, summary())
     rows = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
-    assert rows[0][1:] == ["sampled", "reading", "rank of 1,001"]
-    assert rows[1] == ["student of marked text", "about 0.013", "below 10^-23", "1"]
-    assert rows[2] == ["control, unmarked text", "about 0.63", "about 1", "731"]
+    assert rows[0][1:] == ["sampled", "reading", "rank"]
+    assert rows[1] == ["student of marked text", "about 0.013", "below 10^-23", "1 of 1,001"]
+    assert rows[2] == ["control, unmarked text", "about 0.63", "about 1", "731 of 1,001"]
     assert rows[3] == ["marked text", "p below 10^-30, 54.7% green"]  # never less than 10^-30 for people
     assert rows[4] == ["unmarked text", "p about 0.4, 25.1% green"]
     assert rows[-1] == ["402 seconds. Open in a browser:"]
@@ -126,7 +126,14 @@ def test_the_closing_lines_say_how_many_decoys_there_were(tmp_path: Path) -> Non
     content = summary()
     for name in ("student", "control"):
         content[name]["reading"]["lineup"]["decoys"] = 19
-    assert "rank of 20" in closing(tmp_path, content).splitlines()[0]
+    assert closing(tmp_path, content).splitlines()[1].endswith("1 of 20")
+
+
+def test_a_withdrawn_claim_has_neither_p_nor_rank(tmp_path: Path) -> None:
+    content = summary()
+    content["control"]["reading"] = {"log10_p": None}
+    line = closing(tmp_path, content).splitlines()[2]
+    assert re.split(r"\s{2,}", line)[-2:] == ["not claimed", "none"]
 
 
 def test_a_text_without_a_counted_pair(tmp_path: Path) -> None:
