@@ -26,7 +26,7 @@ from distill_sim.study import Condition
 from distill_sim.teacher import pull_smollm2
 from watermark import GreenList, Key
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("real")]
+pytestmark = pytest.mark.real  # make test keeps a file on one worker: the demo is run once
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from watermark.errors import InputError, KeyFileError
 from watermark.keys import Key
 from watermark.windows import WindowRule
 
-pytestmark = [pytest.mark.usefixtures("one_torch_thread"), pytest.mark.xdist_group("distill_sim_stages")]
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 @dataclass(frozen=True)

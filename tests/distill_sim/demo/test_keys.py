@@ -22,7 +22,7 @@ from tests.distill_sim.small import CONDITION
 from watermark.errors import KeyFileError
 from watermark.keys import Key
 
-pytestmark = [pytest.mark.usefixtures("one_torch_thread"), pytest.mark.xdist_group("distill_sim_demo")]
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="forks")
 
 

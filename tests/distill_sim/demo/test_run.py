@@ -20,7 +20,7 @@ from tests.distill_sim.small import CONDITION, STAGES
 from watermark.errors import InputError
 from watermark.keys import Key, derive
 
-pytestmark = [pytest.mark.usefixtures("one_torch_thread"), pytest.mark.xdist_group("distill_sim_demo")]
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 # --- what it writes ---

@@ -20,7 +20,6 @@ from tests.distill_sim.demo.outcome import evidence, summary
 from tests.distill_sim.processes import eventually, in_session, running
 from tests.distill_sim.small import STAGES
 
-pytestmark = pytest.mark.xdist_group("distill_sim_demo")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
 # --- killed in every stage, and interrupted ---
