@@ -36,7 +36,8 @@ def nonces(contexts: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """
     count, width = contexts.shape
     if width <= 3:
-        words = np.full((3, count), UNUSED_SLOT, dtype=np.uint32)
+        words = np.empty((3, count), dtype=np.uint32)
+        words[: 3 - width] = UNUSED_SLOT
         words[3 - width :] = contexts.T
         return words
     data = np.ascontiguousarray(contexts, dtype="<u4").tobytes()

@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor
 from transformers.generation.configuration_utils import BaseWatermarkingConfig
 
+from watermark.engines.bias_numba import add_bias
 from watermark.errors import TokenizerMismatchError, UnsupportedError
 from watermark.greenlist import GreenList
 from watermark.keys import Key
@@ -33,6 +34,9 @@ CACHE_BYTES = 256 << 20  # rows of recurring contexts: 2,000 at 128k tokens, 5,4
 PADDING_COLUMNS, PADDING_SHARE = 1024, 0.05
 
 _log = logging.getLogger(__name__)
+
+
+_ONE_PASS = {torch.float32: np.float32, torch.float64: np.float64}  # types that NumPy has too
 
 
 class GreenListProcessor(LogitsProcessor):
@@ -111,14 +115,21 @@ class GreenListProcessor(LogitsProcessor):
         width = self._colourable
         for context, given, row in zip(map(tuple, contexts.tolist()), scores[:, :width], out[:, :width], strict=True):
             if self._special_set.isdisjoint(context):
-                with self._rows.lock:  # until it is copied: another thread's context may take its place
-                    row.copy_(self._rows.get(context, self._fill_green))  # torch would convert it in fresh memory
-                torch.add(given, row, alpha=self._delta, out=row)
+                with self._rows.lock:  # until it is used: another thread's context may take its place
+                    self._add_bias(given, self._rows.get(context, self._fill_green), row)
             else:
                 row.copy_(given)
         if width < self.vocab_size:
             out[:, width:] = scores[:, width:]
         return out
+
+    def _add_bias(self, given: Tensor, green: Tensor, out: Tensor) -> None:
+        """out = given + δ·green, all [colourable]; green uint8."""
+        if given.dtype in _ONE_PASS and given.is_contiguous():
+            add_bias(given.numpy(), green.numpy(), _ONE_PASS[given.dtype](self._delta), out.numpy())
+        else:
+            out.copy_(green)  # torch would convert it in fresh memory
+            torch.add(given, out, alpha=self._delta, out=out)
 
     def _fill_green(self, context: tuple[int, ...], row: Tensor) -> None:
         """1 on green columns but special ones, 0 elsewhere: into `row`, uint8 [colourable].
