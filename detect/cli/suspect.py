@@ -19,6 +19,7 @@ from detect.cli.options import (
     sample_seed_option,
     temperature_option,
     test_options,
+    tokenizer_for,
 )
 from detect.cli.output import detail, emit, emit_json, note, progress, refuse_output
 from detect.cli.types import DIRECTORY_OR_ID, ROWS
@@ -79,7 +80,9 @@ if TYPE_CHECKING:
     type=FILE,
     help="Write what `reading` read as .npz: weights of pairs, to be scored again by others.",
 )
-@click.option("--tokenizer", type=DIRECTORY_OR_ID, help="Tokenizer, if it is not in the model's directory.")
+@click.option(
+    "--tokenizer", type=DIRECTORY_OR_ID, help="Default: the one the key names; the questioned model's only without it."
+)
 @sample_seed_option
 @json_option
 @test_options
@@ -133,7 +136,7 @@ def suspect(
     )
     rows = list(rows_of(probe_files, prompts_only_ok=True))
     _refuse_unusable(rows, sample_tokens, save_reading)
-    examination = _Examination.begin(ctx, key, model_name, tokenizer or model_name, rows)
+    examination = _Examination.begin(ctx, key, model_name, tokenizer, rows)
     tallies: dict[str, Tally] = {}
     notes: dict[str, list[str]] = {}
     if any(len(probe.answer_ids) for probe in examination.probes):
@@ -180,21 +183,23 @@ class _Examination:
     probes: list[Probe]
     plain_prompts: list[list[int]]
     digest: str
+    tokenizer_notes: list[str]
 
     @classmethod
-    def begin(cls, ctx: click.Context, key: Key, model_name: str, tokenizer_name: str, rows: list[Any]) -> _Examination:
+    def begin(
+        cls, ctx: click.Context, key: Key, model_name: str, tokenizer_name: str | None, rows: list[Any]
+    ) -> _Examination:
         from detect.questioned.probes import make_probes, plain_prompts
-        from watermark.engines.models import load_model, load_tokenizer, model_digest
+        from watermark.engines.models import load_model, model_digest
 
-        tokenizer = load_tokenizer(tokenizer_name)
-        key.check_tokenizer(tokenizer)
+        tokenizer, tokenizer_notes = _own_tokenizer(key, model_name, tokenizer_name)
         probes, plain = make_probes(rows, tokenizer), plain_prompts((row.prompt for row in rows), tokenizer)
         for row, probe in zip(rows, probes, strict=True):
             _refuse_foreign_ids(row.source, probe, len(tokenizer))
         model = load_model(model_name)
         digest = model_digest(model_name)
         detail(ctx, f"questioned model {model_name}, digest {digest}")
-        return cls(ctx, key, model, tokenizer, probes, plain, digest)
+        return cls(ctx, key, model, tokenizer, probes, plain, digest, tokenizer_notes)
 
     def _notes(self, *more: str) -> list[str]:
         """What another examiner needs to see the same."""
@@ -206,6 +211,7 @@ class _Examination:
             f"questioned model: digest {self.digest}; torch {torch.__version__}, threads {torch.get_num_threads()}",
             f"probes: {len(self.probes)} rows, SHA-256 {probes_digest(self.probes)} over prompt, answer of each "
             "(length, then token ids; little-endian uint32)",
+            *self.tokenizer_notes,
             *more,
         ]
 
@@ -252,6 +258,40 @@ class _Examination:
             f"at most {drawn.max_new_tokens} new tokens an answer, seed {seed}, {drawn.batch_size} prompts at a time",
             "the number of tokens was fixed beforehand: a second, larger look must be judged by log10_e",
         )
+
+
+def _own_tokenizer(key: Key, model_name: str, given: str | None) -> tuple[PreTrainedTokenizerBase, list[str]]:
+    """--tokenizer, else the key's; the questioned model's only where neither can be had. And what to note of it.
+
+    The key's hash covers the tokens, not merges, normaliser and template, which the examined party could have changed.
+
+    Raises:
+        TokenizerMismatchError: a tokenizer, the questioned model's included, is not the one of the key.
+    """
+    from watermark.engines.models import load_tokenizer, tokenizer_fingerprint
+    from watermark.errors import InputError, ModelError
+
+    name = given or (key.tokenizer.name if key.tokenizer is not None else "")
+    try:
+        tokenizer = tokenizer_for(key, given)
+    except InputError:
+        if given:
+            raise
+        tokenizer, name = load_tokenizer(model_name), model_name
+        key.check_tokenizer(tokenizer)
+    notes = [key.special_ids_note(verified=True)]
+    if name == model_name:
+        return tokenizer, [*notes, "tokenizer and chat template are the questioned model's own"]
+    try:
+        its_own = load_tokenizer(model_name)
+        if not given:  # with --tokenizer the user vouches for the model's ids
+            key.check_tokenizer(its_own)
+        mine, its = tokenizer_fingerprint(name), tokenizer_fingerprint(model_name)
+    except ModelError:
+        return tokenizer, [*notes, "the questioned model's directory holds no usable tokenizer; the key's was used"]
+    if mine != its:
+        notes.append(f"the questioned model's tokenizer files differ ({its[:16]}) from those used ({mine[:16]})")
+    return tokenizer, notes
 
 
 def _refuse_foreign_ids(source: str, probe: Probe, vocabulary: int) -> None:

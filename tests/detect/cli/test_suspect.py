@@ -286,6 +286,24 @@ def test_a_model_of_another_tokenizer_is_refused(
     assert cli(*command, "--tokenizer", model).code == 0  # its directory lacks the right one; the user vouches
 
 
+def test_the_questioned_models_own_tokenizer_files_do_not_drive_the_test(
+    cli: Cli, text_key: Path, model: Path, other: Path, probes: Path, tmp_path: Path
+) -> None:
+    """Its merges and its template are not covered by the key's hash: a changed copy changes nothing but a note."""
+    changed = tmp_path / "changed"
+    shutil.copytree(other, changed)
+    content = json.loads((changed / "tokenizer.json").read_text())
+    content["normalizer"] = {"type": "Replace", "pattern": {"Regex": ".+"}, "content": "a"}
+    (changed / "tokenizer.json").write_text(json.dumps(content))
+    command = ["suspect", "--key", text_key, "--reference", model, "--probes", probes, "--json", "--model"]
+    honest, hostile = (cli(*command, name).json()["reading"] for name in (other, changed))
+    assert hostile["log10_p"] == honest["log10_p"]
+    assert hostile["n_scored"] == honest["n_scored"] > 0
+    assert any("tokenizer files differ" in note for note in hostile["notes"])
+    assert not any("tokenizer files differ" in note for note in honest["notes"])
+    assert any("verified against the tokenizer" in note for note in honest["notes"])
+
+
 def test_models_that_are_refused(cli: Cli, text_key: Path, model: Path, probes: Path, tmp_path: Path) -> None:
     empty, pickled, coded, truncated = (tmp_path / name for name in ("empty", "pickled", "coded", "truncated"))
     empty.mkdir()
@@ -298,7 +316,7 @@ def test_models_that_are_refused(cli: Cli, text_key: Path, model: Path, probes: 
     os.truncate(truncated / "model.safetensors", 1000)
     base = ["suspect", "--key", text_key, "--probes", probes]
     for name, reason in (
-        (empty, "holds no tokenizer"),
+        (empty, "holds no config.json"),
         (pickled, "safetensors"),
         (coded, "auto_map"),
         (truncated, "damaged or truncated"),
