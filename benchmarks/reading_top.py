@@ -59,6 +59,7 @@ def _at(reading: Reading, key: Key, top: int) -> dict[str, Any]:
     contexts, tokens, weights = reading.pairs.contexts[keep], reading.pairs.tokens[keep], reading.weights[keep]
     green = GreenList(key)
     prepared = green.prepare(contexts, tokens)
+    green.colour(prepared)  # the compiled kernel is loaded now
     begun = time.process_time()
     s = statistic(green.colour(prepared), weights, green.gamma)
     decoy = time.process_time() - begun

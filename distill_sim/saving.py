@@ -26,4 +26,4 @@ def save_model(model: PreTrainedModel | Any, directory: Path) -> None:
     except SafetensorError as error:
         raise InputError(f"{directory.parent}: the model cannot be written: {str(error)[:200]}") from None
     for file in directory.glob("*.safetensors"):
-        file.chmod(0o644)  # safetensors makes them private
+        file.chmod((directory / "config.json").stat().st_mode & 0o777)  # safetensors makes them private
