@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.exact.binomial import log10_sf
+from detect.exact.binomial import log10_cdf, log10_sf
 from detect.observation import ContextMass, ProbePairs, Reading
 from watermark.greenlist import GreenList
 from watermark.keys import SCHEME, Key
@@ -33,8 +33,8 @@ class Tally:
         n_tokens: tokens looked at; for `reading` the positions.
         pairs: the distinct pairs that count.
         notes: what people must know about the counting.
-        probes_log10_p: the text test of what a questioned model was fed, nothing excluded; the smallest where prompts
-            and answers are tested apart. None: nothing was fed. It may withdraw a claim, and never makes one.
+        probes_log10_p: the two-sided text test of what a questioned model was fed, nothing excluded; the smallest where
+            prompts and answers are tested apart. None: nothing was fed. It may withdraw a claim, and never makes one.
     """
 
     test: TestName
@@ -120,7 +120,12 @@ def window_rule(key: Key) -> WindowRule:
 
 
 def tally(
-    key: Key, documents: Iterable[Document], exclude: Iterable[Document] = (), *, test: TestName = "text"
+    key: Key,
+    documents: Iterable[Document],
+    exclude: Iterable[Document] = (),
+    *,
+    test: TestName = "text",
+    tokenizer_checked: bool = False,
 ) -> CountTally:
     """Count the distinct pairs of a collection of documents, and the green among them.
 
@@ -128,6 +133,7 @@ def tally(
         documents: token ids of each document.
         exclude: token ids of prompts: their pairs count nowhere.
         test: "text", or "sampled" when the documents are a questioned model's answers to these prompts.
+        tokenizer_checked: whether the tokenizer was at hand and `key.check_tokenizer` accepted it; goes into the notes.
     """
     prompts = list(exclude)
     extraction = window_rule(key).extract(documents, prompts)
@@ -140,14 +146,18 @@ def tally(
         green=green,
         n_tokens=extraction.n_tokens,
         pairs=extraction.pairs,
-        notes=(_account(extraction),),
+        notes=(_account(extraction), key.special_ids_note(verified=tokenizer_checked)),
         n_green=_count_green(green, extraction.pairs),
-        probes_log10_p=None if fed is None else log10_sf(_count_green(green, fed), len(fed), green.gamma),
+        probes_log10_p=None if fed is None else two_sided_log10_p(_count_green(green, fed), len(fed), green.gamma),
     )
 
 
-def weigh(key: Key, reading: Reading) -> WeightTally:
-    """Colour a model's reading: S, and the two comparison tests of the literature."""
+def weigh(key: Key, reading: Reading, *, tokenizer_checked: bool = False) -> WeightTally:
+    """Colour a model's reading: S, and the two comparison tests of the literature.
+
+    Args:
+        tokenizer_checked: as in `tally`.
+    """
     green = GreenList(key)
     kind = "against a reference model" if reading.with_reference else "without a reference model (valid, but weak)"
     return WeightTally(
@@ -157,7 +167,10 @@ def weigh(key: Key, reading: Reading) -> WeightTally:
         green=green,
         n_tokens=reading.n_positions,
         pairs=reading.pairs,
-        notes=(f"{reading.n_positions} positions of {reading.pairs.n_contexts} contexts read {kind}",),
+        notes=(
+            f"{reading.n_positions} positions of {reading.pairs.n_contexts} contexts read {kind}",
+            key.special_ids_note(verified=tokenizer_checked),
+        ),
         weights=reading.weights,
         statistic=statistic(green.is_green(reading.pairs.contexts, reading.pairs.tokens), reading.weights, green.gamma),
         argmax=_argmax(green, reading.argmax),
@@ -179,7 +192,15 @@ def _probes_log10_p(green: GreenList, probes: ProbePairs) -> float:
     """The smallest log10 p of prompts, answers, and both together: few marked prompts drown among many answers."""
     colours = green.is_green(probes.pairs.contexts, probes.pairs.tokens)
     parts = (probes.in_prompts, probes.in_answers, np.ones_like(probes.in_prompts))
-    return min(log10_sf(int(colours[part].sum()), int(part.sum()), green.gamma) for part in parts)
+    return min(two_sided_log10_p(int(colours[part].sum()), int(part.sum()), green.gamma) for part in parts)
+
+
+def two_sided_log10_p(k: int, n: int, gamma: float) -> float:
+    """log10 of twice the smaller tail, at most 0: probes that avoid the mark mislead a reading as those that carry it.
+
+    Null: the probes' colours are i.i.d. Bernoulli(gamma). Exact tails, so valid, two-sided.
+    """
+    return min(0.0, min(log10_sf(k, n, gamma), log10_cdf(k, n, gamma)) + float(np.log10(2)))
 
 
 def _argmax(green: GreenList, pairs: Pairs) -> CountComparison:

@@ -30,6 +30,7 @@ POWER_NOTE = "a green fraction of"  # how the note on what would have been found
 PROBES_LOG10_P = -3.0  # at or below it the probes count as marked
 KEY_CHECK_ACCEPTS = 0.99
 KEY_CHECK_NOTE = {
+    None: "no key check was at hand: if the key passed one before first use, p must be multiplied by 1/.99",
     True: "log10_p_adjusted: multiplied by 1/.99 for the key check before first use",
     False: "the key was refused by its own check on human text: no p under it can be relied on",
 }
@@ -192,8 +193,8 @@ def _probes_marked_note(tally: Tally, how: Assessment) -> str | None:
     p = tally.probes_log10_p
     if p is None or p > PROBES_LOG10_P:
         return None
-    audit = f"text test of them under this key: log10_p {p:.1f}"
-    return f"the probes' own prompts or answers carry the mark ({audit}): {because}"
+    audit = f"two-sided text test of them under this key: log10_p {p:.1f}"
+    return f"the probes' own prompts or answers carry the mark, or avoid it ({audit}): {because}"
 
 
 def _numbers(tally: Tally) -> dict[str, Any]:
@@ -279,8 +280,7 @@ def _notes(judged: _Judged, how: Assessment, lineup: Lineup | None) -> list[str]
         notes.append(f"S = {float(judged.tally.statistic)!r}, the sum of weight x (green - gamma); theta belongs to it")
     if how.key_check is not False and judged.family > 1:
         notes.append(f"log10_p_adjusted: Holm over {judged.family} tests")
-    if how.key_check is not None:
-        notes.append(KEY_CHECK_NOTE[how.key_check])
+    notes.append(KEY_CHECK_NOTE[how.key_check])
     if judged.family > 1 or how.key_check is not None:
         alone = "log10_e" if isinstance(judged.tally, CountTally) else "log10_p of the comparison tests"
         notes.append(f"{alone}: of this test alone, not adjusted")

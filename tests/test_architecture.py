@@ -21,7 +21,8 @@ CORE = {
     *("watermark.keys", "watermark.chacha", "watermark.chacha_numba", "watermark.words", "watermark.windows"),
     *("watermark.dedup", "watermark.greenlist", "watermark.files", "watermark.errors", "watermark.journal"),
     *("detect.exact", "detect.counting", "detect.evidence", "detect.decoys", "detect.observation"),
-    *("detect.readers", "detect.wording"),
+    *("detect.readers", "detect.wording", "detect.attribution", "detect.accounts"),
+    *("detect.plan", "detect.plan_content", "detect.planned", "detect.sequential"),
 }
 
 
@@ -170,6 +171,6 @@ def test_the_wheel_holds_all_of_it_and_nothing_else(wheel: Path) -> None:
         entry_points = next(archive.read(name).decode() for name in archive.namelist() if "entry_points" in name)
         metadata = next(archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA"))
     assert names == shipped()
-    assert "taggant = detect.cli:main" in entry_points
+    assert "taggant = detect.cli.entry:main" in entry_points
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert len(required) == len(PROJECT["project"]["dependencies"])

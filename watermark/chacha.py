@@ -9,6 +9,7 @@ when there are few of them and a compiled one when there are many. Source: RFC 8
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 from collections.abc import Callable
 from functools import lru_cache
@@ -21,6 +22,7 @@ from watermark.words import NumpyWords, chacha_block
 
 UNUSED_SLOT = 0xFFFFFFFF  # fills nonce slots that a short context leaves empty; so never a token id
 NUMBA_FROM = 20_000  # pairs; below, loading the compiled kernel (0.4 s) costs more than it saves
+COMPILED = "watermark.chacha_numba"
 _CHUNK = 8192  # pairs at a time, so that the working arrays stay in the cache
 
 
@@ -102,7 +104,7 @@ def _pairs(
     key_words = np.frombuffer(key, dtype="<u4").astype(np.uint32)
     out = np.empty(tokens.shape[0], dtype=np.uint16)
     kernel = _pairs_numpy
-    if tokens.shape[0] >= NUMBA_FROM:
+    if tokens.shape[0] >= NUMBA_FROM or COMPILED in sys.modules:  # loaded already, it costs nothing
         from watermark.chacha_numba import keystream_u16 as kernel
     for start in range(0, tokens.shape[0], _CHUNK):
         part = slice(start, start + _CHUNK)

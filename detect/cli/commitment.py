@@ -45,7 +45,7 @@ def commit(
         raise click.UsageError("--output and --leaves must be two files", click.get_current_context())
     refuse_output(output, leaves)
     parent = load_key(file)
-    names: list[str | None] = [*accounts, *_account_ids(accounts_file)] or [None]
+    names: list[str | None] = [*accounts, *account_ids(accounts_file)] or [None]
     entries = []
     for account in names:
         for epoch in epochs or (None,):
@@ -57,7 +57,7 @@ def commit(
     show_members({**commitment.to_json(), "note": UNTIMESTAMPED_NOTE}, as_json)
 
 
-def _account_ids(path: Path | None) -> list[str]:
+def account_ids(path: Path | None) -> list[str]:
     if path is None:
         return []
     from watermark.errors import InputError, KeyFileError

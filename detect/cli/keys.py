@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from detect.cli.commitment import commit
-from detect.cli.options import FILE, habits, json_option, load_key, rows_of, tokenizer_for, tokenizer_option
+from detect.cli.options import FILE, TokenizerAtHand, habits, json_option, load_key, rows_of, tokenizer_option
 from detect.cli.output import note, refuse_output, show_members, writing
 from detect.cli.types import ACCOUNT, DIRECTORY_OR_ID, EPOCH, FRACTION, ROWS, Number
 
@@ -125,7 +125,12 @@ def check(ctx: click.Context, file: Path, corpus: tuple[str, ...], tokenizer: st
     from detect.readers import tokenized
 
     checked = load_key(file)
-    collection = tokenized(rows_of(corpus), checked.context_width, lambda: tokenizer_for(checked, tokenizer))
+    collection = tokenized(
+        rows_of(corpus),
+        checked.context_width,
+        TokenizerAtHand(checked, tokenizer).load,
+        vocab_size=None if checked.tokenizer is None else checked.tokenizer.vocab_size,
+    )
     with writing(check_path(file)):
         result = check_key(checked, file, collection.documents)
     for line in collection.notes:

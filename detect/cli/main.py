@@ -24,6 +24,7 @@ COMMANDS = {
     "generate": "detect.cli.generate:generate",
     "detect": "detect.cli.text:detect",
     "suspect": "detect.cli.suspect:suspect",
+    "attribute": "detect.cli.attribute:attribute",
     "plan": "detect.cli.plan:plan",
     "demo": "distill_sim.cli:demo",
     "doctor": "detect.cli.doctor:doctor",

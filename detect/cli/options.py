@@ -56,7 +56,7 @@ def _remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 def test_options(command: Command) -> Command:
     """--decoys, --seed, --alpha, --effect, --strict, --fail-on-detect: everything about judging a test."""
     for option in (
-        click.option("--fail-on-detect", is_flag=True, help="Exit 1 when a test detects the mark."),
+        click.option("--fail-on-detect", is_flag=True, help="Exit 1 when a test that is printed detects the mark."),
         click.option("--strict", is_flag=True, help="Exit 4 when nothing is detected and a test is inconclusive."),
         click.option(
             "--effect",
@@ -96,6 +96,47 @@ def rows_of(paths: Sequence[str], *, prompts_only_ok: bool = False) -> Iterator[
     if "-" in paths and sys.stdin is None:
         raise InputError("standard input is closed; give files, or pipe something in")
     return read_rows(paths, prompts_only_ok=prompts_only_ok)
+
+
+class TokenizerAtHand:
+    """The tokenizer of one run of a command: loaded once, checked against the key.
+
+    Where the user names one and the key can tell whether it is the right one, that is done at once, needed or not.
+
+    Attributes:
+        loaded: the tokenizer, or None.
+        problem: why there is none, with what to do about it.
+    """
+
+    def __init__(self, key: Key, given: str | None) -> None:
+        self._key, self._given = key, given
+        self.loaded: Any = None
+        self.problem = "give --tokenizer to see text"
+        if given is not None and key.tokenizer is not None:
+            self.load()
+
+    @property
+    def checked(self) -> bool:
+        return self.loaded is not None
+
+    def load(self) -> Any:
+        """The tokenizer that the key names, unless another was given (as `tokenizer_for`)."""
+        if self.loaded is None:
+            self.loaded = tokenizer_for(self._key, self._given)
+        return self.loaded
+
+    def try_load(self) -> None:
+        """Load it where one is named and can be had; one that the user named must be."""
+        from watermark.errors import InputError
+
+        if self._key.tokenizer is None and self._given is None:
+            return
+        try:
+            self.load()
+        except InputError as error:
+            if self._given is not None:
+                raise
+            self.problem = str(error)
 
 
 def tokenizer_for(key: Key, given: str | None) -> PreTrainedTokenizerBase:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from detect.cli.options import (
     FILE,
+    TokenizerAtHand,
     exit_code,
     habits,
     json_option,
@@ -16,7 +17,6 @@ from detect.cli.options import (
     load_key,
     rows_of,
     test_options,
-    tokenizer_for,
     tokenizer_option,
 )
 from detect.cli.output import emit, emit_json, note, progress, refuse_output
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from detect.evidence import Assessment, Evidence
     from detect.readers import Collection
     from watermark.keys import Key
+
+POOLED_NOTE = "the pooled test is judged by itself: it is not one of the documents' family"
 
 
 @click.command(short_help="Test texts for the mark of a key.")
@@ -68,23 +70,33 @@ def detect(
 
     refuse_output(highlight)
     key = load_key(key_file)
+    at_hand = TokenizerAtHand(key, tokenizer)
     collection = tokenized(
-        rows_of(files), key.context_width, lambda: tokenizer_for(key, tokenizer), keep_texts=highlight is not None
+        rows_of(files),
+        key.context_width,
+        at_hand.load,
+        vocab_size=None if key.tokenizer is None else key.tokenizer.vocab_size,
+        keep_texts=highlight is not None,
     )
     how = _assessment(key, key_file, alpha, effect)
-    pooled = _pooled(ctx, key, collection, how, decoys, seed)
     if highlight is not None:
-        _highlight(ctx, key, collection, pooled, highlight, tokenizer)
+        at_hand.try_load()
+    extra = [POOLED_NOTE] if each else []
+    pooled = _pooled(ctx, key, collection, how, (decoys, seed), at_hand.checked, extra)
+    if highlight is not None:
+        _highlight(ctx, key, collection, pooled, highlight, at_hand)
+    findings: list[str] = [pooled.finding]
     if each:
-        for identifier, evidence in _each(key, collection, how):
+        for identifier, evidence in _each(key, collection, how, at_hand.checked):
             emit_json({"id": identifier, **evidence.to_dict()})
+            findings.append(evidence.finding)
     if each or as_json:
         emit_json(pooled.to_dict())
     else:
         from detect.cli.people import describe
 
         emit(describe(pooled))
-    return exit_code([pooled.finding], strict=strict, fail_on_detect=fail_on_detect)
+    return exit_code(findings, strict=strict, fail_on_detect=fail_on_detect)
 
 
 def _assessment(key: Key, key_file: Path, alpha: float, effect: float | None) -> Assessment:
@@ -96,49 +108,46 @@ def _assessment(key: Key, key_file: Path, alpha: float, effect: float | None) ->
 
 
 def _pooled(
-    ctx: click.Context, key: Key, collection: Collection, how: Assessment, decoys: int | None, seed: bytes
+    ctx: click.Context,
+    key: Key,
+    collection: Collection,
+    how: Assessment,
+    line_up: tuple[int | None, bytes],
+    tokenizer_checked: bool,
+    extra: list[str],
 ) -> Evidence:
+    decoys, seed = line_up
     from detect.counting import tally
     from detect.decoys import lineup
     from detect.evidence import assess
 
-    counted = tally(key, collection.documents, collection.prompts)
+    counted = tally(key, collection.documents, collection.prompts, tokenizer_checked=tokenizer_checked)
     line = None
     if decoys is not None:
         with progress(ctx, "line-up", decoys, "decoy") as advance:
             line = lineup(counted, decoys, seed=seed, on_decoy=advance)
-    special_ids = key.special_ids_note(verified=collection.tokenizer is not None)
-    return assess(counted, how, lineup=line, notes=[*collection.notes, special_ids])
+    return assess(counted, how, lineup=line, notes=[*collection.notes, *extra])
 
 
-def _each(key: Key, collection: Collection, how: Assessment) -> list[tuple[str, Evidence]]:
+def _each(key: Key, collection: Collection, how: Assessment, tokenizer_checked: bool) -> list[tuple[str, Evidence]]:
     """Every document on its own, Holm-adjusted over the documents; prompts are excluded from all of them."""
     from detect.counting import tally
     from detect.evidence import assess_family
 
-    tallies = [tally(key, [document], collection.prompts) for document in collection.documents]
-    special_ids = key.special_ids_note(verified=collection.tokenizer is not None)
-    notes = [[special_ids]] * len(tallies)
-    return list(zip(collection.ids, assess_family(tallies, how, notes=notes), strict=True))
+    tallies = [
+        tally(key, [document], collection.prompts, tokenizer_checked=tokenizer_checked)
+        for document in collection.documents
+    ]
+    return list(zip(collection.ids, assess_family(tallies, how), strict=True))
 
 
 def _highlight(
-    ctx: click.Context, key: Key, collection: Collection, pooled: Evidence, path: Path, tokenizer: str | None
+    ctx: click.Context, key: Key, collection: Collection, pooled: Evidence, path: Path, at_hand: TokenizerAtHand
 ) -> None:
     """Token ids alone are shown as numbers when no tokenizer can be had."""
     from detect.pages.highlight import highlight_page
-    from watermark.errors import InputError
 
-    loaded: Any = collection.tokenizer
-    without = "give --tokenizer to see text"
-    if loaded is None and (tokenizer is not None or key.tokenizer is not None):
-        try:
-            loaded = tokenizer_for(key, tokenizer)
-        except InputError as error:
-            if tokenizer is not None:
-                raise
-            without = str(error)
-    highlight_page(key, collection, pooled, path, tokenizer=loaded)
-    if loaded is None:
-        note(ctx, f"The page shows token ids: {without}")
+    highlight_page(key, collection, pooled, path, tokenizer=at_hand.loaded)
+    if not at_hand.checked:
+        note(ctx, f"The page shows token ids: {at_hand.problem}")
     note(ctx, f"highlighted page: {path}")

@@ -6,21 +6,45 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from detect.readers.row import Row, make_row
+from detect.readers.row import CONTENT, Row, make_row
 from watermark.errors import InputError
 from watermark.files import strict_json
 
 BOM = b"\xef\xbb\xbf"
 _UTF_16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_LOOKED_AT = 1 << 20  # characters; of a text that is read whole anyway
 
 
 def text_row(data: bytes, name: str) -> Row:
     """A whole file as one document. Line ends stay as they are; a byte order mark goes.
 
     Raises:
-        InputError: not UTF-8, with the byte offset.
+        InputError: not UTF-8, with the byte offset; or rows of JSON, whose prompts would be taken for text.
     """
-    return Row(id=name, source=name, text=_decoded(data, name, 0))
+    text = _decoded(data, name, 0)
+    _refuse_rows(text, name)
+    return Row(id=name, source=name, text=text)
+
+
+def _refuse_rows(text: str, name: str) -> None:
+    """Raise InputError where one of the first two lines, or all of it, is an object (or a list of them) with content."""
+    lines = [line for line in text.lstrip()[:_LOOKED_AT].splitlines() if line.strip()][:2]
+    for number, line in enumerate(lines, start=1):
+        if _is_row(line):
+            other = "" if number == 1 else ", though its first is none"
+            raise InputError(f"{name}: line {number} is a row of JSON{other}; mend it, and name the file .jsonl")
+    if text.lstrip()[:1] in ("{", "[") and name.lower().endswith(".json") and _is_row(text):
+        raise InputError(f"{name} holds rows as one JSON value; write one row a line, and name the file .jsonl")
+
+
+def _is_row(text: str) -> bool:
+    """Whether it is JSON: an object that holds what a row holds, or a list that begins with one."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    first = value[0] if isinstance(value, list) and value else value
+    return isinstance(first, dict) and any(name in first for name in CONTENT)
 
 
 def jsonl_rows(lines: Iterable[bytes], name: str, *, prompts_only_ok: bool = False) -> Iterator[Row]:

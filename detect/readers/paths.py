@@ -90,6 +90,11 @@ def _stdin_rows(stream: BinaryIO, prompts_only_ok: bool) -> Iterator[Row]:
             head.append(line)
             if line.strip() not in (b"", BOM):
                 break
+        if head and head[-1].lstrip().startswith(b"{") and not opens_as_object(head[-1]):
+            raise InputError(
+                f"{STDIN_NAME}:{len(head)}: begins like a row of JSON but is none; mend the line, "
+                "or give the text as a file"
+            )
         if head and opens_as_object(head[-1]):
             yield from jsonl_rows(itertools.chain(head, stream), STDIN_NAME, prompts_only_ok=prompts_only_ok)
         else:

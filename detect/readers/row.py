@@ -15,7 +15,8 @@ from watermark.greenlist import MAX_TOKEN_ID
 
 TokenIds = NDArray[np.uint32]
 
-MEMBERS = ("id", "text", "token_ids", "prompt", "prompt_ids")  # whatever else a row holds is ignored
+CONTENT = ("text", "token_ids", "prompt", "prompt_ids")
+MEMBERS = ("id", *CONTENT)  # whatever else a row holds is ignored
 
 
 @dataclass(frozen=True, eq=False)

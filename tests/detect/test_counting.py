@@ -53,7 +53,8 @@ def test_a_tally_is_the_plain_loop(
 def test_the_note_says_where_every_token_went(documents: list[list[int]], prompts: list[list[int]], h: int) -> None:
     key = make_key(2, h=h, special=SPECIAL)
     found = tally(key, documents, prompts)
-    (note,) = found.notes
+    note, special_ids = found.notes
+    assert special_ids == key.special_ids_note(verified=False)
     parts = account(note)
     tokens = parts.pop("tokens")
     assert parts.pop("documents") == len(documents)
@@ -177,7 +178,8 @@ def test_both_comparisons_are_the_plain_loop() -> None:
 
 def test_notes_say_whether_there_was_a_reference() -> None:
     observed = reading()
-    (note,) = weigh(make_key(12), observed).notes
+    note, special_ids = weigh(make_key(12), observed).notes
+    assert special_ids == make_key(12).special_ids_note(verified=False)
     assert note == "77 positions of 40 contexts read against a reference model"
     without = replace(observed, with_reference=False)
     assert "without a reference model (valid, but weak)" in weigh(make_key(12), without).notes[0]

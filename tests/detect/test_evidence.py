@@ -112,7 +112,7 @@ def test_values_that_are_only_passed_on() -> None:
     assert (found.schema, found.scheme, found.key_id) == ("taggant-evidence/1", "greenlist/1", key.key_id)
     assert (found.gamma, found.context_width, found.alpha) == (0.25, 1, 1e-3)
     assert (found.n_tokens, found.n_scored, found.n_green, found.n_contexts) == (103, 100, 50, 100)
-    assert found.notes == ("counted by hand", "read elsewhere", EXPLORATORY_NOTE)
+    assert found.notes == ("counted by hand", "read elsewhere", KEY_CHECK_NOTE[None], EXPLORATORY_NOTE)
     assert found.status == "exploratory"
 
 

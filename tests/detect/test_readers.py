@@ -245,9 +245,19 @@ class TestStandardInput:
     def test_jsonl_with_a_byte_order_mark(self) -> None:
         assert self.read(b'\xef\xbb\xbf{"text": "a"}')[0].text == "a"
 
-    @pytest.mark.parametrize("data", [b"[1, 2]\nx", b"{not json}\n", b'"text"\n', b"12\n", b""])
+    @pytest.mark.parametrize("data", [b"[1, 2]\nx", b"not {json}\n", b'"text"\n', b"12\n", b""])
     def test_what_does_not_open_with_an_object_is_text(self, data: bytes) -> None:
         assert [row.text for row in self.read(data)] == [data.decode()]
+
+    @pytest.mark.parametrize("line", [b"{not json}", b'  {"text": "a"', b'{"prompt": "p", "text": "a"}}'])
+    def test_a_first_line_that_is_a_broken_row_is_refused(self, line: bytes) -> None:
+        """Else a prompt, which the examiner fed in, would be tested as if it were the answer."""
+        refused = refusal("-", stdin=io.BytesIO(b"\n" + line + b'\n{"text": "b"}\n'))
+        assert "stdin:2: begins like a row of JSON" in refused
+
+    def test_a_first_line_cut_short_at_its_beginning_is_refused_too(self) -> None:
+        data = b'mpt": "p", "text": "a"}\n{"prompt": "p", "text": "b"}\n'
+        assert "line 2 is a row of JSON, though its first is none" in refusal("-", stdin=io.BytesIO(data))
 
     def test_once_open_as_jsonl_every_line_must_be(self) -> None:
         assert "stdin:2: not JSON" in refusal("-", stdin=io.BytesIO(b'{"text": "a"}\nplain\n'))

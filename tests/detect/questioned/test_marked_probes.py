@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.special import logsumexp
+from scipy.stats import binom
 
 from detect.counting import tally, weigh, window_rule
 from detect.decoys import lineup
@@ -72,10 +75,12 @@ def unaudited(key: Key, reading: Reading) -> float:
     return chernoff(CumulantFunction(one.weights, key.gamma), one.statistic).log10_p
 
 
-def green_tail(pairs: set[Any]) -> float:
-    from detect.exact.binomial import log10_sf
-
-    return log10_sf(sum(is_green(KEY, pair) for pair in pairs), len(pairs), 0.25)
+def two_tails(pairs: set[Any]) -> float:
+    """log10 of twice the smaller tail, term by term."""
+    k, n = sum(is_green(KEY, pair) for pair in pairs), len(pairs)
+    terms = binom.logpmf(np.arange(n + 1), n, 0.25)
+    smaller = min(logsumexp(terms[k:]), logsumexp(terms[: k + 1]))
+    return float(min(0.0, (smaller + math.log(2)) / math.log(10)))
 
 
 @pytest.mark.parametrize("marked", ["prompts", "answers", "prompts and answers"])
@@ -88,19 +93,30 @@ def test_a_claim_on_marked_probes_is_withdrawn(marked: str) -> None:
     assert (found.log10_p, found.log10_p_adjusted, found.lineup, found.finding) == (None, None, None, "inconclusive")
     prompts, answers = [list(p.prompt_ids) for p in given], [list(p.answer_ids) for p in given]
     parts = [distinct_pairs(documents, [], 1) for documents in (prompts, answers, prompts + answers)]
-    expected = min(map(green_tail, parts))
+    expected = min(map(two_tails, parts))
     assert one.probes_log10_p == pytest.approx(expected, rel=1e-9)
     assert expected < -3
     (note,) = [note for note in found.notes if "no p is claimed" in note]
     assert f"log10_p {expected:.1f}" in note
-    assert "prompts or answers carry the mark" in note
+    assert "prompts or answers carry the mark, or avoid it" in note
+
+
+def test_probes_that_avoid_the_mark_withdraw_a_claim_too() -> None:
+    """A model that copies less than its reference would seem to follow the key."""
+    red = ~np.array([[is_green(KEY, ((c,), t)) for t in range(V)] for c in range(V)])
+    rng = np.random.default_rng(305)
+    given = [Probe([], chain(rng, red)) for _ in range(PROBES)]
+    one = weigh(KEY, read(given))
+    assert one.probes_log10_p == pytest.approx(two_tails(distinct_pairs([p.answer_ids for p in given], [], 1)), rel=1e-9)
+    assert one.probes_log10_p < -3
+    assert assess(one).log10_p is None
 
 
 def test_few_marked_prompts_do_not_drown_among_many_answers() -> None:
     given = [Probe(p.prompt_ids if i < 2 else [], p.answer_ids) for i, p in enumerate(probes("prompts"))]
     one = weigh(KEY, read(given))
     both = distinct_pairs([list(ids) for p in given for ids in (p.prompt_ids, p.answer_ids)], [], 1)
-    assert green_tail(both) > -3
+    assert two_tails(both) > -3
     assert one.probes_log10_p < -3
 
 
@@ -124,7 +140,7 @@ def test_sampling_audits_its_prompts_and_only_them() -> None:
     given = probes("prompts")
     prompts, answers = [list(p.prompt_ids) for p in given], [list(p.answer_ids) for p in probes("")]
     withdrawn = tally(KEY, answers, prompts, test="sampled")
-    assert withdrawn.probes_log10_p == pytest.approx(green_tail(distinct_pairs(prompts, [], 1)), rel=1e-9)
+    assert withdrawn.probes_log10_p == pytest.approx(two_tails(distinct_pairs(prompts, [], 1)), rel=1e-9)
     assert assess(withdrawn).log10_p is None
     assert assess(withdrawn).log10_e is None
     assert tally(KEY, answers, prompts).probes_log10_p is None  # a text may quote what is marked: it is excluded

@@ -1,0 +1,197 @@
+"""One observation, coloured under the keys of thousands of accounts: statistics and p-values, nothing judged yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detect.accounts.candidates import Candidate
+from detect.counting import TestName, two_sided_log10_p, statistic, tally, weigh, window_rule
+from detect.evidence import PROBES_LOG10_P
+from detect.exact.binomial import log10_sf
+from detect.exact.weighted import CumulantFunction, TailCurve
+from detect.observation import ProbePairs, Reading
+from watermark.errors import InputError
+from watermark.greenlist import GreenList
+from watermark.keys import Key
+from watermark.windows import Document, Pairs
+
+COMPILED_FROM = 1_000_000  # pairs under all keys together; below, loading the kernel costs more than it saves
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was observed, before any account's key comes in; a group of candidates is scored on it.
+
+    Attributes:
+        n_tokens: tokens looked at; for `reading` the positions.
+        pairs: the distinct pairs that count.
+        weights: float64 [len(pairs)] for a reading, None where pairs are counted.
+        fed: what a questioned model was fed: nothing is claimed under a key that marked it. None: nothing was fed.
+        notes: what people must know about the counting.
+    """
+
+    test: TestName
+    n_tokens: int
+    pairs: Pairs = field(repr=False)
+    weights: Floats | None = field(repr=False)
+    fed: ProbePairs | None = field(repr=False)
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of_documents(
+        cls,
+        key: Key,
+        documents: Iterable[Document],
+        prompts: Iterable[Document] = (),
+        *,
+        test: TestName = "text",
+        tokenizer_checked: bool = False,
+        notes: Sequence[str] = (),
+    ) -> Observation:
+        """Distinct pairs by the rule of `key`; test "sampled" when the documents are a questioned model's answers."""
+        prompts = list(prompts)
+        counted = tally(key, documents, prompts, tokenizer_checked=tokenizer_checked)
+        fed = None
+        if test == "sampled":
+            pairs = window_rule(key).extract(prompts).pairs
+            everywhere = np.ones(len(pairs), dtype=np.bool_)
+            fed = ProbePairs(pairs, everywhere, everywhere)
+        return cls(test, counted.n_tokens, counted.pairs, None, fed, (*counted.notes, *notes))
+
+    @classmethod
+    def of_reading(cls, key: Key, reading: Reading) -> Observation:
+        """A saved reading, for keys with the rule of `key`.
+
+        Raises:
+            InputError: it was read by another rule.
+        """
+        _refuse_other_rule(key, reading)
+        read = weigh(key, reading)
+        return cls("reading", read.n_tokens, read.pairs, read.weights, reading.probes, read.notes)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Candidates with one rule for pairs, and what was observed by it."""
+
+    candidates: Sequence[Candidate]
+    observation: Observation
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of every candidate of a group, in their order.
+
+    Attributes:
+        statistic: green pairs, or S: float64 [A].
+        log10_p: this key alone: float64 [A].
+        fed_marked: what the model was fed carries the key's mark, or avoids it: bool [A].
+    """
+
+    statistic: Floats
+    log10_p: Floats
+    fed_marked: Bools
+
+
+def score(group: Group, on_key: Callable[[int], None] | None = None) -> Scores:
+    """Colour the group's pairs under every key.
+
+    Null of each p: what was observed does not depend on that key. Exact for counts, a valid bound for weights (within
+    1e-5 of the best one); one-sided (upper).
+
+    Args:
+        group: at least one candidate.
+        on_key: called with 1 for each key scored.
+    """
+    seen = group.observation
+    gammas = np.array([candidate.key.gamma for candidate in group.candidates])
+    values = _under_every_key(group, seen.pairs, lambda colours, gamma: [_value(seen, colours, gamma)], on_key)[:, 0]
+    marked = np.zeros(values.size, dtype=np.bool_)
+    if seen.fed is not None:
+        parts = _parts(seen.fed)
+        green = _under_every_key(
+            group, seen.fed.pairs, lambda colours, _: [float(np.count_nonzero(colours & part)) for part in parts]
+        )
+        for part, in_part in zip(parts, green.T, strict=True):
+            marked |= _count_tails(in_part, int(part.sum()), gammas, two_sided_log10_p) <= PROBES_LOG10_P
+    return Scores(values, _tails(values, gammas, seen), marked)
+
+
+def _under_every_key(
+    group: Group,
+    pairs: Pairs,
+    measure: Callable[[Bools, float], Sequence[float]],
+    on_key: Callable[[int], None] | None = None,
+) -> Floats:
+    """`measure` of the colours [N] and gamma of every key, a row each."""
+    if len(group.candidates) * len(pairs) >= COMPILED_FROM:
+        import watermark.chacha_numba  # noqa: F401  (loaded, it colours small sets, too)
+    prepared = GreenList(group.candidates[0].key).prepare(pairs.contexts, pairs.tokens)
+
+    def one(candidate: Candidate) -> Sequence[float]:
+        green = GreenList(candidate.key)
+        return measure(green.colour(prepared), green.gamma)
+
+    rows = []  # in threads, as the compiled colouring releases the interpreter
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        for row in pool.map(one, group.candidates):
+            rows.append(row)
+            if on_key is not None:
+                on_key(1)
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for keys that have not begun
+    return np.array(rows, dtype=np.float64)
+
+
+def _value(seen: Observation, colours: Bools, gamma: float) -> float:
+    """How many are green, or S."""
+    return float(np.count_nonzero(colours)) if seen.weights is None else statistic(colours, seen.weights, gamma)
+
+
+def _parts(fed: ProbePairs) -> tuple[Bools, Bools, Bools]:
+    """What is tested for the mark: prompts, answers, and both; few marked prompts drown among many answers."""
+    return fed.in_prompts, fed.in_answers, np.ones_like(fed.in_prompts)
+
+
+def _tails(values: Floats, gammas: Floats, seen: Observation) -> Floats:
+    if seen.weights is None:
+        return _count_tails(values, len(seen.pairs), gammas)
+    log10_p = np.empty(values.size)
+    for gamma in np.unique(gammas):
+        here = gammas == gamma
+        log10_p[here] = TailCurve(CumulantFunction(seen.weights, float(gamma))).chernoff_log10_p(values[here])
+    return log10_p
+
+
+def _count_tails(green: Floats, n: int, gammas: Floats, tail: Callable[[int, int, float], float] = log10_sf) -> Floats:
+    """`tail` of every count; thousands of accounts share some hundred different counts."""
+    log10_p = np.empty(green.size)
+    for gamma in np.unique(gammas):
+        here = gammas == gamma
+        counts, which = np.unique(green[here], return_inverse=True)
+        log10_p[here] = np.array([tail(int(k), n, float(gamma)) for k in counts])[which]
+    return log10_p
+
+
+def _refuse_other_rule(key: Key, reading: Reading) -> None:
+    """A reading does not name its rule, but what it holds must be possible under the key's."""
+    width = reading.pairs.contexts.shape[1]
+    if width != key.context_width:
+        raise InputError(
+            f"the reading has context width {width}, key {key.short_id} {key.context_width}; give keys of one width"
+        )
+    ids = np.concatenate([reading.pairs.contexts.reshape(-1), reading.pairs.tokens])
+    if not ids.size or key.tokenizer is None:
+        return
+    if window_rule(key).is_special(ids).any() or int(ids.max()) >= key.tokenizer.vocab_size:
+        raise InputError(f"the reading scores tokens that key {key.short_id} never does; it is of another tokenizer")

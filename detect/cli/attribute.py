@@ -1,0 +1,199 @@
+"""`taggant attribute`: whose marks does this material carry?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from detect.cli.commitment import account_ids
+from detect.cli.options import FILE, TokenizerAtHand, exit_code, habits, json_option, load_key, rows_of
+from detect.cli.output import emit, emit_json, progress
+from detect.cli.types import DIRECTORY_OR_ID, EPOCH, FRACTION, ROWS, Number
+
+if TYPE_CHECKING:
+    from detect.attribution import Candidate, Group, Observation
+    from detect.readers import Row
+    from watermark.keys import Key
+
+
+@click.command(short_help="Find whose mark, of thousands of accounts, a text or model carries.")
+@click.option(
+    "--keys", "directory", type=FILE, help="Directory of the accounts' key files, as `key derive` writes them."
+)
+@click.option("--owner", "owner_file", type=FILE, help="Derive the keys from this one instead; needs --accounts.")
+@click.option("--accounts", "accounts_file", type=FILE, help="File with one account id a line.")
+@click.option(
+    "--epoch", "epochs", multiple=True, type=EPOCH, help="With --owner: the accounts' keys of this month; repeatable."
+)
+@click.argument("files", nargs=-1, type=ROWS)
+@click.option("--reading", "reading_file", type=FILE, help="Instead of FILES: what `suspect --save-reading` wrote.")
+@click.option(
+    "--sampled",
+    is_flag=True,
+    help="FILES are a questioned model's answers: nothing is claimed under keys that marked its prompts.",
+)
+@click.option("--tokenizer", type=DIRECTORY_OR_ID, help="Tokenizer of the text; default: the one each key names.")
+@click.option(
+    "--top",
+    default=10,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Keys to show, best first; those attributed are always shown.",
+)
+@click.option(
+    "--alpha",
+    default=1e-6,
+    show_default=True,
+    type=Number(1e-200, 1, max_open=True),
+    help="Chance of any false attribution.",
+)
+@click.option(
+    "--effect",
+    type=FRACTION,
+    help="Green fraction worth detecting; too few pairs for it: inconclusive.  [default: .50 for texts, .28 sampled]",
+)
+@click.option("--strict", is_flag=True, help="Exit 4 when nothing is attributed and too little was observed to tell.")
+@click.option("--fail-on-detect", is_flag=True, help="Exit 1 when an account's mark is found.")
+@json_option
+@habits
+@click.pass_context
+def attribute(
+    ctx: click.Context, /, top: int, alpha: float, effect: float | None, strict: bool, fail_on_detect: bool,
+    as_json: bool, **asked: Any,
+) -> int:  # fmt: skip
+    """Whose marks does this material carry: one account's, several, or none?
+
+    FILES are what `taggant detect` takes, all pooled, and every distinct pair is counted once under each key. The
+    p-values are Holm-adjusted over all keys, so --alpha is the chance of any false attribution, also when some marks
+    are there. List every account that could have had a part, not those that an earlier look brought up.
+
+    \b
+    taggant attribute --keys accounts/ answers.jsonl
+    taggant attribute --owner owner.key --accounts ids.txt --epoch 2026-10 --epoch 2026-11 answers.jsonl --json
+    taggant attribute --owner owner.key --accounts ids.txt --reading student.npz
+    """
+    from detect.attribution import Judgement
+    from detect.attribution import attribute as attribute_all
+    from detect.cli.attributed import describe
+
+    question = _Question(ctx, **asked)
+    question.refuse_unclear()
+    candidates = question.candidates()
+    groups = question.observed(candidates)
+    with progress(ctx, "accounts", len(candidates), "key") as advance:
+        found = attribute_all(groups, Judgement(alpha, effect, top), on_key=advance)
+    if as_json:
+        emit_json(found.to_dict())
+    else:
+        emit(describe(found))
+    finding = "detected" if found.attributed else "inconclusive" if found.n_inconclusive else "not detected"
+    return exit_code([finding], strict=strict, fail_on_detect=fail_on_detect)
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What the command line asks: which keys, which material."""
+
+    ctx: click.Context
+    directory: Path | None
+    owner_file: Path | None
+    accounts_file: Path | None
+    epochs: tuple[str, ...]
+    files: tuple[str, ...]
+    reading_file: Path | None
+    sampled: bool
+    tokenizer: str | None
+
+    def refuse_unclear(self) -> None:
+        """Exactly one source of keys and one of material (UsageError)."""
+        for wrong, advice in (
+            ((self.directory is None) == (self.owner_file is None), "give --keys DIR, or --owner KEY --accounts FILE"),
+            ((self.owner_file is None) != (self.accounts_file is None), "--owner and --accounts go together"),
+            (self.directory is not None and self.epochs, "--epoch goes with --owner; key files name their own months"),
+            (bool(self.files) == (self.reading_file is not None), "give FILES, or --reading FILE"),
+            (self.reading_file is not None and self.sampled, "--sampled goes with FILES, not with --reading"),
+            (
+                self.reading_file is not None and self.tokenizer,
+                "--tokenizer goes with FILES; a reading holds token ids",
+            ),
+        ):
+            if wrong:
+                raise click.UsageError(advice, self.ctx)
+
+    def candidates(self) -> list[Candidate]:
+        from detect.attribution import derived_candidates, key_files, load_candidates, refuse_doubles
+
+        if self.directory is not None:
+            paths = key_files(self.directory)
+            with progress(self.ctx, "loading keys", len(paths), "key") as advance:
+                candidates = load_candidates(paths, advance)
+        else:
+            assert self.owner_file is not None
+            owner, accounts = load_key(self.owner_file), account_ids(self.accounts_file)
+            months = list(dict.fromkeys(self.epochs))
+            with progress(self.ctx, "deriving keys", len(accounts) * max(1, len(months)), "key") as advance:
+                candidates = list(derived_candidates(owner, accounts, months, advance))
+        refuse_doubles(candidates)  # before the long work
+        return candidates
+
+    def observed(self, candidates: Sequence[Candidate]) -> list[Group]:
+        """The material, once for every rule of pairs among the keys."""
+        from detect.attribution import Group, same_rule
+
+        groups = same_rule(candidates)
+        tokenizers = {group[0].rule[2] for group in groups}
+        if self.reading_file is not None:
+            seen = _read(self.reading_file, [group[0].key for group in groups], len(tokenizers))
+        else:
+            rows = list(rows_of(self.files))  # read once: standard input cannot be read again
+            _refuse_ambiguous_ids(rows, len(tokenizers - {None}))
+            loaded: dict[Any, TokenizerAtHand] = {}
+            seen = [self._of_rows(rows, group[0].key, loaded) for group in groups]
+        return [Group(group, observation) for group, observation in zip(groups, seen, strict=True)]
+
+    def _of_rows(self, rows: Sequence[Row], key: Key, loaded: dict[Any, TokenizerAtHand]) -> Observation:
+        """`loaded` keeps a tokenizer for the next group that needs the same."""
+        from detect.attribution import Observation
+        from detect.readers import tokenized
+
+        identity = key.tokenizer
+        tokenizer = loaded.get(identity) or loaded.setdefault(identity, TokenizerAtHand(key, self.tokenizer))
+        vocab_size = None if identity is None else identity.vocab_size
+        collection = tokenized(rows, key.context_width, tokenizer.load, vocab_size=vocab_size)
+        return Observation.of_documents(
+            key,
+            collection.documents,
+            collection.prompts,
+            test="sampled" if self.sampled else "text",
+            tokenizer_checked=tokenizer.checked,
+            notes=collection.notes,
+        )
+
+
+def _read(path: Path, keys: Sequence[Key], tokenizers: int) -> list[Observation]:
+    from detect.attribution import Observation
+    from detect.observation import Reading
+    from watermark.errors import InputError
+
+    if tokenizers > 1:
+        raise InputError("a reading is of one tokenizer, but the keys are of several; give the keys of one")
+    reading = Reading.load(path)
+    return [Observation.of_reading(key, reading) for key in keys]
+
+
+def _refuse_ambiguous_ids(rows: Sequence[Row], tokenizers: int) -> None:
+    from detect.visible import one_line
+    from watermark.errors import InputError
+
+    if tokenizers < 2:
+        return
+    for row in rows:
+        if row.token_ids is not None or row.prompt_ids is not None:
+            raise InputError(
+                f"{one_line(row.source)} holds token ids, which mean one tokenizer, but the keys are of {tokenizers}; "
+                "give text, or the keys of one tokenizer at a time"
+            )
