@@ -1,19 +1,23 @@
-"""`taggant plan`: how much must be asked before a test can be expected to find the mark."""
+"""`taggant plan`: how much must be asked, and, with -o, everything else that is settled before a model is touched."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from detect.cli.options import FILE, habits, json_option, load_key
 from detect.cli.output import emit, emit_json
+from detect.cli.planning import Judging, plan_options, refuse_without_output, write_plan
 from detect.cli.types import FRACTION, Number
 
 EFFECTS = (0.50, 0.35, 0.28, 0.26)
+PLANNED_EFFECT = 0.28  # of a plan's file: a student
 
 
-@click.command(short_help="How much must be asked before a test can be expected to find the mark.")
+@click.command(short_help="How much must be asked; with -o, write the plan of an examination down.")
+@click.option("-o", "--output", type=FILE, help="Write a plan: --key and --probes are needed, too.")
 @click.option(
     "--alpha", default=1e-6, show_default=True, type=Number(1e-200, 1, max_open=True), help="Level of the finding."
 )
@@ -25,39 +29,64 @@ EFFECTS = (0.50, 0.35, 0.28, 0.26)
     "effects",
     multiple=True,
     type=FRACTION,
-    help="Green fraction to be detected; may be repeated.  [default: .5 (marked text), .35, .28 (students), .26]",
+    help="Green fraction to be detected; may be repeated, but not in a plan.  "
+    "[default: .5 (marked text), .35, .28 (students), .26; in a plan .28]",
 )
 @click.option("--gamma", type=FRACTION, help="Green fraction under the null.  [default: .25]")
-@click.option("--key", "key_file", type=FILE, help="Take gamma from this key.")
+@click.option("--key", "key_file", type=FILE, help="Take gamma from this key; the key that a plan is for.")
+@plan_options
 @json_option
 @habits
 @click.pass_context
 def plan(
     ctx: click.Context,
+    /,
+    output: Path | None,
     alpha: float,
     power: float,
     effects: tuple[float, ...],
     gamma: float | None,
     key_file: Path | None,
     as_json: bool,
+    **asked: Any,
 ) -> None:
     """Distinct pairs that must be counted, exactly: power stays above --power for every larger number.
 
     `detect` counts pairs of the text, `suspect --sample` pairs of the questioned model's answers.
 
-    taggant plan --alpha 1e-6 --power .9 --effect .28
-    """
-    from detect.exact.power import pairs_needed, planned_maximum
+    With -o everything that a result could be bent by afterwards is written down, and its digest printed: publish that,
+    or have the file timestamped, before the questioned model is touched. --commitment and --leaves show that the key
+    was fixed, too; without them results stay exploratory.
 
+    \b
+    taggant plan --alpha 1e-6 --power .9 --effect .28
+    taggant plan -o plan.json --key account.key --commitment commitment.json --leaves leaves.json \\
+        --probes probes.jsonl
+    """
     if gamma is not None and key_file is not None:
         raise click.UsageError("give --gamma or --key, not both", ctx)
+    if output is not None:
+        if key_file is None:
+            raise click.UsageError("a plan is for one key: give --key", ctx)
+        if len(effects) > 1:
+            raise click.UsageError("a plan names one effect: give --effect once", ctx)
+        effect = effects[0] if effects else PLANNED_EFFECT
+        write_plan(ctx, output, key_file, asked, Judging(alpha, power, effect), as_json)
+        return
+    refuse_without_output(ctx, asked)
     gamma = load_key(key_file).gamma if key_file is not None else (0.25 if gamma is None else gamma)
     wanted = list(effects) or [effect for effect in EFFECTS if effect > gamma]
     if not wanted or min(wanted) <= gamma:
         least = f"--effect {min(wanted)}" if wanted else "give --effect: it"
         raise click.UsageError(f"{least} must be above gamma {gamma:g}", ctx)
+    _show_pairs(alpha, power, gamma, wanted, as_json)
+
+
+def _show_pairs(alpha: float, power: float, gamma: float, effects: list[float], as_json: bool) -> None:
+    from detect.exact.power import pairs_needed, planned_maximum
+
     rows = []
-    for effect in wanted:
+    for effect in effects:
         pairs = pairs_needed(effect, gamma, alpha=alpha, power=power)
         rows.append({"effect": effect, "pairs_needed": pairs, "pairs_maximum_sequential": planned_maximum(pairs)})
     if as_json:

@@ -1,0 +1,245 @@
+"""`taggant plan -o`: write the plan of an examination down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import click
+
+from detect.cli.options import FILE, load_key, rows_of
+from detect.cli.output import emit, emit_json, note, refuse_output, writing
+from detect.cli.types import DIRECTORY_OR_ID, ROWS, HexSeed, Number
+
+if TYPE_CHECKING:
+    from detect.plan import Plan
+    from detect.planned import Inclusion, PlannedSampling, PositiveControl
+    from watermark.keys import Commitment, Leaf
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+TESTS = ("sampled/distinct", "sampled/excess", "reading/difference", "reading/mass")
+LARGE_ALPHA = 1e-4  # from there on 1.6 × the fixed n gives an e-process less than the planned power
+_AT_LEAST_1 = click.IntRange(1, 2**53)
+_OPTIONS = (
+    click.option("--commitment", "commitment_file", type=FILE, help="The published commitment that holds the key."),
+    click.option("--leaves", "leaves_file", type=FILE, help="The commitment's list of leaves, from `key commit`."),
+    click.option("--probes", "probe_files", multiple=True, type=ROWS,
+                 help="What will be fed in: rows {prompt?, text? or token_ids?}; may be repeated."),
+    click.option("--reference", "reference_name", type=DIRECTORY_OR_ID,
+                 help="A model published before the key's first use, to compare with."),
+    click.option("--positive-control", "control_name", type=DIRECTORY_OR_ID,
+                 help="A model known to carry the mark at the strength to be detected."),
+    click.option("--positive-control-note", "control_note", help="What that model is, in words."),
+    click.option("--primary", type=click.Choice(["sampled", "reading"]), help="The primary test.  [default: sampled]"),
+    click.option("--weights", type=click.Choice(["distinct", "excess", "difference", "mass"]),
+                 help="Of the primary test.  [default: distinct for sampled; difference with --reference, mass without "
+                 "it for reading]"),
+    click.option("--also", multiple=True, type=click.Choice(TESTS), help="Another test that will be run; its p is "
+                 "adjusted. May be repeated."),
+    click.option("--stopping", type=click.Choice(["e-process", "fixed"]),
+                 help="Stop as soon as it may, or at a fixed number.  [default: e-process for distinct pairs]"),
+    click.option("--max-pairs", type=_AT_LEAST_1,
+                 help="Most pairs before the e-process ends, at least 1.6 x the fixed number.  [default: just that]"),
+    click.option("--sample", "sample_tokens", type=_AT_LEAST_1,
+                 help="Answer tokens, at least; without the e-process needed, with it where answers end."),
+    click.option("--max-new-tokens", type=_AT_LEAST_1, help="Longest sampled answer, tokens.  [default: 64]"),
+    click.option("--temperature", type=Number(1e-4, 100), help="Of sampling.  [default: 1]"),
+    click.option("--top-p", type=Number(1e-6, 1), help="Of sampling; 1: off.  [default: 1]"),
+    click.option("--sample-seed", type=click.IntRange(0, 2**31 - 1), help="Seed of the sampling.  [default: 0]"),
+    click.option("--top", type=_AT_LEAST_1, help="Weights kept per context in weighted tests.  [default: 256]"),
+    click.option("--decoys", type=click.IntRange(1, 1_000_000), help="Other keys in the line-up.  [default: 1000]"),
+    click.option("--seed", type=HexSeed(), help="Seed of the decoys, 64 hex digits.  [default: drawn now]"),
+)  # fmt: skip
+
+
+class Judging(NamedTuple):
+    """Level, power, and the green fraction to be detected."""
+
+    alpha: float
+    power: float
+    effect: float
+
+
+def plan_options(command: Command) -> Command:
+    """Everything that is settled in a plan's file, beyond what the table of pairs needs."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def refuse_without_output(ctx: click.Context, asked: dict[str, Any]) -> None:
+    """Options of a plan's file need that file (UsageError)."""
+    for parameter in ctx.command.params:
+        if parameter.name in asked and asked[parameter.name] not in (None, ()):
+            raise click.UsageError(f"{parameter.opts[0]} belongs into a plan's file: give -o PLAN.json", ctx)
+
+
+def write_plan(
+    ctx: click.Context, output: Path, key_file: Path, asked: dict[str, Any], judging: Judging, as_json: bool
+) -> None:
+    """Settle everything, write the plan, and say what is to be published.
+
+    Args:
+        asked: the options above.
+        judging: what the table of pairs needs as well.
+    """
+    from detect.plan import DEFAULT_DECOYS, DEFAULT_TOP, Plan
+
+    if not asked["probe_files"]:
+        raise click.UsageError("a plan needs --probes: what will be fed in is settled beforehand", ctx)
+    refuse_output(output)
+    key = load_key(key_file)
+    rows = list(rows_of(asked["probe_files"], prompts_only_ok=True))
+    primary, also = _primary(ctx, asked), tuple(asked["also"])
+    inclusion = _inclusion(ctx, key.key_id, asked)
+    plan = Plan.make(
+        key,
+        rows,
+        primary=primary,
+        also=also,
+        inclusion=inclusion,
+        reference=_digest(asked["reference_name"]),
+        positive_control=_control(ctx, asked),
+        sampling=_sampling(ctx, {primary, *also}, asked),
+        stopping=asked["stopping"],
+        maximum_pairs=asked["max_pairs"],
+        top=asked["top"] or DEFAULT_TOP,
+        decoys=asked["decoys"] or DEFAULT_DECOYS,
+        seed=asked["seed"],
+        alpha=judging.alpha,
+        power=judging.power,
+        effect=judging.effect,
+    )
+    with writing(output):
+        plan.save(output)
+    if as_json:
+        emit_json({"plan": plan.to_json(), "sha256": plan.digest, "fixed_pairs": plan.fixed_pairs,
+                   "maximum_pairs": plan.maximum_pairs, "notes": _notes(plan)})  # fmt: skip
+    else:
+        emit(_summary(plan, output))
+        note(ctx, "Publish the digest, or have the file timestamped, before the questioned model is touched.")
+
+
+def _primary(ctx: click.Context, asked: dict[str, Any]) -> str:
+    test, reference = asked["primary"] or "sampled", asked["reference_name"] is not None
+    primary = f"{test}/{asked['weights'] or _default_weights(test, reference)}"
+    if primary not in TESTS:
+        raise click.UsageError(f"--weights {asked['weights']} is no weighting of the {test} test", ctx)
+    return primary
+
+
+def _default_weights(test: str, reference: bool) -> str:
+    if test == "sampled":
+        return "distinct"
+    return "difference" if reference else "mass"
+
+
+def _sampling(ctx: click.Context, tests: set[str], asked: dict[str, Any]) -> PlannedSampling | None:
+    from detect.planned import PlannedSampling
+
+    names = {
+        "sample_tokens": "tokens",
+        "max_new_tokens": "max_new_tokens",
+        "temperature": "temperature",
+        "top_p": "top_p",
+        "sample_seed": "seed",
+    }
+    given = {names[option]: asked[option] for option in names if asked[option] is not None}
+    if any(test.startswith("sampled/") for test in tests):
+        return PlannedSampling(**given)
+    if given:
+        raise click.UsageError("no sampled test is planned: add --also sampled/distinct, or leave its options out", ctx)
+    return None
+
+
+def _control(ctx: click.Context, asked: dict[str, Any]) -> PositiveControl | None:
+    from detect.planned import PositiveControl
+
+    digest = _digest(asked["control_name"])
+    if digest is None:
+        if asked["control_note"] is not None:
+            raise click.UsageError("--positive-control-note describes --positive-control: give both", ctx)
+        return None
+    return PositiveControl(digest, asked["control_note"] or "")
+
+
+def _digest(model: str | None) -> str | None:
+    if model is None:
+        return None
+    from watermark.engines.models import model_digest
+
+    return model_digest(model)
+
+
+def _inclusion(ctx: click.Context, key_id: str, asked: dict[str, Any]) -> Inclusion | None:
+    from detect.planned import Inclusion
+    from watermark.keys import Commitment
+
+    commitment_file, leaves_file = asked["commitment_file"], asked["leaves_file"]
+    if (commitment_file is None) != (leaves_file is None):
+        raise click.UsageError("--commitment and --leaves are needed together: they show the key's place in it", ctx)
+    if commitment_file is None:
+        return None
+    commitment: Commitment = Commitment.load(commitment_file, _leaves(leaves_file))
+    return Inclusion.of(key_id, commitment)
+
+
+def _leaves(path: Path) -> tuple[Leaf, ...]:
+    """What `key commit --leaves` wrote (CommitmentError: exit 5)."""
+    from watermark.errors import CommitmentError, KeyFileError
+    from watermark.keys import Leaf
+    from watermark.keys.members import members, read_document
+
+    def parse(value: object) -> tuple[Leaf, ...]:
+        if not isinstance(value, list) or not value:
+            raise KeyFileError("the leaves must be a list of at least one")
+        return tuple(Leaf(**members(one, ("account", "epoch", "key_id"), "a leaf")) for one in value)
+
+    advice = "give the file that `taggant key commit --leaves` wrote"
+    return read_document(path, parse, private=False, advice=advice, error=CommitmentError)
+
+
+def _notes(plan: Plan) -> list[str]:
+    """What must be known before it is carried out."""
+    from detect.plan_content import E_PROCESS
+    from watermark.keys import UNTIMESTAMPED_NOTE
+
+    notes = list(plan.notes[1:])
+    if plan.inclusion is None:
+        notes.append(UNTIMESTAMPED_NOTE.replace("The commitment's date", "A commitment's date"))
+    notes.append("the plan's date is the planner's own statement, too, until its digest is timestamped from outside")
+    if plan.stopping == E_PROCESS and plan.alpha >= LARGE_ALPHA:
+        notes.append("at so large an alpha an e-process needs up to 2.5 x the fixed number for the same power: raise "
+                     "--max-pairs")  # fmt: skip
+    if plan.positive_control is None and plan.primary != "sampled/distinct":
+        notes.append("without a positive control a negative result of a weighted test will be inconclusive")
+    return notes
+
+
+def _summary(plan: Plan, output: Path) -> str:
+    from detect.visible import one_line
+
+    probes, sampling, where = plan.probes, plan.sampling, plan.inclusion
+    lines = [
+        ("plan", one_line(output)),
+        ("digest", f"{plan.digest} (SHA-256 of the file)"),
+        ("key", f"{plan.key_id[:16]}, gamma {plan.gamma:g}, context width {plan.context_width}"),
+        ("commitment", "none" if where is None else f"root {where.commitment.root}, {where.commitment.size} marks"),
+        ("tests", ", ".join([f"{plan.primary} (primary)", *(test for test in plan.tests if test != plan.primary)])),
+        ("level", f"alpha {plan.alpha:g}, power {plan.power:g} for a green fraction of {plan.effect:g}"),
+        ("stopping", plan.stopping if plan.maximum_pairs is None else
+         f"{plan.stopping}, at most {plan.maximum_pairs:,} pairs"),
+        ("fixed n", "–" if plan.fixed_pairs is None else f"{plan.fixed_pairs:,} pairs"),
+        ("probes", f"{probes.rows:,} rows, {probes.prompts:,} prompts, SHA-256 {probes.sha256}"),
+        ("reference", plan.reference or "none"),
+        ("control", "none" if plan.positive_control is None else plan.positive_control.digest),
+        ("line-up", f"{plan.lineup.decoys:,} decoys, seed {plan.lineup.seed}"),
+    ]  # fmt: skip
+    if sampling is not None:
+        tokens = "until it stops" if sampling.tokens is None else f"{sampling.tokens:,} tokens"
+        drawn = f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, seed {sampling.seed}"
+        lines.append(("sampling", f"{tokens}, {sampling.max_new_tokens} new tokens an answer at most, {drawn}"))
+    lines += [("note", text) for text in _notes(plan)]
+    return "\n".join(f"{name:12}  {text}" for name, text in lines)

@@ -1,0 +1,221 @@
+"""The plan of an examination: all that is settled before the questioned model is touched, and the checks against it.
+
+A plan's digest is the SHA-256 of its canonical JSON (RFC 8785). The file holds just these bytes, so that `sha256sum`
+gives the digest, and a timestamp of the file vouches for it. It holds no secret; where the key was committed to, it
+names the account and month of the mark.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from detect.exact.power import pairs_needed, planned_maximum
+from detect.plan_content import COUNTED, E_PROCESS, FIXED, PlanContent
+from detect.planned import TESTS, Inclusion, PlannedLineup, PlannedProbes, PlannedSampling, PositiveControl
+from detect.readers import Row
+from watermark.errors import CommitmentError, InputError, KeyFileError
+from watermark.files import new_file
+from watermark.keys import UNTIMESTAMPED_NOTE, Key
+from watermark.keys.commitment import CREATED_FORMAT
+from watermark.keys.members import read_document
+
+DEFAULT_TOP, DEFAULT_DECOYS = 256, 1000
+UNCOMMITTED_NOTE = (
+    "the plan names no commitment to the key: results under it stay exploratory, as the key could have been chosen "
+    "after looking"
+)
+_SAME_FILES = "give the same files in the same order as when the plan was made"
+
+
+@dataclass(frozen=True)
+class Plan(PlanContent):
+    """A frozen plan; valid once it exists. The checks of an examination against it are remembered, and nothing else."""
+
+    _checked: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+
+    @classmethod
+    def make(
+        cls,
+        key: Key,
+        rows: Iterable[Row],
+        *,
+        primary: str,
+        also: Iterable[str] = (),
+        alpha: float = 1e-6,
+        power: float = 0.9,
+        effect: float = 0.28,
+        inclusion: Inclusion | None = None,
+        reference: str | None = None,
+        positive_control: PositiveControl | None = None,
+        sampling: PlannedSampling | None = None,
+        stopping: str | None = None,
+        maximum_pairs: int | None = None,
+        top: int = DEFAULT_TOP,
+        decoys: int = DEFAULT_DECOYS,
+        seed: bytes | None = None,
+        created: datetime | None = None,
+    ) -> Plan:
+        """Plan an examination.
+
+        Args:
+            rows: of the probe files.
+            stopping: default: "e-process" where the primary test allows it.
+            maximum_pairs: default: 1.6 × the fixed n.
+            seed: of the decoys, 32 bytes; drawn by default.
+            created: an aware time; now, by default.
+
+        Raises:
+            InputError: what does not fit together, and what to do.
+        """
+        rows = list(rows)
+        wanted = {primary, *also}
+        if any(test.startswith("reading/") for test in wanted) and not any(map(_has_answer, rows)):
+            raise InputError(
+                "the probes hold prompts only, and `reading` needs answers: give rows with text or token_ids"
+            )
+        counts = primary == COUNTED
+        stopping = stopping or (E_PROCESS if counts else FIXED)
+        fixed = pairs_needed(effect, key.gamma, alpha=alpha, power=power) if counts else None
+        if fixed is not None and stopping == E_PROCESS and maximum_pairs is None:
+            maximum_pairs = planned_maximum(fixed)
+        return cls(
+            created=(created or datetime.now(UTC)).astimezone(UTC).strftime(CREATED_FORMAT),
+            alpha=alpha,
+            power=power,
+            effect=effect,
+            gamma=key.gamma,
+            context_width=key.context_width,
+            key_id=key.key_id,
+            inclusion=inclusion,
+            primary=primary,
+            tests=tuple(test for test in TESTS if test in wanted),
+            probes=PlannedProbes.of(rows),
+            reference=reference,
+            positive_control=positive_control,
+            sampling=sampling,
+            stopping=stopping,
+            fixed_pairs=fixed,
+            maximum_pairs=maximum_pairs,
+            top=top,
+            lineup=PlannedLineup(decoys, (secrets.token_bytes(32) if seed is None else seed).hex()),
+        )
+
+    # --- the file ---
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan, never over something that exists (InputError)."""
+        with new_file(path) as handle:
+            handle.write(self.canonical)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plan:
+        """Read a plan's file.
+
+        Raises:
+            InputError: missing, unreadable or malformed.
+        """
+        advice = "get the plan again as it was written"
+        try:
+            return read_document(path, cls.from_json, private=False, advice=advice)
+        except KeyFileError as error:
+            problem = str(error)
+        raise InputError(problem)
+
+    # --- what is checked when the plan is carried out ---
+
+    def check_key(self, key: Key) -> None:
+        """Raise CommitmentError unless this is the planned key and, where one was planned, in the commitment."""
+        if key.key_id != self.key_id:
+            raise CommitmentError(f"the plan is for key {self.key_id[:16]}, this one is {key.short_id}; give that key")
+        if (key.gamma, key.context_width) != (self.gamma, self.context_width):
+            raise CommitmentError(
+                f"the plan says gamma {self.gamma:g} and context width {self.context_width}, its key "
+                f"{key.gamma:g} and {key.context_width}: the plan was changed or made by other means; make it again"
+            )
+        if self.inclusion is not None:
+            self.inclusion.check(key.key_id)
+        self._checked.add("key")
+
+    def check_probes(self, rows: Iterable[Row]) -> None:
+        """Raise InputError unless the rows are those of the plan, in its order."""
+        found, planned = PlannedProbes.of(rows), self.probes
+        if found.rows != planned.rows:
+            raise InputError(f"the probes have {found.rows} rows, those of the plan {planned.rows}; {_SAME_FILES}")
+        if found != planned:
+            raise InputError(
+                f"the probes' content or order is not the plan's (SHA-256 {found.sha256[:16]}, planned "
+                f"{planned.sha256[:16]}); {_SAME_FILES}"
+            )
+        self._checked.add("probes")
+
+    def check_reference(self, digest: str | None) -> None:
+        """Raise InputError unless this is the planned reference; None: there is none."""
+        _same("reference", digest, self.reference)
+        self._checked.add("reference")
+
+    def check_positive_control(self, digest: str) -> None:
+        """Raise InputError unless this is the planned positive control."""
+        _same("positive control", digest, None if self.positive_control is None else self.positive_control.digest)
+
+    def check_sampling(self, **settings: Any) -> None:
+        """Raise InputError unless each setting (the fields of PlannedSampling) is the planned one."""
+        if self.sampling is None:
+            raise InputError("the plan samples nothing; leave the sampled test out")
+        given = PlannedSampling(**settings)
+        for name, planned in asdict(self.sampling).items():
+            _equal(f"sampling {name}", getattr(given, name), planned)
+        self._checked.add("sampling")
+
+    def check_settings(
+        self, *, alpha: float, effect: float, tests: Sequence[str], top: int, decoys: int, seed: bytes
+    ) -> None:
+        """Raise InputError unless the examination is judged as planned."""
+        _equal("alpha", alpha, self.alpha)
+        _equal("effect", effect, self.effect)
+        _equal("tests", " ".join(sorted(set(tests))), " ".join(sorted(self.tests)))
+        _equal("top", top, self.top)
+        _equal("decoys", decoys, self.lineup.decoys)
+        _equal("seed", seed.hex(), self.lineup.seed)
+        self._checked.add("settings")
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """Which of the checks above have not been passed."""
+        needed = ["key", "probes", "reference", "settings"]
+        needed += ["sampling"] if self.sampling is not None else []
+        return tuple(name for name in needed if name not in self._checked)
+
+    @property
+    def is_confirmatory(self) -> bool:
+        """Whether the key was committed to, and everything was checked against the plan."""
+        return self.inclusion is not None and not self.unchecked
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What must be known of the plan, for evidence."""
+        plan = f"plan: SHA-256 {self.digest}, {self.created}; primary test {self.primary}, stopping {self.stopping}"
+        if self.inclusion is None:
+            return plan, UNCOMMITTED_NOTE
+        one = self.inclusion.commitment
+        return plan, f"key commitment: root {one.root}, {one.size} marks, {one.created}", UNTIMESTAMPED_NOTE
+
+
+def _has_answer(row: Row) -> bool:
+    return row.text is not None or row.token_ids is not None
+
+
+def _same(what: str, digest: str | None, planned: str | None) -> None:
+    if digest == planned:
+        return
+    named = [("none" if one is None else f"digest {one[:16]}") for one in (digest, planned)]
+    raise InputError(f"{what}: {named[0]} is given, {named[1]} is planned; give the planned one")
+
+
+def _equal(name: str, given: object, planned: object) -> None:
+    if given != planned:
+        raise InputError(f"{name} is {given}, the plan says {planned}; leave the option out to follow the plan")

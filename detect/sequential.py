@@ -1,0 +1,285 @@
+"""`sampled`, judged while the answers come in: an e-process over new distinct pairs, in the plan's fixed order.
+
+1. Requests are numbered before the first is asked; their answers count in that order, whenever they arrive.
+2. Of each answer, in token order, the pairs that no earlier answer and no planned prompt holds are new.
+3. After every new pair E is looked at. The first pair with E >= 1/α ends the test; so does the planned maximum.
+4. log10_p = −max(0, the largest log10 E so far), also where nothing was crossed: no fixed-n tail after the fact.
+
+Source: Ville 1939; Ramdas et al. 2023, Game-theoretic statistics and safe anytime-valid inference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal, SupportsIndex
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detect.counting import CountTally, two_sided_log10_p
+from detect.exact.arguments import require_count, require_probability
+from detect.exact.binomial import log_pmf_array, tail_over_mass
+from watermark.errors import InputError
+from watermark.greenlist import GreenList
+from watermark.keys import Key
+from watermark.windows import Document, Pairs, Reason, WindowRule
+
+Stopped = Literal["early", "maximum", "exhausted"]
+Floats = NDArray[np.float64]
+Table = NDArray[np.uint32]
+
+_SMALL = 1e-3  # as in `log10_e_process`: below it the running sum has lost digits
+
+
+@dataclass(frozen=True)
+class SequentialTally(CountTally):
+    """Distinct pairs up to the stop.
+
+    `pairs` are in the order in which they came. A line-up may count them under decoys as it counts any: the chance of a
+    good rank grows by at most alpha, as without an early stop the pairs do not depend on the key.
+
+    Attributes:
+        colours: bool [n_scored], which of the pairs are green, in their order.
+        alpha: the level at which the test stops early.
+        maximum_pairs: planned, whatever was seen.
+        n_answers: answers looked at, the one in which the test stopped included.
+        log10_e: log10 E at the stop.
+        log10_e_max: the largest log10 E over time, at least 0 (before the first pair E is 1).
+        stopped: "early": E reached 1/alpha; "maximum": it did not within maximum_pairs; "exhausted": nor before the
+            answers were used up.
+    """
+
+    colours: NDArray[np.bool_] = field(repr=False)
+    alpha: float
+    maximum_pairs: int
+    n_answers: int
+    log10_e: float
+    log10_e_max: float
+    stopped: Stopped
+
+    @property
+    def log10_p(self) -> float:
+        """Null: each new distinct pair is green with probability gamma, whatever came before. Valid bound at any
+        stopping time, one-sided (upper)."""
+        return -max(0.0, self.log10_e_max) + 0.0
+
+
+class EProcess:
+    """The mixture e-process of one stream of colours, a piece at a time: `log10_e_process` with its sum carried over.
+
+    Attributes:
+        n: pairs so far.
+        k: green ones among them.
+    """
+
+    def __init__(self, gamma: float) -> None:
+        self._gamma = require_probability("gamma", gamma)
+        self.n = self.k = 0
+        self._sum = 0.0  # of (green − γ) P(Binomial(n, γ) = k) over all pairs
+
+    def advance(self, colours: NDArray[np.bool_]) -> Floats:
+        """log10 E after each of the next pairs: bool [N] → float64 [N].
+
+        Null: each new distinct pair is green with probability gamma, whatever came before; then P(E ever >= 1/α) <= α.
+        """
+        if not colours.size:
+            return np.zeros(0)
+        gamma = self._gamma
+        n = self.n + np.arange(1.0, colours.size + 1.0)
+        k = self.k + np.cumsum(colours, dtype=np.float64)
+        log_mass = log_pmf_array(k, n, gamma, 1.0 - gamma)
+        sums = np.cumsum(np.append(self._sum, (colours - gamma) * np.exp(log_mass)))[1:]
+        self.n, self.k, self._sum = int(n[-1]), int(k[-1]), float(sums[-1])
+        tail = (1.0 - gamma) + sums  # P(Binomial(n + 1, γ) <= k)
+        small = tail < _SMALL
+        log_e = np.log(np.where(small, 1.0, tail)) - log_mass - np.log(n + 1.0) - math.log1p(-gamma)
+        if small.any():  # E = P(X <= k) / P(X = k) / (n + 1 − k) for X ~ Binomial(n + 1, γ)
+            rest = n[small] + 1.0 - k[small]
+            log_e[small] = np.log(tail_over_mass(rest, n[small] + 1.0, 1.0 - gamma, gamma)) - np.log(rest)
+        return np.asarray(log_e / math.log(10.0))
+
+
+class Sequential:
+    """The running test. Feed it with `add` in any order, from one thread; ask `stopped` whether to go on.
+
+    What it holds is a function of the answers to requests 0, 1, … alone: a process that was killed adds what its
+    response log holds and goes on.
+
+    Args:
+        key: the mark's key.
+        rule: `window_rule(key)`.
+        prompts: token ids of every planned prompt, asked or not, in every form it takes: their pairs count nowhere.
+        alpha: the level at which to stop: the plan's, times whatever an adjustment (key check, several tests) will
+            cost, or a test that stopped early would not be detected after it.
+        maximum_pairs: of the plan.
+        tokenizer_checked: as in `detect.counting.tally`.
+
+    Attributes:
+        stopped: None while more answers are wanted.
+    """
+
+    def __init__(
+        self,
+        key: Key,
+        rule: WindowRule,
+        prompts: Iterable[Document],
+        alpha: float,
+        maximum_pairs: SupportsIndex,
+        *,
+        tokenizer_checked: bool = False,
+    ) -> None:
+        if (rule.context_width, rule.special_ids) != (key.context_width, key.special_ids):
+            raise ValueError("the rule for pairs is not this key's: use window_rule(key)")
+        self.stopped: Literal["early", "maximum"] | None = None
+        self._alpha = require_probability("alpha", alpha)
+        self._maximum = require_count("maximum_pairs", maximum_pairs, low=1)
+        self._key_id, self._scheme, self._green, self._rule = key.key_id, key.scheme, GreenList(key), rule
+        fed = rule.extract(prompts).pairs
+        in_fed = int(np.count_nonzero(self._green.is_green(fed.contexts, fed.tokens)))
+        self._probes_log10_p = two_sided_log10_p(in_fed, len(fed), key.gamma)
+        self._special_ids_note = key.special_ids_note(verified=tokenizer_checked)
+        self._in_prompts = frozenset(_codes(np.column_stack((fed.contexts, fed.tokens))))
+        self._seen: set[bytes] = set()
+        self._process, self._scored = EProcess(key.gamma), 0
+        self._log10_e = self._highest = 0.0
+        self._pairs: list[Table] = []
+        self._colours: list[NDArray[np.bool_]] = []
+        self._reasons = np.zeros(len(Reason), dtype=np.int64)  # how many tokens went where
+        self._waiting: dict[int, tuple[Table, NDArray[np.int8]]] = {}
+        self._digests: dict[int, bytes] = {}
+        self._next = 0
+
+    @property
+    def n_answers(self) -> int:
+        """Answers looked at so far: those to requests 0 … n_answers − 1."""
+        return self._next
+
+    @property
+    def n_scored(self) -> int:
+        """New distinct pairs so far."""
+        return self._scored
+
+    def add(self, index: SupportsIndex, token_ids: Document) -> bool:
+        """Take the answer to request `index` (from 0) and return whether the test has stopped.
+
+        An answer waits until all before it are there; one that comes after the stop is left out. A request that
+        will never be answered must be added as an empty answer, for everybody to see.
+
+        Raises:
+            InputError: the request was answered before, otherwise.
+            ValueError: not a flat sequence of token ids.
+        """
+        index = require_count("index", index)
+        ids = np.asarray(token_ids)
+        (reasons,) = self._rule.label([ids])  # also refuses what are no ids
+        ids = ids.astype(np.uint32)
+        digest = hashlib.sha256(ids.astype("<u4").tobytes()).digest()
+        if self._digests.setdefault(index, digest) != digest:
+            raise InputError(f"request {index} has two different answers; keep the one that was logged first")
+        if index >= self._next and self.stopped is None:
+            self._waiting[index] = (ids, reasons)
+        while self.stopped is None and self._next in self._waiting:
+            self._take(*self._waiting.pop(self._next))
+            self._next += 1
+        return self.stopped is not None
+
+    def result(self, *, budget_spent: bool = False) -> SequentialTally:
+        """What was counted, up to the stop or to the last answer there is.
+
+        Args:
+            budget_spent: no more answers can be had: those after a gap are left out.
+
+        Raises:
+            InputError: an answer is missing before one that is there.
+        """
+        if self.stopped is None and self._waiting and not budget_spent:
+            raise InputError(
+                f"the answer to request {self._next} is missing, and a later one is there: ask it again, or count it "
+                "as empty"
+            )
+        rows = np.concatenate([np.zeros((0, self._rule.context_width + 1), dtype=np.uint32), *self._pairs])
+        contexts = rows[:, :-1]
+        colours = np.concatenate([np.zeros(0, dtype=np.bool_), *self._colours])
+        stopped: Stopped = self.stopped or "exhausted"
+        return SequentialTally(
+            test="sampled",
+            key_id=self._key_id,
+            scheme=self._scheme,
+            green=self._green,
+            n_tokens=int(self._reasons.sum()),
+            pairs=Pairs(contexts, rows[:, -1], len(set(_codes(contexts)))),
+            notes=(self._account(stopped), self._special_ids_note),
+            n_green=int(np.count_nonzero(colours)),
+            probes_log10_p=self._probes_log10_p,
+            colours=colours,
+            alpha=self._alpha,
+            maximum_pairs=self._maximum,
+            n_answers=self._next,
+            log10_e=self._log10_e,
+            log10_e_max=self._highest,
+            stopped=stopped,
+        )
+
+    def _take(self, ids: Table, reasons: NDArray[np.int8]) -> None:
+        """Count the next answer in order. `reasons`: int8 [len(ids)], of this answer alone; the others come in here."""
+        at = np.flatnonzero((reasons == Reason.COUNTED) | (reasons == Reason.REPEATED))
+        windows = ids[at[:, None] + np.arange(-self._rule.context_width, 1)]  # [len(at), h + 1]
+        new = self._mark_old(windows, at, reasons)[: self._maximum - self._scored]
+        rows = windows[new]
+        colours = self._green.is_green(rows[:, :-1], rows[:, -1])
+        log10_e = self._process.advance(colours)
+        crossed = np.flatnonzero(log10_e >= -math.log10(self._alpha))
+        if crossed.size:
+            self.stopped, count = "early", int(crossed[0]) + 1
+        else:
+            count = len(rows)
+            self.stopped = "maximum" if self._scored + count >= self._maximum else None
+        if count:
+            self._scored += count
+            self._log10_e = float(log10_e[count - 1])
+            self._highest = max(self._highest, float(log10_e[:count].max()))
+            self._pairs.append(rows[:count])
+            self._colours.append(colours[:count])
+        end = len(ids) if self.stopped is None else int(at[new[count - 1]]) + 1
+        self._reasons += np.bincount(reasons[:end], minlength=len(Reason))
+
+    def _mark_old(self, windows: Table, at: NDArray[np.intp], reasons: NDArray[np.int8]) -> list[int]:
+        """Which windows are new. They are remembered; why the others don't count is written into `reasons`."""
+        new = []
+        for number, code in enumerate(_codes(windows)):
+            if code in self._in_prompts:
+                reasons[at[number]] = Reason.IN_PROMPT
+            elif code in self._seen:
+                reasons[at[number]] = Reason.REPEATED
+            else:
+                self._seen.add(code)
+                new.append(number)
+        return new
+
+    def _account(self, stopped: Stopped) -> str:
+        """How it ended and where the tokens went, in one line that adds up."""
+        end = {
+            "early": f"stopped early, at the first pair with an e-value of 1/{self._alpha:g} or more",
+            "maximum": f"stopped at the planned maximum of {self._maximum:,} pairs",
+            "exhausted": f"all answers used up before the planned maximum of {self._maximum:,} pairs",
+        }[stopped]
+        parts = [f"{int(self._reasons.sum())} tokens in {self._next} answers"]
+        for reason, words in (
+            (Reason.COUNTED, "counted"),
+            (Reason.REPEATED, "repeat a counted pair"),
+            (Reason.IN_PROMPT, "occur in a prompt"),
+            (Reason.SPECIAL, "touch a special token"),
+            (Reason.NO_CONTEXT, "have no full context"),
+        ):
+            if self._reasons[reason] or reason == Reason.COUNTED:
+                parts.append(f"{self._reasons[reason]} {words}")
+        return f"e-process in the plan's order, {end}: {', '.join(parts)}"
+
+
+def _codes(rows: Table) -> list[bytes]:
+    """One bytes object per row, equal where the rows are."""
+    data, step = np.ascontiguousarray(rows, dtype=np.uint32).tobytes(), 4 * rows.shape[1]
+    return [data[i * step : (i + 1) * step] for i in range(len(rows))]
