@@ -422,3 +422,56 @@ def test_it_says_whether_the_special_ids_were_verified(tmp_path: Path, capsys: p
         assert run(["-q", "detect", "--key", str(key), str(path), "--json"]) == 0
         notes = json.loads(capsys.readouterr().out)["notes"]
         assert any("special ids" in note and words in note for note in notes)
+
+
+# What a hostile reviewer tried
+
+
+def test_a_tokenizer_that_is_given_is_checked_though_ids_need_none(
+    cli: Cli, text_key: Path, ids: Path, model: Path, foreign_model: Path
+) -> None:
+    """The key id binds the special ids only through the tokenizer's hash."""
+    cli("detect", "--key", text_key, ids, "--tokenizer", foreign_model).refused(5, "was made for tokenizer")
+    notes = cli("detect", "--key", text_key, ids, "--tokenizer", model, "--json").json()["notes"]
+    assert any("verified against the tokenizer." in note for note in notes)
+    notes = cli("detect", "--key", text_key, ids, "--json").json()["notes"]
+    assert any("not verified against a tokenizer." in note for note in notes)
+
+
+def test_altered_special_ids_are_refused_where_a_tokenizer_is_given(
+    cli: Cli, text_key: Path, ids: Path, model: Path
+) -> None:
+    content = json.loads(text_key.read_text())
+    content["tokenizer"]["special_ids"].append(200)
+    text_key.write_text(json.dumps(content))
+    cli("detect", "--key", text_key, ids, "--tokenizer", model).refused(5, "special")
+
+
+def test_ids_beyond_the_keys_vocabulary_are_another_tokenizers(cli: Cli, text_key: Path, tmp_path: Path) -> None:
+    size = Key.load(text_key).tokenizer.vocab_size  # type: ignore[union-attr]
+    for row in ({"token_ids": [5, 6, size]}, {"token_ids": [5, 6], "prompt_ids": [size]}):
+        rows = write_rows(tmp_path / f"{len(row)}.jsonl", [{"token_ids": [5, 6, size - 1]}, row])
+        cli("detect", "--key", text_key, rows).refused(3, f"{rows}:2: token id {size} is not among the {size} tokens")
+
+
+def test_fail_on_detect_looks_at_every_document_that_is_printed(cli: Cli, key: Path, tmp_path: Path) -> None:
+    documents = [green_stream(key, 60), *(green_stream(key, 60, wanted=False, seed=seed) for seed in range(1, 9))]
+    rows = write_rows(tmp_path / "mixed.jsonl", [{"token_ids": document} for document in documents])
+    *each, pooled = cli("detect", "--key", key, rows, "--each").lines()
+    assert [one["finding"] == "detected" for one in each] == [True] + [False] * 8
+    assert pooled["finding"] != "detected"
+    assert cli("detect", "--key", key, rows, "--each", "--fail-on-detect").code == 1
+    assert cli("detect", "--key", key, rows, "--fail-on-detect").code == 0
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.txt"])
+def test_rows_are_never_taken_for_text(cli: Cli, key: Path, model: Path, tmp_path: Path, name: str) -> None:
+    """Their prompts, which the examiner fed in, would count."""
+    file = tmp_path / name
+    file.write_text('{"prompt": "The rain fell on the harbour.", "text": "A"}\n')
+    cli("detect", "--key", key, file, "--tokenizer", model).refused(3, f"{file}: line 1 is a row of JSON", ".jsonl")
+    if name.endswith(".json"):
+        file.write_text('[\n {"prompt": "The rain fell on the harbour.",\n "text": "A"}]\n')
+        cli("detect", "--key", key, file, "--tokenizer", model).refused(3, "rows as one JSON value", ".jsonl")
+    file.write_text('{"name": "a package", "version": "1"}\nThe rain fell on the harbour.\n')
+    assert cli("detect", "--key", key, file, "--tokenizer", model).code == 0  # JSON that holds no row is a text

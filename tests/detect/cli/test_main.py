@@ -375,3 +375,15 @@ def test_commands_are_found_by_name_and_only_known_ones() -> None:
     context = click.Context(group)
     assert group.get_command(context, "keygen") is keys.keygen
     assert group.get_command(context, "os") is None
+
+
+def test_ctrl_c_before_anything_has_begun_leaves_no_traceback(tmp_path: Path) -> None:
+    """The program interrupts itself where the first heavy module would be imported."""
+    stand_in = tmp_path / "click.py"
+    stand_in.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import detect.cli.entry as e; "
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}import sys; sys.path.insert(0, {str(tmp_path)!r}); e.main()"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
