@@ -107,7 +107,9 @@ def test_probes_that_avoid_the_mark_withdraw_a_claim_too() -> None:
     rng = np.random.default_rng(305)
     given = [Probe([], chain(rng, red)) for _ in range(PROBES)]
     one = weigh(KEY, read(given))
-    assert one.probes_log10_p == pytest.approx(two_tails(distinct_pairs([p.answer_ids for p in given], [], 1)), rel=1e-9)
+    assert one.probes_log10_p == pytest.approx(
+        two_tails(distinct_pairs([p.answer_ids for p in given], [], 1)), rel=1e-9
+    )
     assert one.probes_log10_p < -3
     assert assess(one).log10_p is None
 
