@@ -2,7 +2,8 @@
 
 One JSON value a line, synced before it counts. The first line says what work this is; a journal of other work is
 thrown away, and a last line that was cut short is dropped. A journal is one process's at a time. A file that is no
-journal is left as it is, and so is whatever a symbolic link points to.
+journal is left as it is, and so is whatever a symbolic link points to. A journal that is evidence is never thrown away,
+not even in part: other work, or a damaged line, is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from watermark.errors import InputError
-from watermark.files import strict_json
+from watermark.files import strict_json, sync_directory
 
 FORMAT = "taggant-journal/1"
 _BEGINNING = f'{{"format": "{FORMAT}", "work": '.encode()  # of the first line, and so of every journal
@@ -31,6 +32,8 @@ class Journal:
     Args:
         path: the file; made when there is none, and removed on closing when nothing was recorded.
         identity: JSON value that is equal exactly when the work is the same. Nothing secret.
+        evidence: what was recorded earlier is kept whatever happens: a journal of other work and damaged lines are
+            refused, only a last line that was cut short is dropped.
 
     Attributes:
         entries: what earlier runs recorded, in order; `append` adds to it.
@@ -39,8 +42,9 @@ class Journal:
         InputError: the file cannot be written, is no journal of this user's, or another process is at this work.
     """
 
-    def __init__(self, path: Path, identity: Any) -> None:
+    def __init__(self, path: Path, identity: Any, *, evidence: bool = False) -> None:
         self.path = path
+        self._evidence = evidence
         self.entries: list[Any] = []
         self._first_line = 0  # its length in bytes, once it is there
         try:
@@ -104,6 +108,8 @@ class Journal:
         if data[: len(_BEGINNING)] != _BEGINNING[: len(data)]:  # a beginning that was cut short is ours, too
             raise InputError(f"{self.path} is not a journal of earlier work; move it away, or choose another place")
         first, *rest = _whole_lines(data) or [(None, b"")]
+        if self._evidence:
+            self._refuse_loss(data, first[0] == header, 1 + len(rest))
         if first[0] == header:
             self.entries = [value for value, _ in rest]
             self._first_line = len(first[1])
@@ -112,6 +118,16 @@ class Journal:
             self._cut(0)
             self._write(header)
             self._first_line = self._handle.tell()
+            with suppress(OSError):
+                sync_directory(self.path.parent)
+
+    def _refuse_loss(self, data: bytes, same_work: bool, readable: int) -> None:
+        """Raise InputError where going on would drop a whole line; of other work, any line after the first."""
+        whole = data.count(b"\n")
+        if not same_work and whole > 1:
+            raise InputError(f"{self.path} holds what was recorded of other work, and is kept; choose another place")
+        if same_work and whole > readable:
+            raise InputError(f"{self.path}: line {readable + 1} is damaged; restore the file, or choose another place")
 
     def _cut(self, size: int) -> None:
         self._handle.truncate(size)

@@ -235,3 +235,45 @@ def test_a_file_system_without_locks_is_no_obstacle(path: Path, monkeypatch: pyt
     recorded(path, 1)
     with Journal(path, WORK) as journal:
         assert journal.entries == [1]
+
+
+# A journal that is evidence
+
+
+def test_evidence_of_other_work_is_kept(path: Path) -> None:
+    data = recorded(path, [1])
+    for other in ({"seed": 2}, None):
+        with pytest.raises(InputError, match="recorded of other work, and is kept; choose another place"):
+            Journal(path, other, evidence=True)
+        assert path.read_bytes() == data
+    with Journal(path, WORK, evidence=True) as journal:
+        assert journal.entries == [[1]]
+
+
+@pytest.mark.parametrize("tail", [b"{broken\n", b"\xff\n", b"\n", b"{broken\n[2]\n"], ids=str)
+def test_evidence_with_a_damaged_line_is_refused_and_kept(tail: bytes, path: Path) -> None:
+    data = recorded(path, [1]) + tail
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r": line 3 is damaged; restore the file"):
+        Journal(path, WORK, evidence=True)
+    assert path.read_bytes() == data
+
+
+def test_evidence_that_holds_nothing_yet_gives_way(path: Path) -> None:
+    for beginning in (b"", recorded(path, [1]).splitlines(keepends=True)[0]):
+        path.write_bytes(beginning)
+        with Journal(path, "other", evidence=True) as journal:
+            journal.append("new")
+        assert json.loads(path.read_bytes().splitlines()[0])["work"] == "other"
+
+
+def test_evidence_is_cut_only_where_a_line_was_cut_short(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.os, "fsync", lambda _: None)
+    whole = recorded(path, [5, 6], {"text": "é"})
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        with Journal(path, WORK, evidence=True) as journal:
+            assert len(journal.entries) == max(0, whole[:cut].count(b"\n") - 1)
+            for entry in [[5, 6], {"text": "é"}][len(journal.entries) :]:
+                journal.append(entry)
+        assert path.read_bytes() == whole
