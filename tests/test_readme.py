@@ -76,6 +76,9 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         "inputs": {"input_ids": torch.tensor([prompt_ids]), "max_new_tokens": 4},
         "prompt_ids": prompt_ids,
         "answer_ids": answer_ids,
+        "unmarked_answer_ids": answer_ids,
+        "unmarked_prompt_ids": prompt_ids,
+        "questioned_model": model,
     }
     source = "\n".join(blocks("python")).replace(", …]", "]")
     assert "GreenListProcessor" in source

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.accounts.candidates import Candidate
-from detect.counting import TestName, two_sided_log10_p, statistic, tally, weigh, window_rule
+from detect.counting import TestName, statistic, tally, two_sided_log10_p, weigh, window_rule
 from detect.evidence import PROBES_LOG10_P
 from detect.exact.binomial import log10_sf
 from detect.exact.weighted import CumulantFunction, TailCurve

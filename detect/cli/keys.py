@@ -12,6 +12,7 @@ from detect.cli.options import FILE, TokenizerAtHand, habits, json_option, load_
 from detect.cli.output import note, refuse_output, show_members, writing
 from detect.cli.types import ACCOUNT, DIRECTORY_OR_ID, EPOCH, FRACTION, ROWS, Number
 
+LOOKS_MARKED = -6.0  # log10 p of a key check; no chance makes a fresh key look like that
 PROFILES = ("trace", "balanced", "discreet")
 
 
@@ -138,7 +139,10 @@ def check(ctx: click.Context, file: Path, corpus: tuple[str, ...], tokenizer: st
     show_members(result.to_dict(), as_json)
     if result.accepted:
         return 0
-    note(ctx, "This key colours human text too green by chance. Do not use it; make another with taggant keygen.")
+    note(ctx, "This key colours the text too green. Do not use it; make another with taggant keygen.")
+    if result.log10_p <= LOOKS_MARKED:
+        note(ctx, "No chance makes a fresh key look so: the text seems marked by it. If, and only if, it is not human")
+        note(ctx, f"text, it was no check: remove {check_path(file)}.")
     return 5
 
 

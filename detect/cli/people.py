@@ -40,7 +40,8 @@ def describe(evidence: Evidence) -> str:
     if evidence.z_score is not None:
         lines.append(f"  z            {evidence.z_score:.2f} (for display: no p is computed from it)")
     if evidence.log10_e is not None:
-        e_value = f"10^{math.floor(10 * evidence.log10_e) / 10:.1f}" if evidence.log10_e <= -FLOOR else f"above 10^{-FLOOR}"
+        rounded_down = math.floor(10 * evidence.log10_e) / 10
+        e_value = f"10^{rounded_down:.1f}" if evidence.log10_e <= -FLOOR else f"above 10^{-FLOOR}"
         lines.append(f"  e-value      {e_value} (of this test alone, not adjusted)")
     for name, one in (evidence.comparisons or {}).items():
         lines.append(

@@ -28,6 +28,7 @@ class Collection:
         skipped: (id, reason) of each row that is no document.
         texts: one per document (None where ids were given), or None when they were not kept.
         tokenizer: the tokenizer, if a text or prompt needed it.
+        html: how many texts begin as HTML does.
     """
 
     documents: list[TokenIds] = field(default_factory=list, repr=False)
@@ -37,17 +38,22 @@ class Collection:
     skipped: list[tuple[str, str]] = field(default_factory=list, repr=False)
     texts: list[str | None] | None = field(default=None, repr=False)
     tokenizer: Tokenizer | None = field(default=None, repr=False)
+    html: int = 0
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What people must know: how many rows were skipped, a line for each reason."""
+        """What people must know: how many rows were skipped, a line for each reason; and markup among text."""
         firsts: dict[str, list[str]] = {}
         for identifier, reason in self.skipped:
             firsts.setdefault(reason, []).append(identifier)
-        return tuple(
+        skips = [
             f"{_count(len(skipped), 'document')} skipped: {reason} (first: {one_line(skipped[0])})"
             for reason, skipped in firsts.items()
+        ]
+        markup = (
+            f"{_count(self.html, 'text')} in HTML: the markup was counted, too, and can hide a mark; give text alone"
         )
+        return (*skips, markup) if self.html else tuple(skips)
 
 
 def tokenized(
@@ -75,7 +81,7 @@ def tokenized(
     encoder = LazyEncoder(tokenizer_loader, check)
     needed = context_width + 1
     documents, ids, document_prompts, prompts, skipped, texts = [], [], [], [], [], []
-    longest, longest_id = -1, ""
+    longest, longest_id, html = -1, "", 0
     for row, document, prompt in _resolved(rows, encoder):
         for ids_given in (document, prompt):
             _refuse_foreign(row, ids_given, vocab_size)
@@ -90,10 +96,11 @@ def tokenized(
         ids.append(row.id)
         document_prompts.append(prompt)
         texts.append(row.text if row.token_ids is None else None)
+        html += texts[-1] is not None and texts[-1].lstrip()[:14].lower().startswith(("<!doctype html", "<html"))
     if not documents:
         raise InputError(_nothing_left(len(skipped), longest, longest_id, context_width))
     kept = texts if keep_texts else None
-    return Collection(documents, ids, document_prompts, prompts, skipped, kept, encoder.tokenizer)
+    return Collection(documents, ids, document_prompts, prompts, skipped, kept, encoder.tokenizer, html)
 
 
 def _resolved(rows: Iterable[Row], encoder: LazyEncoder) -> Iterator[tuple[Row, TokenIds | None, TokenIds]]:

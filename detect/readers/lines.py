@@ -22,12 +22,26 @@ def text_row(data: bytes, name: str) -> Row:
         InputError: not UTF-8, with the byte offset; or rows of JSON, whose prompts would be taken for text.
     """
     text = _decoded(data, name, 0)
+    _refuse_own_files(text, name)
     _refuse_rows(text, name)
     return Row(id=name, source=name, text=text)
 
 
+def _refuse_own_files(text: str, name: str) -> None:
+    """Raise InputError for keys, commitments and the like, which lie beside texts.
+
+    Counted as text they would dilute it, and a highlighted page would show the secret.
+    """
+    value = _json(text) if text.lstrip()[:1] in ("{", "[") else None
+    first = value[0] if isinstance(value, list) and value else value
+    if not isinstance(first, dict):
+        return
+    if str(first.get("format")).startswith("taggant-") or set(first) == {"account", "epoch", "key_id"}:
+        raise InputError(f"{name} is a file of Taggant's own (a key, a commitment …), not a text; leave it out")
+
+
 def _refuse_rows(text: str, name: str) -> None:
-    """Raise InputError where one of the first two lines, or all of it, is an object (or a list of them) with content."""
+    """Raise InputError where one of the first two lines, or all of it, is an object (or a list) with content."""
     lines = [line for line in text.lstrip()[:_LOOKED_AT].splitlines() if line.strip()][:2]
     for number, line in enumerate(lines, start=1):
         if _is_row(line):
@@ -39,12 +53,17 @@ def _refuse_rows(text: str, name: str) -> None:
 
 def _is_row(text: str) -> bool:
     """Whether it is JSON: an object that holds what a row holds, or a list that begins with one."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
+    value = _json(text)
     first = value[0] if isinstance(value, list) and value else value
     return isinstance(first, dict) and any(name in first for name in CONTENT)
+
+
+def _json(text: str) -> Any:
+    """The value of JSON; None of anything else."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def jsonl_rows(lines: Iterable[bytes], name: str, *, prompts_only_ok: bool = False) -> Iterator[Row]:

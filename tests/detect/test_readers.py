@@ -611,3 +611,33 @@ def test_ids_are_read_without_torch_transformers_or_pyarrow(tmp_path: Path) -> N
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1 set()"
+
+
+@pytest.mark.parametrize("name", ["owner.key", "a.txt", "k.json"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"format": "taggant-key/1", "secret": "5e" * 32},
+        {"format": "taggant-commitment/1", "root": "0"},
+        [{"account": "a", "epoch": None, "key_id": "0"}],
+    ],
+)
+def test_taggants_own_files_are_never_text(tmp_path: Path, name: str, content: Any) -> None:
+    """They lie beside texts, and a page of theirs would show a secret."""
+    (tmp_path / name).write_text(json.dumps(content, indent=2))
+    for given in (tmp_path / name, tmp_path):
+        refused = refusal(given)
+        assert f"{tmp_path / name} is a file of Taggant's own" in refused
+        assert "5e5e" not in refused
+
+
+def test_markup_is_noted() -> None:
+    """A marked text in HTML may be missed: markup is counted, too."""
+    texts = (" <!DOCTYPE html><p>words", "<HTML>words", "a < b")
+    rows = [Row(name, name, text=text) for name, text in zip("abc", texts, strict=True)]
+    tokenizer = load_tokenizer(tiny.shared())
+    found = tokenized(rows, 1, lambda: tokenizer)
+    assert [note for note in found.notes if "HTML" in note] == [
+        "2 texts in HTML: the markup was counted, too, and can hide a mark; give text alone"
+    ]
+    assert not any("HTML" in note for note in tokenized(rows[2:], 1, lambda: tokenizer).notes)

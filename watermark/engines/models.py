@@ -295,6 +295,7 @@ def _snapshot(repo: str, patterns: tuple[str, ...]) -> Path:
     except LocalEntryNotFoundError:
         raise ModelError(
             f"{repo} is not a directory here, not in the hub's cache, and the hub cannot be reached"
+            + ("; `taggant model pull smollm2` prints its directory" if repo == "smollm2" else "")
         ) from None
     except Exception as error:  # the hub's client raises its own, its HTTP library's, and the system's errors
         raise ModelError(f"{repo} cannot be fetched from the hub: {first_line(error)}") from None

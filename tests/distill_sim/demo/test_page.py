@@ -526,7 +526,7 @@ class TestWords:
         line = page.words("The line-up")
         assert "For the control the key ranks" in line
         assert "student" not in line
-        assert "For the control that cannot be tested" in line
+        assert "for the control it cannot be made" in line
         for name in ("lineup", "comparisons"):
             del summary["control"]["reading"][name]
         summary["control"]["reading"]["log10_p"] = None

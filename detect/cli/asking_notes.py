@@ -1,0 +1,104 @@
+"""What people and other examiners must know of answers that a server gave: the notes of `taggant suspect --api`.
+
+Nothing in them depends on the order of arrival or the number of runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from detect.visible import one_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from detect.questioned.answer_ids import AnswerReader
+    from detect.questioned.questions import Questions
+    from detect.questioned.responses import Response
+    from watermark.windows import Document
+
+
+def notes_on_asking(
+    questions: Questions, n_tokens: int, reader: AnswerReader, responses: Sequence[Response]
+) -> list[str]:
+    """What another examiner needs; nothing that depends on the order of arrival or the number of runs."""
+    from detect.questioned.responses import responses_sha256
+
+    q, s = questions, questions.sampling
+    got = sum(reader.length(one) for one in responses)
+    short = "" if got >= n_tokens else f"; the budget ended it at {got}"
+    logprobs = "" if s.logprobs is None else f", log-probabilities of {s.logprobs} tokens (in the log, not counted)"
+    return [
+        f"questioned server {q.server}, model {one_line(q.model, 80)}{_other_names(q.model, responses)}, "
+        f"endpoint {q.endpoint}",
+        f"prompts: {len(q.prompts)}, SHA-256 {q.prompts_sha256} over their canonical JSON list",
+        _account(responses),
+        f"sampling: temperature {s.temperature:g}, top_p {s.top_p:g}, at most {s.max_new_tokens} tokens an answer"
+        f"{logprobs}; request i asks prompt i mod {len(q.prompts)} with a seed made of {q.seed} and i; settings of "
+        "the server's own, if any, are not visible",
+        f"at least {n_tokens} tokens, fixed when the command was given{short}; the smallest run of requests 0, 1, 2 … "
+        "that holds them counts: a second, larger look must be judged by log10_e",
+        f"response log: SHA-256 {responses_sha256(responses)} over what counts of each counted answer, in the "
+        "order asked (canonical JSON, a line each)",
+    ]
+
+
+def notes_on_tokens(
+    tokenizer: PreTrainedTokenizerBase,
+    context_width: int,
+    reader: AnswerReader,
+    responses: Sequence[Response],
+    drawn: Sequence[Document],
+) -> list[str]:
+    """Whose token ids were counted, and what share of the pairs a detour through text may have cost.
+
+    Args:
+        drawn: token ids of the probes' answers, where they were given.
+    """
+    from detect.questioned.answer_ids import Detour, surviving_share
+
+    returned = sum(reader.read(one).returned for one in responses)
+    if returned == len(responses):
+        return [f"token ids: the server's own; the key's tokenizer decodes all {returned} to the text it sent"]
+    again, width = len(responses) - returned, context_width + 1
+    notes = [f"token ids: the server's own in {returned} answers; in {again} the text was tokenised again"]
+    detour = Detour.measured(reader, responses)
+    if detour.answers:
+        cost = f"{detour.share_of_pairs(context_width):.1%} of the pairs ({width + 1} a token)"
+        notes.append(
+            "tokenised again: as many tokens as the server counted (give or take an end-of-text) in "
+            f"{detour.alike} of {detour.answers} answers; in all {detour.missing} of {detour.tokens} tokens more or "
+            f"fewer, which may have cost about {cost}"
+        )
+    else:
+        notes.append("tokenised again: the server counted no tokens, so what share of pairs this cost is unknown")
+    own = surviving_share(tokenizer, [reader.read(one).ids for one in responses], width)
+    probes = surviving_share(tokenizer, drawn, width)
+    if own is not None:
+        notes.append(
+            f"our ids of the answers, decoded and tokenised once more: {own:.1%} of their windows are there again "
+            "(how stable the tokenizer is on this text; not what the model drew)"
+        )
+    if probes is not None:
+        notes.append(f"the probes' own token ids, decoded and tokenised again: {probes:.1%} of windows survive")
+    return notes
+
+
+def _account(responses: Sequence[Response]) -> str:
+    """Where the requests went, in one line."""
+    empty = sum(not one.text for one in responses)
+    reasons = [("length", "cut at the longest answer"), ("content_filter", "touched by the server's content filter")]
+    parts = [f"{len(responses)} requests answered, {len(responses) - empty} answers counted"]
+    if empty:
+        parts.append(f"{empty} empty")
+    for reason, words in reasons:
+        if count := sum(one.finish_reason == reason for one in responses):
+            parts.append(f"{count} {words}")
+    return ", ".join(parts)
+
+
+def _other_names(asked: str, responses: Sequence[Response]) -> str:
+    """The names the server answered under, where they are others."""
+    names = sorted({one.model for one in responses if one.model} - {asked})
+    return f" (answered as {', '.join(one_line(name, 60) for name in names[:3])})" if names else ""

@@ -1,0 +1,155 @@
+"""From recorded answers to token ids of the key's tokenizer, and what a detour through text may have cost.
+
+A server's own ids are used only where they are the key's: their text, decoded by the key's tokenizer, must be the text
+the server sent. Else the text is tokenised again, and that may split words otherwise than the model did.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from detect.questioned.responses import Response
+from watermark.windows import Document
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+AlternativesPerPosition = list[dict[int, float]]  # at each answer position: token id → log-probability (nats)
+_ID_NAME = "token_id:"  # how vLLM names a token by its id
+
+
+@dataclass(frozen=True)
+class AnswerIds:
+    """One answer in ids of the key's tokenizer.
+
+    Attributes:
+        ids: the answer's tokens.
+        returned: the server gave them; else its text was tokenised again.
+    """
+
+    ids: list[int]
+    returned: bool
+
+
+class AnswerReader:
+    """Recorded answers in ids of one tokenizer.
+
+    Args:
+        tokenizer: the key's.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._known: dict[int, AnswerIds] = {}
+        self._names: dict[str, int] | None = None
+
+    def read(self, response: Response) -> AnswerIds:
+        """The answer's ids; worked out once for each request."""
+        if response.request not in self._known:
+            self._known[response.request] = self._read(response)
+        return self._known[response.request]
+
+    def length(self, response: Response) -> int:
+        """Tokens in the answer."""
+        return len(self.read(response).ids)
+
+    def alternatives(self, response: Response) -> AlternativesPerPosition | None:
+        """The log-probabilities the server gave, by token id.
+
+        None: it gave none, or its positions are not those of the ids. A token whose name belongs to several ids, or to
+        none, is left out.
+        """
+        answer, positions = self.read(response), response.logprobs
+        if positions is None or len(positions) < len(answer.ids):
+            return None
+        found: AlternativesPerPosition = []
+        for token, position in zip(answer.ids, positions, strict=False):  # an end-of-text may follow
+            named = {self._id_of(name, answer.returned): value for name, value in position["top"]}
+            chosen = self._id_of(position["token"], answer.returned)
+            if chosen not in (None, token):
+                return None
+            named[token] = position["logprob"]
+            found.append({one: value for one, value in named.items() if one is not None})
+        return found
+
+    def _read(self, response: Response) -> AnswerIds:
+        if response.token_ids is not None and self._says(response.token_ids, response.text):
+            return AnswerIds(list(response.token_ids), True)
+        return AnswerIds(list(self._tokenizer(response.text, add_special_tokens=False)["input_ids"]), False)
+
+    def _says(self, ids: Sequence[int], text: str) -> bool:
+        """Whether these ids are this text; an end within a character is shown by some servers and not by others."""
+        if max(ids, default=0) >= len(self._tokenizer):
+            return False
+        decoded = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return str(decoded).strip().rstrip("\ufffd") == text.strip().rstrip("\ufffd")
+
+    def _id_of(self, name: str, returned: bool) -> int | None:
+        if name.startswith(_ID_NAME) and name[len(_ID_NAME) :].isdecimal():
+            return int(name[len(_ID_NAME) :]) if returned else None
+        if self._names is None:
+            self._names = _unambiguous_names(self._tokenizer)
+        return self._names.get(name)
+
+
+def _unambiguous_names(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """Text of a token → its id, for texts that one token alone has."""
+    names = [str(tokenizer.decode([token])) for token in range(len(tokenizer))]
+    counts = Counter(names)
+    return {name: token for token, name in enumerate(names) if counts[name] == 1}
+
+
+@dataclass(frozen=True)
+class Detour:
+    """What tokenising again may have cost, measured against the number of tokens the server says it wrote.
+
+    Attributes:
+        answers: tokenised again, with a number from the server.
+        alike: of them, those of the same number of tokens.
+        tokens: that the server counted in them.
+        missing: Σ |the server's number − ours|.
+    """
+
+    answers: int
+    alike: int
+    tokens: int
+    missing: int
+
+    @classmethod
+    def measured(cls, reader: AnswerReader, responses: Iterable[Response]) -> Detour:
+        """An answer that ended by itself may or may not have been counted with its end-of-text: the nearer is taken."""
+        sizes, differences = [], []
+        for response in responses:
+            answer, counted = reader.read(response), response.completion_tokens
+            if answer.returned or counted is None or not answer.ids:
+                continue
+            possible = [counted] if response.finish_reason == "length" else [counted, counted - 1]
+            differences.append(min(abs(size - len(answer.ids)) for size in possible))
+            sizes.append(counted)
+        return cls(len(sizes), differences.count(0), sum(sizes), sum(differences))
+
+    def share_of_pairs(self, context_width: int) -> float:
+        """An estimate: a token too many or too few spoils the h + 1 pairs it is in, and one more at the join."""
+        return min(1.0, self.missing * (context_width + 2) / max(1, self.tokens))
+
+
+def surviving_share(tokenizer: PreTrainedTokenizerBase, documents: Iterable[Document], width: int) -> float | None:
+    """Share of the windows of `width` tokens that are there again after decoding a document and tokenising its text.
+
+    None: there is no such window. For ids that a model drew, this is what a detour through text leaves of them.
+    """
+    before, after = 0, 0
+    for document in documents:
+        ids = [int(token) for token in document]
+        text = tokenizer.decode(ids)
+        windows, again = (_windows(one, width) for one in (ids, tokenizer(text, add_special_tokens=False)["input_ids"]))
+        before += windows.total()
+        after += (windows & again).total()
+    return after / before if before else None
+
+
+def _windows(ids: Sequence[int], width: int) -> Counter[tuple[int, ...]]:
+    return Counter(tuple(ids[start : start + width]) for start in range(len(ids) - width + 1))

@@ -1,0 +1,169 @@
+"""Answers in the key's token ids: the server's own where they are the key's, else the text tokenised again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detect.questioned.answer_ids import AnswerReader, Detour, surviving_share
+from detect.questioned.responses import Response
+from tests.watermark.engines.helpers import tokenizer
+
+TEXT = "The rain fell on the harbour and the boats were still."
+
+
+def encoded(text: str) -> list[int]:
+    return list(tokenizer()(text, add_special_tokens=False)["input_ids"])
+
+
+def split(text: str) -> list[int]:
+    """A way to write `text` that a model may draw and the tokenizer never would: byte by byte."""
+    return [token for char in text for token in encoded(char)]
+
+
+def answer(text: str = TEXT, **members: Any) -> Response:
+    return Response(members.pop("request", 0), 0, text, **members)
+
+
+def read(response: Response) -> tuple[list[int], bool]:
+    found = AnswerReader(tokenizer()).read(response)
+    return found.ids, found.returned
+
+
+def test_text_is_tokenised_again_where_there_are_no_ids() -> None:
+    assert read(answer()) == (encoded(TEXT), False)
+    assert read(answer("")) == ([], False)
+
+
+def test_the_servers_ids_win_where_they_say_the_same() -> None:
+    drawn = split(TEXT)
+    assert drawn != encoded(TEXT)
+    assert read(answer(token_ids=tuple(drawn))) == (drawn, True)
+    with_end = [*drawn, 2]  # vLLM hands the end-of-text over, too
+    assert read(answer(token_ids=tuple(with_end))) == (with_end, True)
+    assert read(answer("", token_ids=(2,))) == ([2], True)
+    assert read(answer("", token_ids=())) == ([], True)
+    cut = encoded("é")[:1]
+    for shown in ("ab", "ab\ufffd"):  # an end within a character
+        assert read(answer(shown, token_ids=(*split("ab"), *cut))) == ([*split("ab"), *cut], True)
+
+
+@pytest.mark.parametrize(
+    "ids", [(5, 6, 7), (), (384,), (2**32 - 1,), tuple(split(TEXT[:-1])), tuple(split(TEXT[::-1]))], ids=str
+)
+def test_ids_of_another_vocabulary_are_not_used(ids: tuple[int, ...]) -> None:
+    assert read(answer(token_ids=ids)) == (encoded(TEXT), False)
+
+
+def test_every_answer_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = AnswerReader(tokenizer())
+    assert reader.length(answer()) == len(encoded(TEXT))
+    monkeypatch.setattr(reader, "_tokenizer", None)
+    assert reader.read(answer()).ids == encoded(TEXT)
+
+
+# Log-probabilities
+
+
+def positions(names: list[str]) -> tuple[dict[str, Any], ...]:
+    return tuple({"token": name, "logprob": -0.25, "top": [[name, -0.25], ["zz", -3.0]]} for name in names)
+
+
+def test_alternatives_by_token_id() -> None:
+    ids = encoded(TEXT)
+    names = [tokenizer().decode([token]) for token in ids]
+    found = AnswerReader(tokenizer()).alternatives(answer(logprobs=positions(names)))
+    assert found == [{token: -0.25} for token in ids]  # "zz" is no token
+
+
+def test_alternatives_named_by_id() -> None:
+    drawn = split("ab")
+    given = tuple(
+        {"token": f"token_id:{token}", "logprob": -1.0, "top": [["token_id:7", -2.0]]} for token in [*drawn, 2]
+    )
+    reader = AnswerReader(tokenizer())
+    assert reader.alternatives(answer("ab", token_ids=tuple(drawn), logprobs=given)) == [
+        {7: -2.0, token: -1.0} for token in drawn
+    ]
+    # The same names mean nothing where the ids are not the key's
+    assert reader.alternatives(answer("ab", request=1, token_ids=(9, 9), logprobs=given)) == [
+        {token: -1.0} for token in encoded("ab")
+    ]
+
+
+def test_alternatives_that_do_not_fit() -> None:
+    reader = AnswerReader(tokenizer())
+    names = [tokenizer().decode([token]) for token in encoded(TEXT)]
+    assert reader.alternatives(answer()) is None
+    assert reader.alternatives(answer(request=1, logprobs=positions(names[:-1]))) is None  # too few
+    assert reader.alternatives(answer(request=2, logprobs=positions([*names[1:], names[0]]))) is None  # other tokens
+
+
+def test_names_that_several_tokens_share_name_none() -> None:
+    names = [tokenizer().decode([token]) for token in range(len(tokenizer()))]
+    shared = [name for name, count in Counter(names).items() if count > 1]
+    assert shared == ["\ufffd"]  # bytes that are no characters
+    found = AnswerReader(tokenizer()).alternatives(
+        answer("a", logprobs=({"token": "a", "logprob": 0.0, "top": [["\ufffd", -1.0]]},))
+    )
+    assert found == [{encoded("a")[0]: 0.0}]
+
+
+# What the detour cost
+
+
+def test_the_detour_is_measured_against_the_servers_count() -> None:
+    n = len(encoded(TEXT))
+    answers = [
+        answer(request=0, finish_reason="length", completion_tokens=n),  # alike
+        answer(request=1, finish_reason="stop", completion_tokens=n + 1),  # alike, with its end-of-text
+        answer(request=2, finish_reason="stop", completion_tokens=n),  # alike, without
+        answer(request=3, finish_reason="length", completion_tokens=n + 3),
+        answer(request=4, finish_reason="stop", completion_tokens=n + 3),
+        answer(request=5, finish_reason="length", completion_tokens=n - 1),
+        answer(request=6, completion_tokens=None),
+        answer(request=7, completion_tokens=900, token_ids=tuple(split(TEXT))),  # its ids are used
+        answer("", request=8, completion_tokens=1),
+    ]
+    found = Detour.measured(AnswerReader(tokenizer()), answers)
+    assert found == Detour(answers=6, alike=3, tokens=6 * n + 6, missing=3 + 2 + 1)
+    assert found.share_of_pairs(1) == 6 * 3 / (6 * n + 6)
+    assert Detour(1, 0, 10, 9).share_of_pairs(3) == 1
+    assert Detour(0, 0, 0, 0).share_of_pairs(1) == 0
+
+
+def test_what_survives_decoding_and_tokenising_again() -> None:
+    whole = encoded(TEXT)
+    assert surviving_share(tokenizer(), [whole, np.array(whole)], 2) == 1
+    assert surviving_share(tokenizer(), [[5], []], 2) is None
+    drawn = split(TEXT)
+    expected = (Counter(pairwise(drawn)) & Counter(pairwise(whole))).total()
+    assert surviving_share(tokenizer(), [drawn], 2) == expected / (len(drawn) - 1) < 0.9
+
+
+def test_the_estimate_is_near_what_is_lost() -> None:
+    """Some tokens split as a model might: the share of pairs gone, told from lengths alone, against the true one."""
+    rng = np.random.default_rng(3)
+    documents = []
+    for _ in range(300):
+        ids: list[int] = []
+        for token in encoded(TEXT):
+            name = str(tokenizer().decode([token]))
+            parts = [*encoded(name[:1]), *encoded(name[1:])]
+            ids += parts if len(parts) == 2 and rng.random() < 0.1 else [token]
+        documents.append(ids)
+    lost = 1 - (surviving_share(tokenizer(), documents, 2) or 0)
+    reader = AnswerReader(tokenizer())
+    told = Detour.measured(
+        reader,
+        [
+            answer(tokenizer().decode(ids), request=i, finish_reason="length", completion_tokens=len(ids))
+            for i, ids in enumerate(documents)
+        ],
+    )
+    assert lost > 0.01
+    assert lost == pytest.approx(told.share_of_pairs(1), rel=0.35)
