@@ -42,7 +42,7 @@ def test_make_targets_exist(line: str) -> None:
 def test_taggant_commands_parse(line: str) -> None:
     """Every option and the number of arguments are what the program takes; nothing is run."""
     words = shlex.split(line[line.index("taggant ") :])[1:]
-    context = click.Context(cli)
+    context = click.Context(cli, **cli.context_settings)  # else the commands would keep its names of --help
     command: click.Command = cli
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         found = command.get_command(context, words.pop(0))
