@@ -49,7 +49,7 @@ def test_taggant_commands_parse(line: str) -> None:
         assert found is not None, line
         command = found
     if not isinstance(command, click.Group):
-        command.make_context(command.name, words, resilient_parsing=False)
+        command.make_context(command.name, words, parent=context, resilient_parsing=False)
 
 
 def test_every_command_is_in_the_table() -> None:
