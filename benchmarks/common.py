@@ -78,3 +78,9 @@ def save(name: str, command: str, result: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(text + "\n")
     print(text)
+
+
+def stage_directory(run: Path, name: str) -> Path:
+    """Where a finished run of the demo or of `benchmarks.ten_keys` keeps what stage `name` made."""
+    (directory,) = (run / "stages").glob(f"{name}-[0-9a-f]*")
+    return directory

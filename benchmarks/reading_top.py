@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import save
+from benchmarks.common import save, stage_directory
 from detect import Probe, read_model, window_rule
 from detect.counting import statistic
 from detect.exact.weighted import CumulantFunction, chernoff, z_score
@@ -31,14 +31,14 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     run = parser.parse_args().run
     key = Key.load(run / "keys" / "account.key")
-    rows = read_corpus(_stage(run, "probes") / CORPUS)
+    rows = read_corpus(stage_directory(run, "probes") / CORPUS)
     probes = [Probe(row.prompt_ids, row.token_ids) for row in rows]
     reference = load_model(pull_smollm2())
     assert key.tokenizer is not None
     result: dict[str, Any] = {}
     for name in ("student", "control"):
         reading = read_model(
-            load_model(_stage(run, name) / STUDENT),
+            load_model(stage_directory(run, name) / STUDENT),
             probes,
             rule=window_rule(key),
             vocab_size=key.tokenizer.vocab_size,
@@ -47,11 +47,6 @@ def main() -> None:
         )
         result[name] = {str(top): _at(reading, key, top) for top in (16, 64, 128, 256, 512, 1024, LARGEST)}
     save("reading_top", "python -m benchmarks.reading_top runs/demo", {"by_top": result})
-
-
-def _stage(run: Path, name: str) -> Path:
-    (directory,) = (run / "stages").glob(f"{name}-[0-9a-f]*")
-    return directory
 
 
 def _at(reading: Reading, key: Key, top: int) -> dict[str, Any]:

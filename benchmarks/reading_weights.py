@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import save
+from benchmarks.common import save, stage_directory
 from detect import Probe, read_model, window_rule
 from detect.counting import statistic
 from detect.exact.weighted import CumulantFunction, chernoff
@@ -37,17 +37,17 @@ def main() -> None:
     parser.add_argument("--positions", type=int, nargs="+", default=[100, 200, 400, 800])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = read_corpus(_stage(arguments.run, "probes") / CORPUS)
-    unmarked = read_corpus(_stage(arguments.run, "unmarked") / CORPUS)
+    rows = read_corpus(stage_directory(arguments.run, "probes") / CORPUS)
+    unmarked = read_corpus(stage_directory(arguments.run, "unmarked") / CORPUS)
     reference = load_model(pull_smollm2())
     keys = [Key.load(arguments.run / "keys" / f"{number}.key") for number in range(arguments.students)]
     assert keys[0].tokenizer is not None
     frequency = _counts([row.token_ids for row in unmarked], keys[0].tokenizer.vocab_size)
-    students = [_stage(arguments.run, f"student-{number}") / STUDENT for number in range(arguments.students)]
+    students = [stage_directory(arguments.run, f"student-{number}") / STUDENT for number in range(arguments.students)]
     found: dict[tuple[str, int], list[list[float]]] = {}
     for who, directory, judges in (
         *(("student", path, [key]) for path, key in zip(students, keys, strict=True)),
-        ("control", _stage(arguments.run, "control") / STUDENT, keys),
+        ("control", stage_directory(arguments.run, "control") / STUDENT, keys),
     ):
         model = load_model(directory)
         for positions in arguments.positions:
@@ -71,11 +71,6 @@ def main() -> None:
             "worst_log10_p": {f"{who}, {n} positions": _rounded(_worst(who, v)) for (who, n), v in found.items()},
         },
     )
-
-
-def _stage(run: Path, name: str) -> Path:
-    (directory,) = (run / "stages").glob(f"{name}-[0-9a-f]*")
-    return directory
 
 
 def _counts(answers: list[Any], vocab_size: int) -> np.ndarray[Any, Any]:

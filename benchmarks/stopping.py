@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import save
-from detect.counting import tally, window_rule
+from detect.counting import tally
 from detect.exact.evalue import log10_e_value
 from detect.exact.power import pairs_needed, planned_maximum
 from detect.readers import read_rows
@@ -91,7 +91,7 @@ def stops_of(
 def _stop(
     key: Key, answers: Sequence[list[int]], prompts: Sequence[list[int]], rng: np.random.Generator, alpha: float
 ) -> int | None:
-    test = Sequential(key, window_rule(key), prompts, alpha, 2**40)
+    test = Sequential(key, prompts, alpha, 2**40)
     for index, which in enumerate(rng.permutation(len(answers))):
         if test.add(index, answers[which]):
             return test.n_scored

@@ -6,7 +6,7 @@ S = Σ a·(green − γ). Counting distinct pairs is the case where every weight
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,7 +17,7 @@ from detect.exact.binomial import log10_cdf, log10_sf
 from detect.observation import ContextMass, ProbePairs, Reading
 from watermark.greenlist import GreenList
 from watermark.keys import SCHEME, Key
-from watermark.windows import Document, Extraction, Pairs, WindowRule
+from watermark.windows import Document, Extraction, Pairs, Reason, WindowRule
 
 TestName = Literal["text", "sampled", "reading"]
 
@@ -148,7 +148,7 @@ def tally(
         pairs=extraction.pairs,
         notes=(_account(extraction), key.special_ids_note(verified=tokenizer_checked)),
         n_green=_count_green(green, extraction.pairs),
-        probes_log10_p=None if fed is None else two_sided_log10_p(_count_green(green, fed), len(fed), green.gamma),
+        probes_log10_p=None if fed is None else fed_log10_p(green, fed),
     )
 
 
@@ -189,10 +189,14 @@ def _count_green(green: GreenList, pairs: Pairs) -> int:
 
 
 def _probes_log10_p(green: GreenList, probes: ProbePairs) -> float:
-    """The smallest log10 p of prompts, answers, and both together: few marked prompts drown among many answers."""
+    """The smallest log10 p of the probes' parts."""
     colours = green.is_green(probes.pairs.contexts, probes.pairs.tokens)
-    parts = (probes.in_prompts, probes.in_answers, np.ones_like(probes.in_prompts))
-    return min(two_sided_log10_p(int(colours[part].sum()), int(part.sum()), green.gamma) for part in parts)
+    return min(two_sided_log10_p(int(colours[part].sum()), int(part.sum()), green.gamma) for part in probes.parts)
+
+
+def fed_log10_p(green: GreenList, fed: Pairs) -> float:
+    """Of the prompts alone, where nothing else was fed; see `two_sided_log10_p`."""
+    return two_sided_log10_p(_count_green(green, fed), len(fed), green.gamma)
 
 
 def two_sided_log10_p(k: int, n: int, gamma: float) -> float:
@@ -217,15 +221,35 @@ def _mass(green: GreenList, mass: ContextMass) -> MassComparison:
     return MassComparison(count, float(per_context.mean()), green.gamma)
 
 
-def _account(extraction: Extraction) -> str:
-    """Where the tokens went, in one line that adds up."""
-    parts = [f"{extraction.n_tokens} tokens in {extraction.n_documents} documents", f"{len(extraction.pairs)} counted"]
-    for count, reason in (
-        (extraction.repeated, "repeat a counted pair"),
-        (extraction.in_prompt, "occur in a prompt"),
-        (extraction.special, "touch a special token"),
-        (extraction.no_context, "have no full context"),
-    ):
-        if count:
-            parts.append(f"{count} {reason}")
+ACCOUNT_WORDS = (
+    (Reason.COUNTED, "counted"),
+    (Reason.REPEATED, "repeat a counted pair"),
+    (Reason.IN_PROMPT, "occur in a prompt"),
+    (Reason.SPECIAL, "touch a special token"),
+    (Reason.NO_CONTEXT, "have no full context"),
+)
+
+
+def account(tokens: Mapping[Reason, int], of: str) -> str:
+    """Where the tokens went, in one line that adds up.
+
+    Args:
+        tokens: how many met which reason.
+        of: what they stand in, such as "3 documents".
+    """
+    parts = [f"{sum(tokens.values())} tokens in {of}"]
+    for reason, words in ACCOUNT_WORDS:
+        if tokens[reason] or reason == Reason.COUNTED:
+            parts.append(f"{tokens[reason]} {words}")
     return ", ".join(parts)
+
+
+def _account(extraction: Extraction) -> str:
+    tokens = {
+        Reason.COUNTED: len(extraction.pairs),
+        Reason.REPEATED: extraction.repeated,
+        Reason.IN_PROMPT: extraction.in_prompt,
+        Reason.SPECIAL: extraction.special,
+        Reason.NO_CONTEXT: extraction.no_context,
+    }
+    return account(tokens, f"{extraction.n_documents} documents")

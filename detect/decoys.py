@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detect.colouring import under_every_key
 from detect.counting import CountTally, Tally, WeightTally, statistic
 from detect.exact.binomial import log10_sf
 from detect.exact.uniformity import kolmogorov_smirnov_p, randomised_p
@@ -78,7 +77,7 @@ def lineup(
 
 def _counted(tally: CountTally, decoys: int, seed: bytes, on_decoy: Callable[[int], None] | None) -> Lineup:
     n, gamma = tally.n_scored, tally.green.gamma
-    counts = _score(tally, decoys, seed, lambda colours: int(np.count_nonzero(colours)), on_decoy).astype(np.int64)
+    counts = _score(tally, decoys, seed, lambda colours, _: int(np.count_nonzero(colours)), on_decoy).astype(np.int64)
     rng = np.random.default_rng(np.frombuffer(seed, dtype=np.uint32))
     p = randomised_p(counts, n, gamma, rng)
     return _result(counts, counts >= tally.n_green, seed, log10_sf(int(counts.max()), n, gamma), p)
@@ -86,7 +85,7 @@ def _counted(tally: CountTally, decoys: int, seed: bytes, on_decoy: Callable[[in
 
 def _weighted(tally: WeightTally, decoys: int, seed: bytes, on_decoy: Callable[[int], None] | None) -> Lineup:
     gamma, weights = tally.green.gamma, tally.weights
-    scores = _score(tally, decoys, seed, lambda colours: statistic(colours, weights, gamma), on_decoy)
+    scores = _score(tally, decoys, seed, lambda colours, _: statistic(colours, weights, gamma), on_decoy)
     cumulant = CumulantFunction(weights, gamma)
     p = 10.0 ** TailCurve(cumulant).saddlepoint_log10_p(scores) if _can_be_audited(weights) else None
     extreme = scores >= tally.statistic - _ROUNDING * cumulant.total
@@ -104,25 +103,14 @@ def _score(
     tally: Tally,
     decoys: int,
     seed: bytes,
-    score: Callable[[NDArray[np.bool_]], float],
+    measure: Callable[[NDArray[np.bool_], float], float],
     on_decoy: Callable[[int], None] | None,
 ) -> NDArray[np.float64]:
-    """The statistic of every decoy; two threads, as the compiled colouring releases the interpreter."""
-    prepared = tally.green.prepare(tally.pairs.contexts, tally.pairs.tokens)
-
-    def one(index: int) -> float:
-        return score(tally.green.with_chacha_key(decoy_key(seed, index)).colour(prepared))
-
-    scores = np.empty(decoys)
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        for index, value in enumerate(pool.map(one, range(decoys))):
-            scores[index] = value
-            if on_decoy is not None:
-                on_decoy(1)
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for decoys that have not begun
-    return scores
+    """The statistic of every decoy."""
+    green = tally.green
+    return under_every_key(
+        tally.pairs, decoys, lambda index: green.with_chacha_key(decoy_key(seed, index)), measure, on_decoy
+    )
 
 
 def _result(

@@ -6,19 +6,17 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from typing import Any, Literal
 
 from detect.counting import CountTally, Tally, WeightTally
 from detect.decoys import Lineup
-from detect.exact.binomial import log10_sf
+from detect.exact.binomial import count_z_score, log10_sf
 from detect.exact.evalue import log10_e_value
 from detect.exact.interval import clopper_pearson
 from detect.exact.multiplicity import holm, key_check_adjustment
-from detect.exact.power import pairs_needed
+from detect.exact.power import pairs_needed_if_any
 from detect.exact.weighted import CumulantFunction, chernoff, saddlepoint, z_score
 from detect.wording import FLOOR
-from watermark.errors import InputError, UnsupportedError
 
 SCHEMA = "taggant-evidence/1"
 DEFAULT_ALPHA = 1e-6
@@ -207,7 +205,7 @@ def _numbers(tally: Tally) -> dict[str, Any]:
         "n_green": k,
         "green_fraction": k / n if n else None,
         "ci95": clopper_pearson(k, n) if n else None,
-        "z_score": (k - n * gamma) / math.sqrt(n * gamma * (1 - gamma)) if n else None,
+        "z_score": count_z_score(k, n, gamma) if n else None,
         "log10_p": log10_sf(k, n, gamma),
         "log10_e": log10_e_value(k, n, gamma),
         "log10_p_saddlepoint": None,
@@ -303,20 +301,9 @@ def _finding(judged: _Judged, how: Assessment) -> tuple[Finding, list[str]]:
     level = how.alpha / judged.family  # Holm's first step: the least that a p may have to reach
     if how.key_check:
         level *= KEY_CHECK_ACCEPTS
-    needed = _needed(effect, gamma, level)
+    needed = pairs_needed_if_any(effect, gamma, level, PLANNED_POWER)
     if needed == math.inf:
         return "inconclusive", [f"{POWER_NOTE} {effect:g} cannot be told from gamma {gamma:g} by any number of pairs"]
     note = f"{POWER_NOTE} {effect:g} would have been found with probability at least {PLANNED_POWER:g} "
     note += f"from {needed:,} pairs (binomial model)"
     return ("inconclusive" if tally.n_scored < needed else "not detected"), [note]
-
-
-@lru_cache(maxsize=64)  # the same for every document of a collection
-def _needed(effect: float, gamma: float, level: float) -> float:
-    """Pairs needed; infinite where no number that anybody can count is enough."""
-    if effect <= gamma:
-        return math.inf
-    try:
-        return pairs_needed(effect, gamma, alpha=level, power=PLANNED_POWER)
-    except (UnsupportedError, InputError):  # too close to gamma, or a level below what is computed
-        return math.inf

@@ -90,3 +90,9 @@ def load_check(key: Key, key_file: Path) -> KeyCheck | None:
     if type(result.log10_p) not in (int, float) or result.accepted != (result.log10_p > math.log10(THRESHOLD)):
         raise KeyFileError(f"{path} contradicts itself: accepted or not does not follow from its log10_p; restore it")
     return result
+
+
+def accepted(key: Key, key_file: Path) -> bool | None:
+    """What the record beside the key file says (KeyFileError as `load_check`); None: there is none."""
+    record = load_check(key, key_file)
+    return None if record is None else record.accepted

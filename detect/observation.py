@@ -18,6 +18,7 @@ from watermark.files import new_file
 from watermark.windows import Document, Pairs, WindowRule
 
 READING_FORMAT = "taggant-reading/1"
+DEFAULT_TOP = 256  # K, weights kept per context; ADR 0005
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,14 @@ class ProbePairs:
     pairs: Pairs
     in_prompts: NDArray[np.bool_]
     in_answers: NDArray[np.bool_]
+
+    @property
+    def parts(self) -> tuple[NDArray[np.bool_], ...]:
+        """What is tested for the mark, bool [len(pairs)] each: prompts, answers, and both.
+
+        Few marked prompts drown among many answers.
+        """
+        return self.in_prompts, self.in_answers, np.ones_like(self.in_prompts)
 
     @classmethod
     def of(cls, rule: WindowRule, probes: Sequence[Probe]) -> ProbePairs:

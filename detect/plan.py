@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from detect.exact.power import pairs_needed, planned_maximum
+from detect.observation import DEFAULT_TOP
 from detect.plan_content import COUNTED, E_PROCESS, FIXED, PlanContent
 from detect.planned import TESTS, Inclusion, PlannedLineup, PlannedProbes, PlannedSampling, PositiveControl
 from detect.readers import Row
@@ -24,7 +25,7 @@ from watermark.keys import UNTIMESTAMPED_NOTE, Key
 from watermark.keys.commitment import CREATED_FORMAT
 from watermark.keys.members import read_document
 
-DEFAULT_TOP, DEFAULT_DECOYS = 256, 1000
+DEFAULT_DECOYS = 1000
 UNCOMMITTED_NOTE = (
     "the plan names no commitment to the key: results under it stay exploratory, as the key could have been chosen "
     "after looking"

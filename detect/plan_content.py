@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
 from typing import Any, Self
 
 import rfc8785
@@ -24,7 +23,7 @@ from detect.planned import (
     part,
 )
 from watermark.errors import InputError, KeyFileError
-from watermark.keys.commitment import CREATED_FORMAT
+from watermark.keys.commitment import is_created
 from watermark.keys.members import hex_digits, integer, members, number, one_of
 from watermark.keys.parameters import MAX_CONTEXT_WIDTH
 
@@ -166,7 +165,7 @@ class PlanContent:
             if getattr(self, name) is not None:
                 integer(getattr(self, name), name, 1, MOST)
         integer(self.top, "top", 1, MOST)
-        if not _is_time(self.created):
+        if not is_created(self.created):
             raise KeyFileError("'created' must be a UTC time such as \"2026-11-24T08:00:00Z\"")
 
     def _check_tests(self) -> None:
@@ -204,10 +203,3 @@ class PlanContent:
                 f"a maximum of {self.maximum_pairs:,} pairs is below 1.6 x the {needed:,} that a fixed number would "
                 f"need: the e-process would lack power; plan {planned_maximum(needed):,} or more"
             )
-
-
-def _is_time(value: object) -> bool:
-    try:  # strptime also takes other spellings: the text must come back as it was
-        return isinstance(value, str) and datetime.strptime(value, CREATED_FORMAT).strftime(CREATED_FORMAT) == value
-    except ValueError:
-        return False

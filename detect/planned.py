@@ -13,8 +13,8 @@ import rfc8785
 from detect.readers import Row
 from watermark.errors import CommitmentError, InputError, KeyFileError
 from watermark.keys import Commitment, Leaf
+from watermark.keys.commitment import root_from
 from watermark.keys.members import hex_digits, integer, members, number
-from watermark.keys.merkle import inclusion_path, levels, root_of_path
 from watermark.keys.opening import MAX_LEAVES
 
 WEIGHTS = {"sampled": ("distinct", "excess"), "reading": ("difference", "mass")}
@@ -173,15 +173,13 @@ class Inclusion:
         Raises:
             CommitmentError: it is not among them.
         """
-        index = next((i for i, leaf in enumerate(commitment.leaves) if leaf.key_id == key_id), None)
-        if index is None:
+        leaf = next((leaf for leaf in commitment.leaves if leaf.key_id == key_id), None)
+        if leaf is None:
             raise CommitmentError(
                 f"key {key_id[:16]} is not among the {len(commitment.leaves)} marks committed to; give the key file of "
                 "the account and month that was committed to, or that key's own commitment"
             )
-        path = inclusion_path(levels([leaf.canonical for leaf in commitment.leaves]), index)
-        bare = replace(commitment, leaves=())
-        return cls(bare, commitment.leaves[index], index, tuple(sibling.hex() for sibling in path))
+        return cls(replace(commitment, leaves=()), leaf, *commitment.place(leaf))
 
     def check(self, key_id: str) -> None:
         """Recompute the root from the leaf and its path.
@@ -191,9 +189,7 @@ class Inclusion:
         """
         if self.leaf.key_id != key_id:
             raise CommitmentError(f"the plan's leaf is of key {self.leaf.key_id[:16]}, not of {key_id[:16]}")
-        path = [bytes.fromhex(sibling) for sibling in self.path]
-        root = root_of_path(self.leaf.canonical, self.index, self.commitment.size, path).hex()
-        if root != self.commitment.root:
+        if root_from(self.leaf, self.index, self.commitment.size, self.path) != self.commitment.root:
             raise CommitmentError(f"key {key_id[:16]}: the plan's leaf and path do not lead to the committed root")
 
     def commitment_json(self) -> dict[str, Any]:

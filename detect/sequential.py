@@ -19,19 +19,16 @@ from typing import Literal, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.counting import CountTally, two_sided_log10_p
+from detect.counting import CountTally, account, fed_log10_p, window_rule
 from detect.exact.arguments import require_count, require_probability
-from detect.exact.binomial import log_pmf_array, tail_over_mass
+from detect.exact.evalue import EProcess
 from watermark.errors import InputError
 from watermark.greenlist import GreenList
 from watermark.keys import Key
-from watermark.windows import Document, Pairs, Reason, WindowRule
+from watermark.windows import Document, Pairs, Reason
 
 Stopped = Literal["early", "maximum", "exhausted"]
-Floats = NDArray[np.float64]
 Table = NDArray[np.uint32]
-
-_SMALL = 1e-3  # as in `log10_e_process`: below it the running sum has lost digits
 
 
 @dataclass(frozen=True)
@@ -67,41 +64,6 @@ class SequentialTally(CountTally):
         return -max(0.0, self.log10_e_max) + 0.0
 
 
-class EProcess:
-    """The mixture e-process of one stream of colours, a piece at a time: `log10_e_process` with its sum carried over.
-
-    Attributes:
-        n: pairs so far.
-        k: green ones among them.
-    """
-
-    def __init__(self, gamma: float) -> None:
-        self._gamma = require_probability("gamma", gamma)
-        self.n = self.k = 0
-        self._sum = 0.0  # of (green − γ) P(Binomial(n, γ) = k) over all pairs
-
-    def advance(self, colours: NDArray[np.bool_]) -> Floats:
-        """log10 E after each of the next pairs: bool [N] → float64 [N].
-
-        Null: each new distinct pair is green with probability gamma, whatever came before; then P(E ever >= 1/α) <= α.
-        """
-        if not colours.size:
-            return np.zeros(0)
-        gamma = self._gamma
-        n = self.n + np.arange(1.0, colours.size + 1.0)
-        k = self.k + np.cumsum(colours, dtype=np.float64)
-        log_mass = log_pmf_array(k, n, gamma, 1.0 - gamma)
-        sums = np.cumsum(np.append(self._sum, (colours - gamma) * np.exp(log_mass)))[1:]
-        self.n, self.k, self._sum = int(n[-1]), int(k[-1]), float(sums[-1])
-        tail = (1.0 - gamma) + sums  # P(Binomial(n + 1, γ) <= k)
-        small = tail < _SMALL
-        log_e = np.log(np.where(small, 1.0, tail)) - log_mass - np.log(n + 1.0) - math.log1p(-gamma)
-        if small.any():  # E = P(X <= k) / P(X = k) / (n + 1 − k) for X ~ Binomial(n + 1, γ)
-            rest = n[small] + 1.0 - k[small]
-            log_e[small] = np.log(tail_over_mass(rest, n[small] + 1.0, 1.0 - gamma, gamma)) - np.log(rest)
-        return np.asarray(log_e / math.log(10.0))
-
-
 class Sequential:
     """The running test. Feed it with `add` in any order, from one thread; ask `stopped` whether to go on.
 
@@ -110,7 +72,6 @@ class Sequential:
 
     Args:
         key: the mark's key.
-        rule: `window_rule(key)`.
         prompts: token ids of every planned prompt, asked or not, in every form it takes: their pairs count nowhere.
         alpha: the level at which to stop: the plan's, times whatever an adjustment (key check, several tests) will
             cost, or a test that stopped early would not be detected after it.
@@ -124,22 +85,18 @@ class Sequential:
     def __init__(
         self,
         key: Key,
-        rule: WindowRule,
         prompts: Iterable[Document],
         alpha: float,
         maximum_pairs: SupportsIndex,
         *,
         tokenizer_checked: bool = False,
     ) -> None:
-        if (rule.context_width, rule.special_ids) != (key.context_width, key.special_ids):
-            raise ValueError("the rule for pairs is not this key's: use window_rule(key)")
         self.stopped: Literal["early", "maximum"] | None = None
         self._alpha = require_probability("alpha", alpha)
         self._maximum = require_count("maximum_pairs", maximum_pairs, low=1)
-        self._key_id, self._scheme, self._green, self._rule = key.key_id, key.scheme, GreenList(key), rule
-        fed = rule.extract(prompts).pairs
-        in_fed = int(np.count_nonzero(self._green.is_green(fed.contexts, fed.tokens)))
-        self._probes_log10_p = two_sided_log10_p(in_fed, len(fed), key.gamma)
+        self._key_id, self._scheme, self._green, self._rule = key.key_id, key.scheme, GreenList(key), window_rule(key)
+        fed = self._rule.extract(prompts).pairs
+        self._probes_log10_p = fed_log10_p(self._green, fed)
         self._special_ids_note = key.special_ids_note(verified=tokenizer_checked)
         self._in_prompts = frozenset(_codes(np.column_stack((fed.contexts, fed.tokens))))
         self._seen: set[bytes] = set()
@@ -266,17 +223,8 @@ class Sequential:
             "maximum": f"stopped at the planned maximum of {self._maximum:,} pairs",
             "exhausted": f"all answers used up before the planned maximum of {self._maximum:,} pairs",
         }[stopped]
-        parts = [f"{int(self._reasons.sum())} tokens in {self._next} answers"]
-        for reason, words in (
-            (Reason.COUNTED, "counted"),
-            (Reason.REPEATED, "repeat a counted pair"),
-            (Reason.IN_PROMPT, "occur in a prompt"),
-            (Reason.SPECIAL, "touch a special token"),
-            (Reason.NO_CONTEXT, "have no full context"),
-        ):
-            if self._reasons[reason] or reason == Reason.COUNTED:
-                parts.append(f"{self._reasons[reason]} {words}")
-        return f"e-process in the plan's order, {end}: {', '.join(parts)}"
+        tokens = {reason: int(self._reasons[reason]) for reason in Reason}
+        return f"e-process in the plan's order, {end}: {account(tokens, f'{self._next} answers')}"
 
 
 def _codes(rows: Table) -> list[bytes]:

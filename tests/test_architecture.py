@@ -21,7 +21,7 @@ CORE = {
     *("watermark.keys", "watermark.chacha", "watermark.chacha_numba", "watermark.words", "watermark.windows"),
     *("watermark.dedup", "watermark.greenlist", "watermark.files", "watermark.errors", "watermark.journal"),
     *("detect.exact", "detect.counting", "detect.evidence", "detect.decoys", "detect.observation"),
-    *("detect.readers", "detect.wording", "detect.attribution", "detect.accounts"),
+    *("detect.readers", "detect.wording", "detect.colouring", "detect.attribution", "detect.accounts"),
     *("detect.plan", "detect.plan_content", "detect.planned", "detect.sequential"),
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detect.keycheck import check_path, load_check
+from detect.keycheck import accepted, check_path
 from detect.visible import one_line
 from watermark.errors import InputError
 from watermark.keys import DerivedFrom, Key
@@ -77,12 +77,11 @@ def load_candidates(files: Iterable[Path], on_key: Callable[[int], None] | None 
     loaded = []
     for path in files:
         key = Key.load(path)
-        record = load_check(key, path)
-        loaded.append((path, key, None if record is None else record.accepted))
+        loaded.append((path, key, accepted(key, path)))
         if on_key is not None:
             on_key(1)
     own = {key.key_id: key.derived_from for _, key, _ in loaded}
-    return [_named(path, key, accepted, own) for path, key, accepted in loaded]
+    return [_named(path, key, outcome, own) for path, key, outcome in loaded]
 
 
 def derived_candidates(
@@ -122,12 +121,12 @@ def same_rule(candidates: Iterable[Candidate]) -> list[list[Candidate]]:
     return list(groups.values())
 
 
-def _named(path: Path, key: Key, accepted: bool | None, own: Mapping[str, DerivedFrom | None]) -> Candidate:
+def _named(path: Path, key: Key, key_check: bool | None, own: Mapping[str, DerivedFrom | None]) -> Candidate:
     """By `derived_from`; a month's key knows its account only if that account's key is at hand, too."""
     source = key.derived_from
     parent = None if source is None else own.get(source.key_id)
     labels = {one.kind: one.label for one in (parent, source) if one is not None}  # its own label last: it wins
-    return Candidate(labels.get("account", path.stem), labels.get("epoch"), key, accepted)
+    return Candidate(labels.get("account", path.stem), labels.get("epoch"), key, key_check)
 
 
 def _raise(error: OSError) -> None:

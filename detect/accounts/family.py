@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from detect.accounts.candidates import Candidate
 from detect.accounts.scores import Bools, Group, Observation, Scores
 from detect.evidence import DEFAULT_ALPHA, DEFAULT_EFFECT, KEY_CHECK_ACCEPTS, PLANNED_POWER, POWER_NOTE, PROBES_LOG10_P
+from detect.exact.binomial import count_z_score
 from detect.exact.multiplicity import holm, key_check_adjustment
-from detect.exact.power import pairs_needed
+from detect.exact.power import pairs_needed_if_any
 from detect.exact.weighted import CumulantFunction, chernoff, z_score
 from detect.wording import FLOOR
-from watermark.errors import InputError, UnsupportedError
 
 DEFAULT_TOP = 10
 UNCHECKED_NOTE = (
@@ -128,7 +128,7 @@ class Family:
             log10_p, theta = chernoff(cumulant, value)  # the family was judged by a bound larger by at most 1e-5
             z = z_score(cumulant, value) if n else None
         elif n:
-            z = (value - n * gamma) / math.sqrt(n * gamma * (1 - gamma))
+            z = count_z_score(int(value), n, gamma)
         return KeyEvidence(
             account=candidate.account,
             epoch=candidate.epoch,
@@ -165,7 +165,7 @@ class Family:
         level = self.how.alpha / len(self.members)  # Holm's first step: the least that a p may have to reach
         if candidate.key_check:
             level *= KEY_CHECK_ACCEPTS
-        return _pairs_needed(self._effect, candidate.key.gamma, level)
+        return pairs_needed_if_any(self._effect, candidate.key.gamma, level, PLANNED_POWER)
 
     @property
     def _effect(self) -> float:
@@ -211,14 +211,3 @@ class Family:
                 "by its share only"
             )
         return notes
-
-
-@lru_cache(maxsize=64)  # the same for every key
-def _pairs_needed(effect: float, gamma: float, level: float) -> float:
-    """Infinite where no number that anybody can count is enough."""
-    if effect <= gamma:
-        return math.inf
-    try:
-        return pairs_needed(effect, gamma, alpha=level, power=PLANNED_POWER)
-    except (UnsupportedError, InputError):  # too close to gamma, or a level below what is computed
-        return math.inf

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detect.accounts.candidates import Candidate
+from detect.colouring import under_every_key
 from detect.counting import TestName, statistic, tally, two_sided_log10_p, weigh, window_rule
 from detect.evidence import PROBES_LOG10_P
 from detect.exact.binomial import log10_sf
@@ -20,8 +20,6 @@ from watermark.errors import InputError
 from watermark.greenlist import GreenList
 from watermark.keys import Key
 from watermark.windows import Document, Pairs
-
-COMPILED_FROM = 1_000_000  # pairs under all keys together; below, loading the kernel costs more than it saves
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -112,55 +110,25 @@ def score(group: Group, on_key: Callable[[int], None] | None = None) -> Scores:
         group: at least one candidate.
         on_key: called with 1 for each key scored.
     """
-    seen = group.observation
-    gammas = np.array([candidate.key.gamma for candidate in group.candidates])
-    values = _under_every_key(group, seen.pairs, lambda colours, gamma: [_value(seen, colours, gamma)], on_key)[:, 0]
+    seen, keys = group.observation, [candidate.key for candidate in group.candidates]
+    gammas = np.array([key.gamma for key in keys])
+
+    def under(pairs: Pairs, measure: Callable[[Bools, float], Any], on_key: Callable[[int], None] | None) -> Floats:
+        return under_every_key(pairs, len(keys), lambda index: GreenList(keys[index]), measure, on_key)
+
+    values = under(seen.pairs, lambda colours, gamma: _value(seen, colours, gamma), on_key)
     marked = np.zeros(values.size, dtype=np.bool_)
     if seen.fed is not None:
-        parts = _parts(seen.fed)
-        green = _under_every_key(
-            group, seen.fed.pairs, lambda colours, _: [float(np.count_nonzero(colours & part)) for part in parts]
-        )
+        parts = seen.fed.parts
+        green = under(seen.fed.pairs, lambda colours, _: [np.count_nonzero(colours & part) for part in parts], None)
         for part, in_part in zip(parts, green.T, strict=True):
             marked |= _count_tails(in_part, int(part.sum()), gammas, two_sided_log10_p) <= PROBES_LOG10_P
     return Scores(values, _tails(values, gammas, seen), marked)
 
 
-def _under_every_key(
-    group: Group,
-    pairs: Pairs,
-    measure: Callable[[Bools, float], Sequence[float]],
-    on_key: Callable[[int], None] | None = None,
-) -> Floats:
-    """`measure` of the colours [N] and gamma of every key, a row each."""
-    if len(group.candidates) * len(pairs) >= COMPILED_FROM:
-        import watermark.chacha_numba  # noqa: F401  (loaded, it colours small sets, too)
-    prepared = GreenList(group.candidates[0].key).prepare(pairs.contexts, pairs.tokens)
-
-    def one(candidate: Candidate) -> Sequence[float]:
-        green = GreenList(candidate.key)
-        return measure(green.colour(prepared), green.gamma)
-
-    rows = []  # in threads, as the compiled colouring releases the interpreter
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        for row in pool.map(one, group.candidates):
-            rows.append(row)
-            if on_key is not None:
-                on_key(1)
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for keys that have not begun
-    return np.array(rows, dtype=np.float64)
-
-
 def _value(seen: Observation, colours: Bools, gamma: float) -> float:
     """How many are green, or S."""
     return float(np.count_nonzero(colours)) if seen.weights is None else statistic(colours, seen.weights, gamma)
-
-
-def _parts(fed: ProbePairs) -> tuple[Bools, Bools, Bools]:
-    """What is tested for the mark: prompts, answers, and both; few marked prompts drown among many answers."""
-    return fed.in_prompts, fed.in_answers, np.ones_like(fed.in_prompts)
 
 
 def _tails(values: Floats, gammas: Floats, seen: Observation) -> Floats:

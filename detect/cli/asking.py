@@ -105,15 +105,15 @@ class ApiExamination:
     def sampled(self) -> tuple[Tally, list[str]]:
         """Ask, and count."""
         from detect.cli.asking_notes import notes_on_asking, notes_on_tokens
-        from detect.cli.examination import tally_answers
+        from detect.counting import tally
         from detect.questioned.answer_ids import AnswerReader
 
         n_tokens = self.how_asked["sample_tokens"] or DEFAULT_TOKENS
         reader = AnswerReader(self.tokenizer)
         responses = self._ask(n_tokens, reader)
-        prompts = [self._prompt_ids(prompt) for prompt in self.questions.prompts]
-        asked = [(prompts[one.prompt], ids) for one in responses if (ids := reader.read(one).ids)]
-        counted = tally_answers(self.key, asked, [*prompts, *self._plain_prompts()])
+        answers = [ids for one in responses if (ids := reader.read(one).ids)]
+        prompts = [*map(self._prompt_ids, self.questions.prompts), *self._plain_prompts()]
+        counted = tally(self.key, answers, prompts, test="sampled", tokenizer_checked=True)
         drawn = [row.token_ids for row in self.rows if row.token_ids is not None]
         return counted, [
             *notes_on_asking(self.questions, n_tokens, reader, responses),
@@ -148,10 +148,11 @@ class ApiExamination:
         return responses
 
     def _say_where(self, api_key: ApiKey) -> None:
+        from detect.questioned.questions import is_this_machine
+
         server = self.questions.server
         detail(self.ctx, f"API key: {api_key.variable or 'none'}; {server}")
-        local = any(f"//{host}" in server for host in ("localhost", "127.", "[::1]"))
-        if api_key.secret is not None and server.startswith("http://") and not local:
+        if api_key.secret is not None and server.startswith("http://") and not is_this_machine(server):
             note(self.ctx, f"The API key in {api_key.variable} goes over the network unencrypted: {server}")
 
     def _prompt_ids(self, prompt: Prompt) -> list[int]:
@@ -178,14 +179,12 @@ def _as_sent(rows: list[Any], endpoint: str, vocabulary: int) -> list[Prompt]:
     Raises:
         InputError: there is none, or one that this endpoint cannot take.
     """
-    from detect.cli.examination import refuse_foreign_ids
-    from detect.observation import Probe
+    from detect.readers import refuse_foreign_ids
     from watermark.errors import InputError
 
     prompts: list[Prompt] = []
     for row in rows:
-        if row.prompt_ids is not None:
-            refuse_foreign_ids(row.source, Probe(row.prompt_ids, []), vocabulary)
+        refuse_foreign_ids(row, vocabulary)
         if endpoint == "completions" and row.prompt_ids is not None:
             prompts.append(tuple(int(token) for token in row.prompt_ids))
         elif row.prompt is not None:

@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detect.cli.commitment import account_ids
-from detect.cli.options import FILE, TokenizerAtHand, exit_code, habits, json_option, load_key, rows_of
+from detect.cli.options import (
+    FILE,
+    TokenizerAtHand,
+    alpha_option,
+    effect_option,
+    exit_code,
+    habits,
+    json_option,
+    load_key,
+    rows_of,
+)
 from detect.cli.output import emit, emit_json, progress
-from detect.cli.types import DIRECTORY_OR_ID, EPOCH, FRACTION, ROWS, Number
+from detect.cli.types import DIRECTORY_OR_ID, EPOCH, ROWS
 
 if TYPE_CHECKING:
     from detect.attribution import Candidate, Group, Observation
@@ -44,18 +54,8 @@ if TYPE_CHECKING:
     type=click.IntRange(min=0),
     help="Keys to show, best first; those attributed are always shown.",
 )
-@click.option(
-    "--alpha",
-    default=1e-6,
-    show_default=True,
-    type=Number(1e-200, 1, max_open=True),
-    help="Chance of any false attribution.",
-)
-@click.option(
-    "--effect",
-    type=FRACTION,
-    help="Green fraction worth detecting; too few pairs for it: inconclusive.  [default: .50 for texts, .28 sampled]",
-)
+@alpha_option("Chance of any false attribution.")
+@effect_option
 @click.option("--strict", is_flag=True, help="Exit 4 when nothing is attributed and too little was observed to tell.")
 @click.option("--fail-on-detect", is_flag=True, help="Exit 1 when an account's mark is found.")
 @json_option

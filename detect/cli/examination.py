@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,23 +18,6 @@ if TYPE_CHECKING:
     from detect.observation import Probe
     from watermark.engines.answers import Sampling
     from watermark.keys import Key
-    from watermark.windows import Document
-
-    Asked = tuple[Document, Document]  # token ids of a prompt, as the model sees it, and of one answer to it
-
-
-def tally_answers(key: Key, asked: Sequence[Asked], exclude: Sequence[Document]) -> Tally:
-    """The one place where a questioned model's answers, local or from a server, become a tally.
-
-    The tokenizer was checked against the key when the examination began.
-
-    Args:
-        asked: every answer with its prompt; the prompt is empty where it is not known.
-        exclude: the prompts that were planned: their pairs count nowhere.
-    """
-    from detect.counting import tally
-
-    return tally(key, [answer for _, answer in asked], exclude, test="sampled", tokenizer_checked=True)
 
 
 @dataclass
@@ -56,12 +38,13 @@ class Examination:
         cls, ctx: click.Context, key: Key, model_name: str, tokenizer_name: str | None, rows: list[Any]
     ) -> Examination:
         from detect.questioned.probes import make_probes, plain_prompts
+        from detect.readers import refuse_foreign_ids
         from watermark.engines.models import load_model, model_digest
 
         tokenizer, tokenizer_notes = own_tokenizer(key, model_name, tokenizer_name)
         probes, plain = make_probes(rows, tokenizer), plain_prompts((row.prompt for row in rows), tokenizer)
-        for row, probe in zip(rows, probes, strict=True):
-            refuse_foreign_ids(row.source, probe, len(tokenizer))
+        for row in rows:
+            refuse_foreign_ids(row, len(tokenizer))
         model = load_model(model_name)
         digest = model_digest(model_name)
         detail(ctx, f"questioned model {model_name}, digest {digest}")
@@ -83,7 +66,8 @@ class Examination:
 
     def reading(self, reference_name: str | None, top: int | None, save: Path | None) -> tuple[WeightTally, list[str]]:
         from detect.counting import weigh, window_rule
-        from detect.questioned.reading import DEFAULT_TOP, read_model
+        from detect.observation import DEFAULT_TOP
+        from detect.questioned.reading import read_model
         from watermark.engines.models import load_model, model_digest
 
         reference = None if reference_name is None else load_model(reference_name)
@@ -109,15 +93,16 @@ class Examination:
         return weigh(self.key, reading, tokenizer_checked=True), self._notes(f"{compared}; {kept}")
 
     def sampled(self, n_tokens: int, sampling: Sampling, seed: int) -> tuple[Tally, list[str]]:
+        from detect.counting import tally
         from detect.questioned.sampled import as_asked, sample_model
 
-        prompts = [list(probe.prompt_ids) for probe in self.probes]
+        asked = [list(probe.prompt_ids) for probe in self.probes]
         with progress(self.ctx, "sampling", n_tokens, "token") as advance:
             answers = sample_model(
-                self.model, self.tokenizer, prompts, n_tokens, sampling=sampling, seed=seed, on_tokens=advance
+                self.model, self.tokenizer, asked, n_tokens, sampling=sampling, seed=seed, on_tokens=advance
             )
-        asked: list[Asked] = [((), ids) for ids in answers.answers]
-        counted = tally_answers(self.key, asked, [*answers.prompts, *self.plain_prompts])
+        prompts = [*answers.prompts, *self.plain_prompts]
+        counted = tally(self.key, answers.answers, prompts, test="sampled", tokenizer_checked=True)
         drawn = as_asked(sampling)
         return counted, self._notes(
             f"sampling: at least {n_tokens} tokens, temperature {drawn.temperature:g}, "
@@ -146,24 +131,15 @@ def own_tokenizer(key: Key, model_name: str, given: str | None) -> tuple[PreTrai
             raise
         tokenizer, name = load_tokenizer(model_name), model_name
         key.check_tokenizer(tokenizer)
-    notes: list[str] = []
     if name == model_name:
-        return tokenizer, [*notes, "tokenizer and chat template are the questioned model's own"]
+        return tokenizer, ["tokenizer and chat template are the questioned model's own"]
     try:
         its_own = load_tokenizer(model_name)
         if not given:  # with --tokenizer the user vouches for the model's ids
             key.check_tokenizer(its_own)
         mine, its = tokenizer_fingerprint(name), tokenizer_fingerprint(model_name)
     except ModelError:
-        return tokenizer, [*notes, "the questioned model's directory holds no usable tokenizer; the key's was used"]
-    if mine != its:
-        notes.append(f"the questioned model's tokenizer files differ ({its[:16]}) from those used ({mine[:16]})")
-    return tokenizer, notes
-
-
-def refuse_foreign_ids(source: str, probe: Probe, vocabulary: int) -> None:
-    from watermark.errors import InputError
-
-    largest = max([*probe.prompt_ids, *probe.answer_ids], default=0)
-    if largest >= vocabulary:
-        raise InputError(f"{source}: token id {largest} is not among the tokenizer's {vocabulary} tokens")
+        return tokenizer, ["the questioned model's directory holds no usable tokenizer; the key's was used"]
+    if mine == its:
+        return tokenizer, []
+    return tokenizer, [f"the questioned model's tokenizer files differ ({its[:16]}) from those used ({mine[:16]})"]

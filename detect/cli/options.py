@@ -38,6 +38,18 @@ temperature_option = click.option(
 )
 
 
+effect_option = click.option(
+    "--effect",
+    type=FRACTION,
+    help="Green fraction worth detecting; too few pairs for it: inconclusive.  [default: .50 for texts, .28 sampled]",
+)
+
+
+def alpha_option(meaning: str) -> Callable[[Command], Command]:
+    """--alpha, from 1e-200 to below 1."""
+    return click.option("--alpha", default=1e-6, show_default=True, type=Number(1e-200, 1, max_open=True), help=meaning)
+
+
 def habits(command: Command) -> Command:
     """-q and -v, accepted before and after the command's name."""
     for flags, name, text in (
@@ -58,14 +70,8 @@ def test_options(command: Command) -> Command:
     for option in (
         click.option("--fail-on-detect", is_flag=True, help="Exit 1 when a test that is printed detects the mark."),
         click.option("--strict", is_flag=True, help="Exit 4 when nothing is detected and a test is inconclusive."),
-        click.option(
-            "--effect",
-            type=FRACTION,
-            help="Green fraction worth detecting; too few pairs for it: inconclusive.  "
-            "[default: .50 for texts, .28 sampled]",
-        ),
-        click.option("--alpha", default=1e-6, show_default=True, type=Number(1e-200, 1, max_open=True),
-                     help="Level of the finding."),
+        effect_option,
+        alpha_option("Level of the finding."),
         click.option("--seed", type=HexSeed(), default="0" * 64,
                      help="Seed of the decoys, 64 hex digits.  [default: zeros]"),
         click.option("--decoys", type=click.IntRange(1, 1_000_000), help="Add a line-up of this many other keys."),

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from detect.cli.options import FILE, habits, json_option, load_key
+from detect.cli.options import FILE, alpha_option, habits, json_option, load_key
 from detect.cli.output import emit, emit_json
 from detect.cli.planning import Judging, plan_options, refuse_without_output, write_plan
-from detect.cli.types import FRACTION, Number
+from detect.cli.types import FRACTION
 
 EFFECTS = (0.50, 0.35, 0.28, 0.26)
 PLANNED_EFFECT = 0.28  # of a plan's file: a student
@@ -18,9 +18,7 @@ PLANNED_EFFECT = 0.28  # of a plan's file: a student
 
 @click.command(short_help="How much must be asked; with -o, write the plan of an examination down.")
 @click.option("-o", "--output", type=FILE, help="Write a plan: --key and --probes are needed, too.")
-@click.option(
-    "--alpha", default=1e-6, show_default=True, type=Number(1e-200, 1, max_open=True), help="Level of the finding."
-)
+@alpha_option("Level of the finding.")
 @click.option(
     "--power", default=0.9, show_default=True, type=FRACTION, help="Probability of finding a mark that is there."
 )

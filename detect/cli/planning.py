@@ -85,7 +85,8 @@ def write_plan(
         asked: the options above.
         judging: what the table of pairs needs as well.
     """
-    from detect.plan import DEFAULT_DECOYS, DEFAULT_TOP, Plan
+    from detect.observation import DEFAULT_TOP
+    from detect.plan import DEFAULT_DECOYS, Plan
 
     if not asked["probe_files"]:
         raise click.UsageError("a plan needs --probes: what will be fed in is settled beforehand", ctx)

@@ -119,16 +119,15 @@ def suspect(
     taggant suspect --key owner.key --api http://localhost:8000/v1 --model-name NAME --probes prompts.jsonl
     """
     from detect.evidence import Assessment
-    from detect.keycheck import load_check
+    from detect.keycheck import accepted
 
     _refuse_mixed(ctx, model_name, how_asked)
     refuse_output(how_asked["save_reading"])
     key = load_key(key_file)
-    record = load_check(key, key_file)
     how = Assessment(
         alpha=alpha,
         effect=effect,
-        key_check=None if record is None else record.accepted,
+        key_check=accepted(key, key_file),
         probes_marked=probes_marked,
     )
     rows = list(rows_of(probe_files, prompts_only_ok=True))

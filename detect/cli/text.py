@@ -23,6 +23,8 @@ from detect.cli.output import emit, emit_json, note, progress, refuse_output
 from detect.cli.types import ROWS
 
 if TYPE_CHECKING:
+    from detect.counting import Tally
+    from detect.decoys import Lineup
     from detect.evidence import Assessment, Evidence
     from detect.readers import Collection
     from watermark.keys import Key
@@ -66,6 +68,9 @@ def detect(
     taggant detect --key owner.key answers.jsonl --each > results.ndjson
     curl -s https://example.org/page.txt | taggant detect --key owner.key - --json
     """
+    from detect.counting import tally
+    from detect.evidence import Assessment, assess
+    from detect.keycheck import accepted
     from detect.readers import tokenized
 
     refuse_output(highlight)
@@ -78,11 +83,12 @@ def detect(
         vocab_size=None if key.tokenizer is None else key.tokenizer.vocab_size,
         keep_texts=highlight is not None,
     )
-    how = _assessment(key, key_file, alpha, effect)
+    how = Assessment(alpha=alpha, effect=effect, key_check=accepted(key, key_file))
     if highlight is not None:
         at_hand.try_load()
-    extra = [POOLED_NOTE] if each else []
-    pooled = _pooled(ctx, key, collection, how, (decoys, seed), at_hand.checked, extra)
+    counted = tally(key, collection.documents, collection.prompts, tokenizer_checked=at_hand.checked)
+    line = _lineup(ctx, counted, decoys, seed)
+    pooled = assess(counted, how, lineup=line, notes=[*collection.notes, *([POOLED_NOTE] if each else [])])
     if highlight is not None:
         _highlight(ctx, key, collection, pooled, highlight, at_hand)
     findings: list[str] = [pooled.finding]
@@ -99,34 +105,13 @@ def detect(
     return exit_code(findings, strict=strict, fail_on_detect=fail_on_detect)
 
 
-def _assessment(key: Key, key_file: Path, alpha: float, effect: float | None) -> Assessment:
-    from detect.evidence import Assessment
-    from detect.keycheck import load_check
-
-    record = load_check(key, key_file)
-    return Assessment(alpha=alpha, effect=effect, key_check=None if record is None else record.accepted)
-
-
-def _pooled(
-    ctx: click.Context,
-    key: Key,
-    collection: Collection,
-    how: Assessment,
-    line_up: tuple[int | None, bytes],
-    tokenizer_checked: bool,
-    extra: list[str],
-) -> Evidence:
-    decoys, seed = line_up
-    from detect.counting import tally
+def _lineup(ctx: click.Context, counted: Tally, decoys: int | None, seed: bytes) -> Lineup | None:
+    if decoys is None:
+        return None
     from detect.decoys import lineup
-    from detect.evidence import assess
 
-    counted = tally(key, collection.documents, collection.prompts, tokenizer_checked=tokenizer_checked)
-    line = None
-    if decoys is not None:
-        with progress(ctx, "line-up", decoys, "decoy") as advance:
-            line = lineup(counted, decoys, seed=seed, on_decoy=advance)
-    return assess(counted, how, lineup=line, notes=[*collection.notes, *extra])
+    with progress(ctx, "line-up", decoys, "decoy") as advance:
+        return lineup(counted, decoys, seed=seed, on_decoy=advance)
 
 
 def _each(key: Key, collection: Collection, how: Assessment, tokenizer_checked: bool) -> list[tuple[str, Evidence]]:

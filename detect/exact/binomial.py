@@ -53,6 +53,14 @@ def log10_cdf(k: SupportsIndex, n: SupportsIndex, gamma: float) -> float:
     return _log_upper(n - k, n, 1.0 - gamma, gamma) / _LN10 + 0.0
 
 
+def count_z_score(k: SupportsIndex, n: SupportsIndex, gamma: float) -> float:
+    """k in standard deviations of Binomial(n, gamma) from its mean, n >= 1. For display: p never comes from z."""
+    n = require_count("n", n, low=1)
+    k = require_count("k", k, high=n)
+    gamma = require_probability("gamma", gamma)
+    return (k - n * gamma) / math.sqrt(n * gamma * (1 - gamma))
+
+
 def log10_sf_table(n: SupportsIndex, gamma: float) -> Floats:
     """log10 P(Binomial(n, gamma) >= k) for k = 0 … n + 1: float64[n + 2]; the last entry is -inf.
 

@@ -42,25 +42,50 @@ def log10_e_process(greens: npt.NDArray[np.bool_], gamma: float) -> Floats:
     """log10 E after each pair: bool[..., N] → float64[..., N], streams along the last axis.
 
     Null: each new distinct pair is green with probability gamma, whatever came before; then P(E ever >= 1/α) <= α.
-
-    One pass: after pair j, with k_j green so far, the tail P(Binomial(j + 1, γ) <= k_j) has changed by
-    (green_j - γ) P(Binomial(j, γ) = k_j), whose mass E needs anyway.
     """
-    gamma = require_probability("gamma", gamma)
-    greens = np.asarray(greens)
-    if greens.dtype != np.bool_ or greens.ndim == 0:
-        raise InputError(f"greens must be a boolean array, got {greens.dtype} of shape {greens.shape}")
-    n = np.arange(1.0, greens.shape[-1] + 1.0)
-    k = np.cumsum(greens, axis=-1, dtype=np.float64)
-    log_mass = log_pmf_array(k, n, gamma, 1.0 - gamma)
-    tail = (1.0 - gamma) + np.cumsum((greens - gamma) * np.exp(log_mass), axis=-1)
-    small = tail < _SMALL
-    log_tail = np.log(np.where(small, 1.0, tail))
-    if small.any():
-        log_tail[small] = _log_lower(k[small], np.broadcast_to(n, k.shape)[small] + 1.0, gamma)
-    return np.asarray((log_tail - log_mass - np.log(n + 1.0) - math.log1p(-gamma)) / _LN10)
+    return EProcess(gamma).advance(greens)
 
 
-def _log_lower(k: Floats, n: Floats, gamma: float) -> Floats:
-    """log P(Binomial(n, gamma) <= k), elementwise, far below the mean."""
-    return log_pmf_array(k, n, gamma, 1.0 - gamma) + np.log(tail_over_mass(n - k, n, 1.0 - gamma, gamma))
+class EProcess:
+    """The e-process of one stream of pairs, or of several side by side, a piece at a time.
+
+    After pair j, with k_j green so far, the tail P(Binomial(j + 1, γ) <= k_j) has changed by
+    (green_j - γ) P(Binomial(j, γ) = k_j), whose mass E needs anyway: the sum of these changes is carried over.
+
+    Attributes:
+        n: pairs so far.
+        k: green ones among them, float64 [...], one for each stream.
+    """
+
+    def __init__(self, gamma: float) -> None:
+        self._gamma = require_probability("gamma", gamma)
+        self.n = 0
+        self.k: Floats = np.zeros(())
+        self._change: Floats = np.zeros(())  # of the tail, since it was 1 - γ before the first pair
+
+    def advance(self, greens: npt.NDArray[np.bool_]) -> Floats:
+        """log10 E after each of the next pairs: bool[..., N] → float64[..., N]; `...` as in the pieces before.
+
+        Null: each new distinct pair is green with probability gamma, whatever came before; then P(E ever >= 1/α) <= α.
+
+        Raises:
+            InputError: no array of booleans.
+        """
+        gamma, greens = self._gamma, np.asarray(greens)
+        if greens.dtype != np.bool_ or greens.ndim == 0:
+            raise InputError(f"greens must be a boolean array, got {greens.dtype} of shape {greens.shape}")
+        n = self.n + np.arange(1.0, greens.shape[-1] + 1.0)
+        k = self.k[..., None] + np.cumsum(greens, axis=-1, dtype=np.float64)
+        log_mass = log_pmf_array(k, n, gamma, 1.0 - gamma)
+        before = np.broadcast_to(self._change[..., None], (*greens.shape[:-1], 1))
+        changes = np.cumsum(np.concatenate([before, (greens - gamma) * np.exp(log_mass)], axis=-1), axis=-1)
+        self.n += greens.shape[-1]
+        self.k, self._change = self.k + greens.sum(axis=-1), changes[..., -1]
+        tail = (1.0 - gamma) + changes[..., 1:]
+        small = tail < _SMALL
+        log_e = np.log(np.where(small, 1.0, tail)) - log_mass - np.log(n + 1.0) - math.log1p(-gamma)
+        if small.any():  # E = P(X <= k) / P(X = k) / (n + 1 - k) for X ~ Binomial(n + 1, γ): nothing cancels
+            above = np.broadcast_to(n, k.shape)[small] + 1.0
+            rest = above - k[small]
+            log_e[small] = np.log(tail_over_mass(rest, above, 1.0 - gamma, gamma)) - np.log(rest)
+        return np.asarray(log_e / _LN10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import SupportsIndex
 
 from detect.exact.arguments import require_count, require_probability
@@ -57,6 +58,17 @@ def pairs_needed(q: float, gamma: float, alpha: float = 1e-6, power: float = 0.9
     high = _first(lambda n: reached(n, 1), low=0, high=top)
     low = _first(lambda n: reached(n, -1), low=0, high=high)
     return _last_below(max(0, low - 1), 2 * high - low + 1, gamma, q, alpha, target) + 1
+
+
+@lru_cache(maxsize=64)  # the same for every document of a collection, and for every account
+def pairs_needed_if_any(q: float, gamma: float, alpha: float, power: float) -> float:
+    """As `pairs_needed`; infinite where no number of pairs that anybody can count is enough."""
+    if q <= gamma:
+        return math.inf
+    try:
+        return pairs_needed(q, gamma, alpha=alpha, power=power)
+    except (UnsupportedError, InputError):  # too close to gamma, or a level below what is computed
+        return math.inf
 
 
 def planned_maximum(n: SupportsIndex) -> int:

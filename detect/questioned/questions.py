@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from ipaddress import ip_address
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -124,6 +125,15 @@ class Questions:
     def sha256(self) -> str:
         """Of the canonical JSON of `identity()`; names the log."""
         return hashlib.sha256(rfc8785.dumps(self.identity())).hexdigest()
+
+
+def is_this_machine(server: str) -> bool:
+    """Whether an address, as `server_address` returns it, never leaves this machine."""
+    host = urlsplit(server).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def server_address(given: str) -> str:

@@ -21,14 +21,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detect.observation import ContextMass, Probe, ProbePairs, Reading
+from detect.observation import DEFAULT_TOP, ContextMass, Probe, ProbePairs, Reading
 from watermark.errors import InputError, ModelError
 from watermark.windows import Document, Pairs, WindowRule
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-DEFAULT_TOP = 256  # K
 MASS_TOP = 1024  # tokens per context whose probability the green-mass comparison follows
 _BATCH_TOKENS = 768  # per forward pass, padding included
 _CHUNK = 32  # positions whose full distributions are worked on at once

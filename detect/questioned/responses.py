@@ -74,7 +74,6 @@ class Response:
             text, positions = choice.get("text"), _completion_positions(logprobs)
         if not isinstance(text, str | None):
             raise UnusableAnswer("the answer's text is no text")
-        usage = _member(body, "usage", dict) or {}
         return cls(
             request=request,
             prompt=questions.prompt_of(request),
@@ -82,12 +81,7 @@ class Response:
             token_ids=_token_ids(choice.get("token_ids")),
             finish_reason=_short(choice.get("finish_reason")),
             logprobs=positions,
-            prompt_tokens=_count(usage.get("prompt_tokens")),
-            completion_tokens=_count(usage.get("completion_tokens")),
-            response_id=_short(body.get("id")),
-            created=_count(body.get("created")),
-            model=_short(body.get("model")),
-            system_fingerprint=_short(body.get("system_fingerprint")),
+            **_circumstances(body),
         )
 
     def counted(self) -> dict[str, Any]:
@@ -124,7 +118,7 @@ class Response:
             raise UnusableAnswer("no request and prompt of these questions")
         if not isinstance(entry.get("text"), str):
             raise UnusableAnswer("no text")
-        usage, positions = _member(entry, "usage", dict) or {}, entry.get("logprobs")
+        positions = entry.get("logprobs")
         response = cls(
             request=request,
             prompt=entry["prompt"],
@@ -132,12 +126,7 @@ class Response:
             token_ids=_token_ids(entry.get("token_ids")),
             finish_reason=_short(entry.get("finish_reason")),
             logprobs=None if not isinstance(positions, list) else tuple(_position(**one) for one in positions),
-            prompt_tokens=_count(usage.get("prompt_tokens")),
-            completion_tokens=_count(usage.get("completion_tokens")),
-            response_id=_short(entry.get("id")),
-            created=_count(entry.get("created")),
-            model=_short(entry.get("model")),
-            system_fingerprint=_short(entry.get("system_fingerprint")),
+            **_circumstances(entry),
         )
         if response.to_entry() != entry:
             raise UnusableAnswer("members that the log does not have")
@@ -196,6 +185,19 @@ def responses_sha256(responses: Iterable[Response]) -> str:
     for response in responses:
         digest.update(rfc8785.dumps(response.counted()) + b"\n")
     return digest.hexdigest()
+
+
+def _circumstances(answer: dict[str, Any]) -> dict[str, Any]:
+    """What does not count of an answer, from the server's JSON or the log's: both name it alike."""
+    usage = _member(answer, "usage", dict) or {}
+    return {
+        "prompt_tokens": _count(usage.get("prompt_tokens")),
+        "completion_tokens": _count(usage.get("completion_tokens")),
+        "response_id": _short(answer.get("id")),
+        "created": _count(answer.get("created")),
+        "model": _short(answer.get("model")),
+        "system_fingerprint": _short(answer.get("system_fingerprint")),
+    }
 
 
 def _choice(body: Any) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class Schedule:
         self._under_way: set[int] = set()
         self._spent = 0
         self._total = 0
+        self._last = -1  # the highest request answered
         self._whole = 0  # requests 0 … whole − 1 are answered
         self._in_whole = 0  # tokens in them
         self._empty = 0  # how many of them, at their end, are empty
@@ -68,6 +69,7 @@ class Schedule:
         self._under_way.discard(request)
         self._tokens[request] = tokens
         self._total += tokens
+        self._last = max(self._last, request)
         self._spent += tokens if cost is None else cost
         while self._counted is None and self._whole in self._tokens:
             new = self._tokens[self._whole]
@@ -84,8 +86,7 @@ class Schedule:
         request = self._whole
         while request in self._tokens or request in self._under_way:
             request += 1
-        beyond = request > max(self._tokens, default=-1)
-        if (beyond and self._total >= self._target) or request >= self._whole + self._ahead:
+        if (request > self._last and self._total >= self._target) or request >= self._whole + self._ahead:
             return None  # what is answered and under way may be enough
         if self._budget.requests is not None and request >= self._budget.requests:
             return None

@@ -2,6 +2,6 @@
 
 from detect.readers.collection import Collection, tokenized
 from detect.readers.paths import read_rows
-from detect.readers.row import Row
+from detect.readers.row import Row, refuse_foreign_ids
 
-__all__ = ["Collection", "Row", "read_rows", "tokenized"]
+__all__ = ["Collection", "Row", "read_rows", "refuse_foreign_ids", "tokenized"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from detect.readers.encoding import LazyEncoder, Tokenizer, batches
-from detect.readers.row import Row, TokenIds
+from detect.readers.row import Row, TokenIds, refuse_foreign_ids
 from detect.visible import one_line
 from watermark.errors import InputError
 
@@ -61,7 +61,6 @@ def tokenized(
     context_width: int,
     tokenizer_loader: Callable[[], Tokenizer],
     *,
-    check: Callable[[Tokenizer], None] | None = None,
     vocab_size: int | None = None,
     keep_texts: bool = False,
 ) -> Collection:
@@ -70,21 +69,20 @@ def tokenized(
     Args:
         rows: as from `read_rows`; an error there ends everything.
         context_width: h.
-        tokenizer_loader: called once, and only if some row needs it.
-        check: called with the loaded tokenizer before it is used, such as `key.check_tokenizer`.
+        tokenizer_loader: called once, and only if some row needs it; checks that the tokenizer is the key's.
         vocab_size: of the key's tokenizer: given ids beyond it are another tokenizer's. None: not known.
         keep_texts: keep the documents' texts.
 
     Raises:
         InputError: no rows, every one too short, or token ids beyond the vocabulary.
     """
-    encoder = LazyEncoder(tokenizer_loader, check)
+    encoder = LazyEncoder(tokenizer_loader)
     needed = context_width + 1
     documents, ids, document_prompts, prompts, skipped, texts = [], [], [], [], [], []
     longest, longest_id, html = -1, "", 0
     for row, document, prompt in _resolved(rows, encoder):
-        for ids_given in (document, prompt):
-            _refuse_foreign(row, ids_given, vocab_size)
+        if vocab_size is not None:
+            refuse_foreign_ids(row, vocab_size)
         if prompt.size:
             prompts.append(prompt)
         if document is None or document.size < needed:
@@ -111,15 +109,6 @@ def _resolved(rows: Iterable[Row], encoder: LazyEncoder) -> Iterator[tuple[Row, 
             document = row.token_ids if row.text is None or row.token_ids is not None else next(encoded)
             prompt = row.prompt_ids if row.prompt is None or row.prompt_ids is not None else next(encoded)
             yield row, document, _EMPTY if prompt is None else prompt
-
-
-def _refuse_foreign(row: Row, ids: TokenIds | None, vocab_size: int | None) -> None:
-    """Raise InputError where a row's ids cannot come from the key's tokenizer: nothing there was ever marked."""
-    if ids is not None and ids.size and vocab_size is not None and ids.max() >= vocab_size:
-        raise InputError(
-            f"{row.source}: token id {ids.max()} is not among the {vocab_size} tokens of the key's tokenizer; "
-            "tokenise the text with that"
-        )
 
 
 def _needed(row: Row) -> list[str]:

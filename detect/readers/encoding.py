@@ -29,8 +29,8 @@ class LazyEncoder:
     cuts prefer a single line end between two visible characters. Under the null it makes no difference.
     """
 
-    def __init__(self, load: Callable[[], Tokenizer], check: Callable[[Tokenizer], None] | None = None) -> None:
-        self._load, self._check = load, check
+    def __init__(self, load: Callable[[], Tokenizer]) -> None:
+        self._load = load
         self.tokenizer: Tokenizer | None = None
 
     def encode(self, texts: Sequence[str]) -> list[TokenIds]:
@@ -38,10 +38,7 @@ class LazyEncoder:
         if not texts:
             return []
         if self.tokenizer is None:
-            tokenizer = self._load()
-            if self._check is not None:
-                self._check(tokenizer)
-            self.tokenizer = tokenizer
+            self.tokenizer = self._load()
         cuts = [pieces(text) for text in texts]
         encoded = self._encode_pieces([piece for cut in cuts for piece in cut])
         return [_joined([next(encoded) for _ in cut]) for cut in cuts]

@@ -32,36 +32,37 @@ def _refuse_own_files(text: str, name: str) -> None:
 
     Counted as text they would dilute it, and a highlighted page would show the secret.
     """
-    value = _json(text) if text.lstrip()[:1] in ("{", "[") else None
-    first = value[0] if isinstance(value, list) and value else value
-    if not isinstance(first, dict):
-        return
+    first = _first_object(text)
     if str(first.get("format")).startswith("taggant-") or set(first) == {"account", "epoch", "key_id"}:
         raise InputError(f"{name} is a file of Taggant's own (a key, a commitment …), not a text; leave it out")
 
 
 def _refuse_rows(text: str, name: str) -> None:
-    """Raise InputError where one of the first two lines, or all of it, is an object (or a list) with content."""
+    """Raise InputError where one of the first two lines, or the whole of a .json file, is JSON that holds a row."""
     lines = [line for line in text.lstrip()[:_LOOKED_AT].splitlines() if line.strip()][:2]
     for number, line in enumerate(lines, start=1):
-        if _is_row(line):
+        if _holds_content(_first_object(line)):
             other = "" if number == 1 else ", though its first is none"
             raise InputError(f"{name}: line {number} is a row of JSON{other}; mend it, and name the file .jsonl")
-    if text.lstrip()[:1] in ("{", "[") and name.lower().endswith(".json") and _is_row(text):
+    if name.lower().endswith(".json") and _holds_content(_first_object(text)):
         raise InputError(f"{name} holds rows as one JSON value; write one row a line, and name the file .jsonl")
 
 
-def _is_row(text: str) -> bool:
-    """Whether it is JSON: an object that holds what a row holds, or a list that begins with one."""
-    value = _json(text)
+def _holds_content(members: dict[str, Any]) -> bool:
+    return any(name in members for name in CONTENT)
+
+
+def _first_object(text: str) -> dict[str, Any]:
+    """The members of the JSON object that `text` is, or of the first in the list that it is; none of anything else."""
+    value = _json(text) if text.lstrip()[:1] in ("{", "[") else None
     first = value[0] if isinstance(value, list) and value else value
-    return isinstance(first, dict) and any(name in first for name in CONTENT)
+    return first if isinstance(first, dict) else {}
 
 
-def _json(text: str) -> Any:
-    """The value of JSON; None of anything else."""
+def _json(text: str | bytes) -> Any:
+    """The value of JSON; None of anything else: no UTF-8, no JSON, too deep, or a number of absurd length."""
     try:
-        return json.loads(text)
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return None
 
@@ -86,10 +87,7 @@ def jsonl_rows(lines: Iterable[bytes], name: str, *, prompts_only_ok: bool = Fal
 
 def opens_as_object(line: bytes) -> bool:
     """Whether a stream that begins with `line` is to be read as JSONL: the line is one JSON object."""
-    try:
-        return isinstance(json.loads(line.decode("utf-8-sig")), dict)
-    except (ValueError, RecursionError):  # ValueError: not UTF-8, not JSON, or a number of absurd length
-        return False
+    return isinstance(_json(line), dict)
 
 
 def _row(text: str, source: str, prompts_only_ok: bool) -> Row:

@@ -40,6 +40,16 @@ class Row:
     prompt_ids: TokenIds | None = field(default=None, repr=False)
 
 
+def refuse_foreign_ids(row: Row, vocab_size: int) -> None:
+    """Raise InputError where given ids cannot come from the tokenizer of the key: nothing there was ever marked."""
+    for ids in (row.token_ids, row.prompt_ids):
+        if ids is not None and ids.size and ids.max() >= vocab_size:
+            raise InputError(
+                f"{one_line(row.source)}: token id {ids.max()} is not among the {vocab_size} tokens of the key's "
+                "tokenizer; tokenise the text with that"
+            )
+
+
 def make_row(members: Mapping[str, Any], source: str, *, prompts_only_ok: bool = False) -> Row:
     """Check the members of a JSON object or a Parquet row (None: absent) and make the row.
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detect.exact.power import pairs_needed
-from detect.plan import DEFAULT_TOP, UNCOMMITTED_NOTE, Plan
+from detect.plan import UNCOMMITTED_NOTE, Plan
 from detect.plan_content import COUNTED
 from detect.planned import NEED_REFERENCE, TESTS, Inclusion, PlannedProbes, PlannedSampling, PositiveControl
 from detect.readers.row import Row, make_row
@@ -137,12 +137,6 @@ def test_defaults() -> None:
     assert (reading.stopping, reading.fixed_pairs, reading.maximum_pairs) == ("fixed", None, None)
     first, second = plan(seed=None), plan(seed=None)
     assert first.lineup.seed != second.lineup.seed  # drawn when the plan is made
-
-
-def test_the_weights_kept_are_the_readings_default() -> None:
-    from detect.questioned.reading import DEFAULT_TOP as ITS_OWN
-
-    assert DEFAULT_TOP == ITS_OWN
 
 
 def test_no_secret_is_in_it() -> None:

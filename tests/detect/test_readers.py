@@ -20,9 +20,8 @@ import pytest
 from detect.readers import Collection, Row, encoding, read_rows, tokenized
 from detect.visible import is_hidden, one_line, segments
 from tests import tiny
-from watermark import Key
 from watermark.engines.models import load_tokenizer
-from watermark.errors import InputError, TokenizerMismatchError
+from watermark.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -395,7 +394,7 @@ class TestTokenized:
 
     def test_ids_win_and_need_no_tokenizer(self) -> None:
         rows = [Row("a", "", "text", np.array([1, 2], np.uint32), "prompt", np.array([3], np.uint32))]
-        collection = tokenized(rows, 1, never, check=lambda _: pytest.fail("nothing to check"))
+        collection = tokenized(rows, 1, never)
         assert [ids.tolist() for ids in collection.documents] == [[1, 2]]
         assert [ids.tolist() for ids in collection.prompts] == [[3]]
         assert collection.tokenizer is None
@@ -433,14 +432,6 @@ class TestTokenized:
             assert [ids.tolist() for ids in one] == [ids.tolist() for ids in other]
         assert len(batched.documents) == 500
         assert tokenizer.decode(batched.documents[321].tolist()) == "321 coins and boats"
-
-    def test_the_tokenizer_is_checked_before_it_is_used(self, tokenizer: Any, tmp_path: Path) -> None:
-        other = load_tokenizer(tiny.build(tmp_path, tokens=300))
-        key = Key.generate(tokenizer=other)
-        with pytest.raises(TokenizerMismatchError):
-            tokenized([Row("a", "", "text")], 1, lambda: tokenizer, check=key.check_tokenizer)
-        collection = tokenized([Row("a", "", "The boats")], 1, lambda: other, check=key.check_tokenizer)
-        assert collection.tokenizer is other
 
     @pytest.mark.parametrize("limit", ["truncation", "padding"])
     def test_limits_in_the_tokenizer_file_do_not_act(self, tokenizer: Any, limit: str) -> None:

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from detect.counting import CountTally, tally, window_rule
+from detect.counting import CountTally, tally
 from detect.decoys import lineup
 from detect.exact.evalue import log10_e_process, log10_e_value
 from detect.exact.power import pairs_needed, planned_maximum
-from detect.sequential import EProcess, Sequential, SequentialTally
+from detect.sequential import Sequential, SequentialTally
+from tests.detect.exact.oracles import stopping_quantiles
 from tests.detect.material import Pair, as_set, distinct_pairs, docstrings, is_green, make_key, secret, windows
 from watermark.errors import InputError
 from watermark.greenlist import GreenList
@@ -30,7 +31,7 @@ def run(
     key: Key, answers: Answers, prompts: Answers = (), *, alpha: float = 1e-6, maximum: int = 10**6
 ) -> SequentialTally:
     """All answers in order."""
-    test = Sequential(key, window_rule(key), prompts, alpha, maximum)
+    test = Sequential(key, prompts, alpha, maximum)
     for index, answer in enumerate(answers):
         test.add(index, answer)
     return test.result()
@@ -147,7 +148,7 @@ def test_the_order_of_arrival_changes_nothing(
     kills = sorted(data.draw(st.lists(st.integers(0, len(answers)), max_size=3)))
     log: list[int] = []
     for kill in [*kills, len(answers)]:
-        test = Sequential(key, window_rule(key), prompts, alpha, maximum)
+        test = Sequential(key, prompts, alpha, maximum)
         for index in log:
             test.add(index, answers[index])
         for index in order[len(log) : kill]:
@@ -174,7 +175,7 @@ def marked_answers(key: Key, count: int, green_fraction: float, seed: int = 0, l
 def test_it_stops_at_once_and_only_when_the_prefix_is_there() -> None:
     key = make_key(3)
     answers = marked_answers(key, 10, 0.6)
-    test = Sequential(key, window_rule(key), [], 1e-6, 1000)
+    test = Sequential(key, [], 1e-6, 1000)
     for index in range(9, 0, -1):
         assert not test.add(index, answers[index])
         assert (test.stopped, test.n_scored, test.n_answers) == (None, 0, 0)
@@ -187,7 +188,7 @@ def test_it_stops_at_once_and_only_when_the_prefix_is_there() -> None:
 def test_answers_after_the_stop_are_left_out() -> None:
     key = make_key(3)
     answers = marked_answers(key, 10, 0.6)
-    test = Sequential(key, window_rule(key), [], 1e-6, 1000)
+    test = Sequential(key, [], 1e-6, 1000)
     used = next(index for index, answer in enumerate(answers) if test.add(index, answer)) + 1
     before = facts(test.result())
     assert (before["n_answers"], before["stopped"]) == (used, "early")
@@ -200,7 +201,7 @@ def test_answers_after_the_stop_are_left_out() -> None:
 
 def test_what_is_refused() -> None:
     key = make_key(4)
-    test = Sequential(key, window_rule(key), [], 0.01, 100)
+    test = Sequential(key, [], 0.01, 100)
     test.add(2, [1, 2, 3])
     with pytest.raises(InputError, match="the answer to request 0 is missing"):
         test.result()
@@ -220,16 +221,14 @@ def test_what_is_refused() -> None:
         with pytest.raises(ValueError, match=r"token ids|flat sequence"):
             test.add(9, odd)
     assert test.result().n_answers == 3
-    with pytest.raises(ValueError, match="not this key's"):
-        Sequential(make_key(4, h=2), window_rule(key), [], 0.01, 100)
     for alpha, maximum in ((0, 10), (1, 10), (math.nan, 10), (0.1, 0)):
         with pytest.raises(InputError):
-            Sequential(key, window_rule(key), [], alpha, maximum)
+            Sequential(key, [], alpha, maximum)
 
 
 def test_nothing_secret_is_shown() -> None:
     key = make_key(5)
-    test = Sequential(key, window_rule(key), [[1, 2, 3]], 0.01, 100)
+    test = Sequential(key, [[1, 2, 3]], 0.01, 100)
     test.add(0, [5, 6, 7])
     shown = f"{test!r} {test.result()!r} {test.result().notes}"
     for hidden in (key.chacha_key, secret(5)):
@@ -306,35 +305,6 @@ def test_it_fits_beside_a_count() -> None:
 
 
 # --- the process ---
-
-
-@given(
-    stream=st.lists(st.booleans(), max_size=150),
-    cuts=st.lists(st.integers(0, 150), max_size=6),
-    gamma=st.sampled_from([1 / 65536, 0.1, 0.25, 0.5, 0.999]),
-)
-@example(stream=[False] * 120, cuts=[60], gamma=0.5)
-@example(stream=[True, False] * 10, cuts=[1, 2], gamma=65535 / 65536)
-def test_pieces_give_the_whole_streams_process(stream: list[bool], cuts: list[int], gamma: float) -> None:
-    colours, process = np.array(stream, dtype=bool), EProcess(gamma)
-    found = np.concatenate([process.advance(piece) for piece in np.split(colours, sorted(cuts))])
-    whole = log10_e_process(colours, gamma)
-    np.testing.assert_allclose(found, whole, rtol=1e-10, atol=1e-10)
-    assert (process.n, process.k) == (len(stream), sum(stream))
-
-
-@pytest.mark.parametrize("q", [0.22, 0.25, 0.26, 0.6])
-def test_a_long_stream_in_pieces(q: float) -> None:
-    """100,000 pairs: bit for bit the whole stream's where no tail is small, which is wherever a crossing can be."""
-    colours, process = np.random.default_rng(40).random(100_000) < q, EProcess(GAMMA)
-    found = np.concatenate([process.advance(piece) for piece in np.split(colours, 2500)])
-    whole = log10_e_process(colours, GAMMA)
-    np.testing.assert_allclose(found, whole, rtol=1e-9, atol=1e-9)
-    if q >= GAMMA:
-        assert (found == whole).all()
-    counts = np.cumsum(colours)
-    for n in (1, 77, 5_000, 100_000):
-        assert found[n - 1] == pytest.approx(log10_e_value(int(counts[n - 1]), n, GAMMA), rel=1e-9, abs=1e-9)
 
 
 # --- validity: real keys on fixed answers, looked at after every pair ---
@@ -420,33 +390,18 @@ def test_the_fixed_n_tail_at_an_early_stop_would_fail() -> None:
 # --- how soon it stops ---
 
 
-def exact_stops(q: float, alpha: float, fractions: tuple[float, ...]) -> list[int]:
-    """By dynamic programming over the count: after how many pairs these shares of all streams have crossed."""
-    law, crossed, boundary, found = np.ones(1), 0.0, 0, []
-    for n in range(1, 20_000):
-        law = np.append(law * (1 - q), 0.0) + np.append(0.0, law * q)
-        while boundary <= n and log10_e_value(boundary, n, GAMMA) < -math.log10(alpha):
-            boundary += 1
-        crossed += law[boundary:].sum()
-        law[boundary:] = 0.0
-        found += [n for fraction in fractions[len(found) :] if crossed >= fraction]
-        if len(found) == len(fractions):
-            return found
-    raise AssertionError("streams do not cross")
-
-
 @pytest.mark.parametrize(("q", "runs", "design"), [(0.50, 120, (113, 162)), (0.35, 80, (646, 1_014))])
 def test_stops_of_marked_answers(q: float, runs: int, design: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the class: median and 90 % point are the exact ones (ADR 0002), which the design's table rounds."""
     monkeypatch.setattr("watermark.chacha.NUMBA_FROM", 1)
-    key, (median, late) = make_key(12), exact_stops(q, 1e-6, (0.5, 0.9))
+    key, (median, late) = make_key(12), stopping_quantiles(q, GAMMA, (0.5, 0.9), 6.0)
     fixed = pairs_needed(q, GAMMA)
     rows = GreenList(key).mask(np.arange(3000).reshape(-1, 1), 3000)
     greens, rng = [np.flatnonzero(row) for row in rows], np.random.default_rng(45)
     reds = [np.flatnonzero(~row) for row in rows]
     stops = []
     for _ in range(runs):
-        test = Sequential(key, window_rule(key), [], 1e-6, 3 * fixed)
+        test = Sequential(key, [], 1e-6, 3 * fixed)
         for index in range(10**6):
             answer = [int(rng.integers(3000))]
             for colour in rng.random(60) < q:

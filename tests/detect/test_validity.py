@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,7 +29,7 @@ from detect.evidence import assess
 from detect.exact.weighted import CumulantFunction, TailCurve, chernoff
 from detect.observation import Probe, Reading
 from detect.questioned.reading import read_model
-from distill_sim.teacher import default_directory, is_complete
+from distill_sim.teacher import pull_smollm2
 from tests import tiny
 from tests.detect.exact.oracles import LIMITS_100K
 from tests.detect.material import docstrings, key_for, make_key, secret, speech
@@ -40,8 +41,6 @@ from watermark.keys import Key
 LIMITS_10K = {0.1: 1_113, 0.01: 139, 1e-3: 24, 1e-4: 6}
 GAMMA = 0.25
 PAIRS, WEIGHTS = 1500, 1000
-
-needs_teacher = pytest.mark.skipif(not is_complete(default_directory()), reason="the real model was not pulled")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,9 +55,8 @@ def compiled() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    """The real one where it is at hand."""
-    return load_tokenizer(default_directory() if is_complete(default_directory()) else tiny.shared())
+def tokenizer(teacher: Path) -> Any:
+    return load_tokenizer(teacher)
 
 
 def encoded(tokenizer: Any, *texts: str) -> list[list[int]]:
@@ -313,20 +311,24 @@ def test_a_tiny_model_nudged_toward_green_is_detected(tiny_models: tuple[Any, An
 
 
 @pytest.fixture(scope="module")
-def real_model() -> Any:
-    return load_model(default_directory())
+def teacher() -> Path:
+    return pull_smollm2()
 
 
-def real_probes() -> tuple[Any, list[Probe]]:
-    tok = load_tokenizer(default_directory())
+@pytest.fixture(scope="module")
+def real_model(teacher: Path) -> Any:
+    return load_model(teacher)
+
+
+def real_probes(teacher: Path) -> tuple[Any, list[Probe]]:
+    tok = load_tokenizer(teacher)
     return tok, [Probe([], ids[:50]) for ids in encoded(tok, *docstrings()[:8])]
 
 
 @pytest.mark.real
-@needs_teacher
-def test_the_bound_on_real_weights(real_model: Any) -> None:
+def test_the_bound_on_real_weights(teacher: Path, real_model: Any) -> None:
     """SmolLM2 beside a perturbed copy of itself, on Python's docstrings."""
-    tok, probes = real_probes()
+    tok, probes = real_probes(teacher)
     key = key_for(9, tok)
     reading = read_model(
         perturbed(real_model, 0.05), probes, rule=window_rule(key), vocab_size=len(tok), reference=real_model, top=6
@@ -336,10 +338,9 @@ def test_the_bound_on_real_weights(real_model: Any) -> None:
 
 
 @pytest.mark.real
-@needs_teacher
-def test_a_real_model_nudged_toward_green_is_detected(real_model: Any) -> None:
+def test_a_real_model_nudged_toward_green_is_detected(teacher: Path, real_model: Any) -> None:
     """δ = 0.1 in its own distributions: a twentieth of the default mark's."""
-    tok, probes = real_probes()
+    tok, probes = real_probes(teacher)
     key = key_for(10, tok)
     model = Nudged(real_model, key, delta=0.1)
     reading = read_model(model, probes[:4], rule=window_rule(key), vocab_size=len(tok), reference=real_model)

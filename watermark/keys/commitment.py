@@ -50,7 +50,7 @@ class Commitment:
         """Refuse values of the wrong type or out of range (KeyFileError)."""
         hex_digits(self.root, "root")
         integer(self.size, "size", 1, MAX_LEAVES)
-        if not _is_created(self.created):
+        if not is_created(self.created):
             raise KeyFileError("'created' must be a UTC time such as \"2026-11-24T08:00:00Z\"")
 
     @classmethod
@@ -92,13 +92,12 @@ class Commitment:
             raise CommitmentError(
                 f"key {key.short_id} with this account and epoch is not in the commitment; check all three"
             )
-        index = self.leaves.index(leaf)
-        tree = levels([each.canonical for each in self.leaves])
+        index, path = self.place(leaf)
         return Opening(
             leaf=leaf,
             chacha_key=key.chacha_key.hex(),
             index=index,
-            path=tuple(sibling.hex() for sibling in inclusion_path(tree, index)),
+            path=path,
             root=self.root,
             size=self.size,
             gamma_65536=key.gamma_65536,
@@ -108,6 +107,12 @@ class Commitment:
             special_ids=key.special_ids,
             vocab_size=key.tokenizer.vocab_size if key.tokenizer else None,
         )
+
+    def place(self, leaf: Leaf) -> tuple[int, tuple[str, ...]]:
+        """Where one of `leaves` stands, and its path to the root: sibling hashes, 64 hex digits each, upwards."""
+        index = self.leaves.index(leaf)
+        tree = levels([each.canonical for each in self.leaves])
+        return index, tuple(sibling.hex() for sibling in inclusion_path(tree, index))
 
     def to_json(self) -> dict[str, Any]:
         """Return the public file's content: no leaves, since they list accounts."""
@@ -170,14 +175,19 @@ def verify_opening(opening: Opening, commitment: Commitment | None = None) -> No
     )
     if recomputed != opening.leaf.key_id:
         raise CommitmentError("the opened key and its parameters do not give the leaf's key id; the opening is refused")
-    path = [bytes.fromhex(sibling) for sibling in opening.path]
-    if root_of_path(opening.leaf.canonical, opening.index, opening.size, path).hex() != opening.root:
+    if root_from(opening.leaf, opening.index, opening.size, opening.path) != opening.root:
         raise CommitmentError("the leaf and its path do not lead to the root; the opening is refused")
     if commitment and (opening.root, opening.size) != (commitment.root, commitment.size):
         raise CommitmentError("the opening belongs to another commitment; the opening is refused")
 
 
-def _is_created(value: object) -> bool:
+def root_from(leaf: Leaf, index: int, size: int, path: Iterable[str]) -> str:
+    """The root, 64 hex digits, to which a leaf at `index` of `size` and its path lead."""
+    return root_of_path(leaf.canonical, index, size, [bytes.fromhex(sibling) for sibling in path]).hex()
+
+
+def is_created(value: object) -> bool:
+    """Whether it is a UTC time in CREATED_FORMAT, spelled as that spells it."""
     try:
         # strptime also takes one-digit fields and other spellings: the text must come back as it was
         return isinstance(value, str) and datetime.strptime(value, CREATED_FORMAT).strftime(CREATED_FORMAT) == value

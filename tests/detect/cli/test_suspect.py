@@ -332,7 +332,7 @@ def test_models_that_are_refused(cli: Cli, text_key: Path, model: Path, probes: 
 @pytest.mark.parametrize(
     ("row", "fragments"),
     [
-        ({"token_ids": [1, 384, 2]}, (":1: token id 384 is not among the tokenizer's 384 tokens",)),
+        ({"token_ids": [1, 384, 2]}, (":1: token id 384 is not among the 384 tokens of the key's tokenizer",)),
         ({"prompt_ids": [5000], "token_ids": [5, 6]}, (":1: token id 5000",)),
         ({"id": 1}, (":1", "holds no text, token_ids, prompt or prompt_ids")),
         ({"text": 5}, (":1", "text must be text")),

@@ -219,7 +219,9 @@ def test_what_is_refused_before_anything_is_asked(
     foreign = write_rows(tmp_path / "foreign.jsonl", [{"prompt_ids": [384]}])
     with FakeServer() as server:
         cli(*command(text_key, server, answers)).refused(3, "the probes hold no prompts, which --api needs")
-        cli(*command(text_key, server, foreign)).refused(3, ":1: token id 384 is not among the tokenizer's 384")
+        cli(*command(text_key, server, foreign)).refused(
+            3, ":1: token id 384 is not among the 384 tokens of the key's tokenizer"
+        )
         cli(*command(key, server, prompts)).refused(3, "text needs a tokenizer")
         assert server.asked == []
     assert not list(tmp_path.glob("responses-*"))

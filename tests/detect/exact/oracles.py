@@ -10,6 +10,8 @@ import mpmath as mp
 import numpy as np
 import numpy.typing as npt
 
+from detect.exact.evalue import log10_e_value
+
 Floats = npt.NDArray[np.float64]
 
 # Of 100,000 null p-values, how many may lie at or below α; each limit is exceeded with chance below 1e-4.
@@ -79,3 +81,18 @@ def mp_cumulant(weights: Floats, gamma: float, theta: float) -> mp.mpf:
     with mp.workdps(60):
         g, t = mp.mpf(gamma), mp.mpf(theta)
         return mp.fsum(mp.log(1 - g + g * mp.exp(t * mp.mpf(a))) - t * g * mp.mpf(a) for a in weights.tolist())
+
+
+def stopping_quantiles(q: float, gamma: float, fractions: tuple[float, ...], log10_e: float) -> list[int]:
+    """By exact dynamic programming over the count: after how many pairs these shares of all streams have crossed."""
+    law, crossed, boundary, found = np.ones(1), 0.0, 0, []
+    for n in range(1, 20_000):
+        law = np.append(law * (1 - q), 0.0) + np.append(0.0, law * q)
+        while boundary <= n and log10_e_value(boundary, n, gamma) < log10_e:
+            boundary += 1
+        crossed += law[boundary:].sum()
+        law[boundary:] = 0.0
+        found += [n for fraction in fractions[len(found) :] if crossed >= fraction]
+        if len(found) == len(fractions):
+            return found
+    raise AssertionError("streams do not cross")

@@ -5,12 +5,13 @@ import math
 import mpmath as mp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from detect.exact.evalue import log10_e_process, log10_e_value
+from detect.exact.evalue import EProcess, log10_e_process, log10_e_value
 from detect.exact.power import pairs_needed, planned_maximum
+from tests.detect.exact.oracles import stopping_quantiles
 from watermark.errors import InputError
 
 
@@ -88,21 +89,6 @@ def test_null_streams_rarely_cross() -> None:
     assert crossed[0.05] > 200  # it is no constant: a process that never moves would pass, too
 
 
-def stopping_quantiles(q: float, fractions: tuple[float, ...], log10_e: float) -> list[int]:
-    """By exact dynamic programming over the count: after how many pairs these shares of all streams have crossed."""
-    law, crossed, boundary, found = np.ones(1), 0.0, 0, []
-    for n in range(1, 3_000):
-        law = np.append(law * (1 - q), 0.0) + np.append(0.0, law * q)
-        while boundary <= n and log10_e_value(boundary, n, 0.25) < log10_e:
-            boundary += 1
-        crossed += law[boundary:].sum()
-        law[boundary:] = 0.0
-        found += [n for fraction in fractions[len(found) :] if crossed >= fraction]
-        if len(found) == len(fractions):
-            return found
-    raise AssertionError("streams do not cross")
-
-
 @pytest.mark.parametrize(
     ("q", "length", "streams", "planned"), [(0.50, 400, 2_000, (113, 162)), (0.35, 2_200, 1_000, (646, 1_014))]
 )
@@ -113,7 +99,7 @@ def test_pairs_until_one_in_a_million(q: float, length: int, streams: int, plann
     greens = np.random.default_rng(77).random((streams, length)) < q
     above = log10_e_process(greens, 0.25) >= 6
     stopped = np.where(above.any(axis=-1), above.argmax(axis=-1) + 1, length + 1)
-    exact = stopping_quantiles(q, (0.5, 0.9), 6.0)
+    exact = stopping_quantiles(q, 0.25, (0.5, 0.9), 6.0)
     spread = (exact[1] - exact[0]) / stats.norm.ppf(0.9)
     for fraction, truth, rough in zip((0.5, 0.9), exact, planned, strict=True):
         error = math.sqrt(fraction * (1 - fraction) / streams) * spread / stats.norm.pdf(stats.norm.ppf(fraction))
@@ -126,3 +112,39 @@ def test_pairs_until_one_in_a_million(q: float, length: int, streams: int, plann
 def test_only_booleans_are_colours(greens: object) -> None:
     with pytest.raises(InputError, match="boolean"):
         log10_e_process(greens, 0.25)  # type: ignore[arg-type]
+
+
+@given(
+    stream=st.lists(st.booleans(), max_size=150),
+    cuts=st.lists(st.integers(0, 150), max_size=6),
+    gamma=st.sampled_from([1 / 65536, 0.1, 0.25, 0.5, 0.999]),
+)
+@example(stream=[False] * 120, cuts=[60], gamma=0.5)
+@example(stream=[True, False] * 10, cuts=[1, 2], gamma=65535 / 65536)
+def test_pieces_give_the_whole_streams_process(stream: list[bool], cuts: list[int], gamma: float) -> None:
+    colours, process = np.array(stream, dtype=bool), EProcess(gamma)
+    found = np.concatenate([process.advance(piece) for piece in np.split(colours, sorted(cuts))])
+    whole = log10_e_process(colours, gamma)
+    np.testing.assert_allclose(found, whole, rtol=1e-10, atol=1e-10)
+    assert (process.n, process.k) == (len(stream), sum(stream))
+
+
+@pytest.mark.parametrize("q", [0.22, 0.25, 0.26, 0.6])
+def test_a_long_stream_in_pieces(q: float) -> None:
+    """100,000 pairs: bit for bit the whole stream's where no tail is small, which is wherever a crossing can be."""
+    colours, process = np.random.default_rng(40).random(100_000) < q, EProcess(0.25)
+    found = np.concatenate([process.advance(piece) for piece in np.split(colours, 2500)])
+    whole = log10_e_process(colours, 0.25)
+    np.testing.assert_allclose(found, whole, rtol=1e-9, atol=1e-9)
+    if q >= 0.25:
+        assert (found == whole).all()
+    counts = np.cumsum(colours)
+    for n in (1, 77, 5_000, 100_000):
+        assert found[n - 1] == pytest.approx(log10_e_value(int(counts[n - 1]), n, 0.25), rel=1e-9, abs=1e-9)
+
+
+def test_pieces_of_streams_side_by_side() -> None:
+    greens, process = np.random.default_rng(41).random((3, 2, 90)) < 0.4, EProcess(0.25)
+    found = np.concatenate([process.advance(piece) for piece in np.split(greens, [20, 21], axis=-1)], axis=-1)
+    assert (found == log10_e_process(greens, 0.25)).all()
+    assert (process.n, process.k.tolist()) == (90, greens.sum(axis=-1).tolist())

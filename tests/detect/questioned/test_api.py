@@ -258,18 +258,26 @@ def test_retry_after_is_honoured_by_everybody(path: Path) -> None:
 
 
 def test_a_server_that_is_killed_and_comes_back_is_waited_for(path: Path) -> None:
-    server = FakeServer(delay=0.02).start()
+    allowed = 2  # answers; raised once the server has been away, so that the run cannot end before
+
+    def misbehave(handler: Handler, body: dict[str, Any]) -> bool:
+        if len(server.sent) < allowed:
+            return False
+        handler.reply(503, {"error": {"message": "not now"}})
+        return True
+
+    server = FakeServer(misbehave).start()
     what = questions(server)
     found: list[Response] = []
     thread = threading.Thread(target=lambda: found.extend(asked(what, path)))
     thread.start()
-    for _ in range(2):
-        before = len(server.sent)
-        while len(server.sent) < before + 2:
+    for following in (8, 10**6):
+        while len(server.sent) < allowed:
             assert thread.is_alive()
             time.sleep(0.005)
         server.stop()
         time.sleep(0.1)
+        allowed = following
         server.start()
     thread.join(30)
     server.stop()

@@ -27,9 +27,6 @@ from tests.detect.questioned import table_model
 from tests.detect.questioned.examiner import examiner, numbers
 from watermark import Key
 
-pytest.importorskip("fastapi", reason="transformers serve needs the extra transformers[serving]")
-pytest.importorskip("uvicorn", reason="transformers serve needs the extra transformers[serving]")
-
 PROMPTS = ("Where is the sea?", "Who counted the coins?", "What fell?", "When goes the moon?")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from detect.questioned.questions import ApiSampling, Questions, server_address
+from detect.questioned.questions import ApiSampling, Questions, is_this_machine, server_address
 from watermark.errors import InputError
 
 CHAT = Questions("http://h/v1", "m", "chat", ("why?", "how?", "who?"))
@@ -113,3 +113,20 @@ def test_addresses_that_are_refused_and_never_quoted(given: str) -> None:
         server_address(given)
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "here"),
+    [
+        ("http://localhost:8000/v1", True),
+        ("http://127.0.0.1/v1", True),
+        ("http://127.8.8.8:80/v1", True),
+        ("http://[::1]:8000/v1", True),
+        ("http://127.evil.example/v1", False),
+        ("http://localhost.evil.example/v1", False),
+        ("http://10.0.0.1/v1", False),
+        ("http://example.org/v1", False),
+    ],
+)
+def test_which_addresses_stay_on_this_machine(address: str, here: bool) -> None:
+    assert is_this_machine(server_address(address)) is here
