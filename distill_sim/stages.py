@@ -14,7 +14,7 @@ from typing import Any
 from detect.observation import Probe
 from distill_sim.corpus import CorpusRow, read_corpus, write_corpus
 from distill_sim.pipeline import StageContext
-from watermark.errors import KeyFileError
+from watermark.errors import InputError, KeyFileError
 from watermark.files import write_json
 from watermark.keys import Key
 from watermark.windows import WindowRule
@@ -73,6 +73,17 @@ def corpus(context: StageContext) -> None:
         )
         for number, (prompt, prompt_ids, token_ids) in enumerate(zip(prompts, ids, answers, strict=True))
     ]
+    write_corpus(context.output / CORPUS, rows, {"settings": dict(settings)})
+
+
+def mixed(context: StageContext) -> None:
+    """A corpus of which one answer in `every` is marked. Settings: marked, unmarked (needed corpora), every."""
+    settings = context.settings
+    marked, unmarked = (read_corpus(context.inputs[settings[name]] / CORPUS) for name in ("marked", "unmarked"))
+    if [row.prompt for row in marked] != [row.prompt for row in unmarked]:
+        raise InputError("only corpora over the same prompts can be mixed")
+    pairs = enumerate(zip(marked, unmarked, strict=True))
+    rows = [one if number % settings["every"] == 0 else other for number, (one, other) in pairs]
     write_corpus(context.output / CORPUS, rows, {"settings": dict(settings)})
 
 
@@ -168,7 +179,7 @@ def sampled(context: StageContext) -> None:
         on_tokens=advance,
     )
     prompts = [*answers.prompts, *plain_prompts(settings["prompts"], tokenizer)]
-    write_json(context.output / ANSWERS, {"answers": answers.answers, "prompts": prompts})
+    write_json(context.output / ANSWERS, {"answers": answers.answers, "prompts": prompts, "asked": answers.asked})
 
 
 def fluency(context: StageContext) -> None:

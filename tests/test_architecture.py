@@ -23,6 +23,7 @@ CORE = {
     *("detect.exact", "detect.counting", "detect.evidence", "detect.decoys", "detect.observation"),
     *("detect.readers", "detect.wording", "detect.colouring", "detect.attribution", "detect.accounts"),
     *("detect.plan", "detect.plan_content", "detect.planned", "detect.sequential"),
+    *("detect.scan", "detect.joint", "detect.normalise", "detect.lookalikes"),
 }
 
 

@@ -23,10 +23,12 @@ from detect.cli.output import emit, emit_json, note, progress, refuse_output
 from detect.cli.types import ROWS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from detect.cli.beside import Results
     from detect.counting import Tally
     from detect.decoys import Lineup
-    from detect.evidence import Assessment, Evidence
-    from detect.readers import Collection
+    from detect.readers import Row
     from watermark.keys import Key
 
 POOLED_NOTE = "the pooled test is judged by itself: it is not one of the documents' family"
@@ -38,6 +40,12 @@ POOLED_NOTE = "the pooled test is judged by itself: it is not one of the documen
 @tokenizer_option
 @json_option
 @click.option("--each", is_flag=True, help="Print NDJSON: an object a document, the pooled one last.")
+@click.option(
+    "--scan", is_flag=True, help="Look in each document for spans that carry the mark where the whole may not."
+)
+@click.option(
+    "--normalise", is_flag=True, help="Test the text also with hidden, disguised and lookalike letters undone."
+)
 @click.option("--highlight", type=FILE, help="Write a self-contained HTML page with every token coloured.")
 @test_options
 @habits
@@ -49,6 +57,8 @@ def detect(
     tokenizer: str | None,
     as_json: bool,
     each: bool,
+    scan: bool,
+    normalise: bool,
     highlight: Path | None,
     decoys: int | None,
     seed: bytes,
@@ -63,45 +73,60 @@ def detect(
     prompt_ids?}, or `-` for stdin. text and token_ids are the answer only; token_ids win and need no tokenizer. What
     was in a prompt counts nowhere. How many distinct pairs a test needs is what `taggant plan` computes.
 
+    --scan and --normalise add tests beside the plain one; all of them are Holm-adjusted as one family. With --each,
+    spans are in the pooled object, which comes last.
+
     \b
     taggant detect --key owner.key essay.txt --highlight essay.html
     taggant detect --key owner.key answers.jsonl --each > results.ndjson
+    taggant detect --key owner.key thesis.txt --scan --normalise --highlight thesis.html
     curl -s https://example.org/page.txt | taggant detect --key owner.key - --json
     """
+    from detect.cli.beside import describe_more, each_document, judge
     from detect.counting import tally
-    from detect.evidence import Assessment, assess
+    from detect.evidence import Assessment
     from detect.keycheck import accepted
     from detect.readers import tokenized
 
     refuse_output(highlight)
     key = load_key(key_file)
     at_hand = TokenizerAtHand(key, tokenizer)
+    rows: Iterable[Row] = rows_of(files)
+    if normalise:  # prompts are read a second time
+        rows = list(rows)
     collection = tokenized(
-        rows_of(files),
+        rows,
         key.context_width,
         at_hand.load,
         vocab_size=None if key.tokenizer is None else key.tokenizer.vocab_size,
-        keep_texts=highlight is not None,
+        keep_texts=scan or normalise or highlight is not None,
     )
     how = Assessment(alpha=alpha, effect=effect, key_check=accepted(key, key_file))
     if highlight is not None:
         at_hand.try_load()
+    again = None
+    if normalise:
+        from detect.reread import reread
+
+        again = reread(collection, list(rows))
     counted = tally(key, collection.documents, collection.prompts, tokenizer_checked=at_hand.checked)
     line = _lineup(ctx, counted, decoys, seed)
-    pooled = assess(counted, how, lineup=line, notes=[*collection.notes, *([POOLED_NOTE] if each else [])])
+    notes = [*collection.notes, *([POOLED_NOTE] if each else [])]
+    results = judge(key, collection, again, counted, how, scan=scan, lineup=line, notes=notes)
+    pooled = results.raw.whole
     if highlight is not None:
-        _highlight(ctx, key, collection, pooled, highlight, at_hand)
-    findings: list[str] = [pooled.finding]
+        _highlight(ctx, key, results, highlight, at_hand)
+    findings: list[str] = results.findings
     if each:
-        for identifier, evidence in _each(key, collection, how, at_hand.checked):
-            emit_json({"id": identifier, **evidence.to_dict()})
-            findings.append(evidence.finding)
+        for identifier, judged in each_document(key, collection, again, how, at_hand.checked):
+            emit_json({"id": identifier, **judged})
+            findings += [judged["finding"], *([judged["normalised"]["finding"]] if again is not None else [])]
     if each or as_json:
-        emit_json(pooled.to_dict())
+        emit_json(results.to_dict())
     else:
         from detect.cli.people import describe
 
-        emit(describe(pooled))
+        emit("\n".join([describe(pooled), *describe_more(results)]))
     return exit_code(findings, strict=strict, fail_on_detect=fail_on_detect)
 
 
@@ -114,25 +139,14 @@ def _lineup(ctx: click.Context, counted: Tally, decoys: int | None, seed: bytes)
         return lineup(counted, decoys, seed=seed, on_decoy=advance)
 
 
-def _each(key: Key, collection: Collection, how: Assessment, tokenizer_checked: bool) -> list[tuple[str, Evidence]]:
-    """Every document on its own, Holm-adjusted over the documents; prompts are excluded from all of them."""
-    from detect.counting import tally
-    from detect.evidence import assess_family
-
-    tallies = [
-        tally(key, [document], collection.prompts, tokenizer_checked=tokenizer_checked)
-        for document in collection.documents
-    ]
-    return list(zip(collection.ids, assess_family(tallies, how), strict=True))
-
-
-def _highlight(
-    ctx: click.Context, key: Key, collection: Collection, pooled: Evidence, path: Path, at_hand: TokenizerAtHand
-) -> None:
+def _highlight(ctx: click.Context, key: Key, results: Results, path: Path, at_hand: TokenizerAtHand) -> None:
     """Token ids alone are shown as numbers when no tokenizer can be had."""
     from detect.pages.highlight import highlight_page
 
-    highlight_page(key, collection, pooled, path, tokenizer=at_hand.loaded)
+    raw = results.raw
+    highlight_page(key, results.collection, raw.whole, path, tokenizer=at_hand.loaded, scan=raw.scan)
     if not at_hand.checked:
         note(ctx, f"The page shows token ids: {at_hand.problem}")
+    if results.normalised is not None and results.normalised.scan is not None and results.normalised is not raw:
+        note(ctx, "The page frames the spans of the text as it came; those of the normalised text are printed.")
     note(ctx, f"highlighted page: {path}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.pages.marking import GREEN, RED, UNCOUNTED, MarkedDocument, mark_document, states
+from detect.pages.marking import GREEN, RED, UNCOUNTED, Frame, MarkedDocument, frame_spans, mark_document, states
 from detect.pages.rendering import write_page
 from detect.visible import one_line
 from detect.wording import probability_words
@@ -19,6 +19,7 @@ from watermark.windows import Reason, WindowRule
 
 if TYPE_CHECKING:
     from detect.evidence import Evidence
+    from detect.joint import ScanEvidence
     from detect.readers import Collection
 
 MAX_TOKENS = 20_000
@@ -49,6 +50,7 @@ def highlight_page(
     *,
     tokenizer: Any | None = None,
     max_tokens: int = MAX_TOKENS,
+    scan: ScanEvidence | None = None,
 ) -> None:
     """Write the page. It needs no network and no script, and what it quotes is inert.
 
@@ -59,6 +61,7 @@ def highlight_page(
         path: a new file.
         tokenizer: turns ids back into text; without one the ids are shown.
         max_tokens: how many tokens are shown at most; all are counted.
+        scan: the scan of these documents as they came; its spans are framed.
 
     Raises:
         InputError: something is at `path`, or it cannot be written.
@@ -70,6 +73,8 @@ def highlight_page(
     if evidence.key_id != key.key_id or evidence.n_scored != counts[Reason.COUNTED] or evidence.n_green is None:
         raise ValueError("the evidence is not the count of this collection under this key")
     shown = list(_documents(key, rule, collection, labels, tokenizer, max_tokens))
+    if scan is not None:
+        shown = [frame_spans(document, _frames(scan, number)) for number, document in enumerate(shown)]
     write_page(
         path,
         "highlight.html.jinja",
@@ -82,6 +87,10 @@ def highlight_page(
             "n_documents": len(collection.documents),
             "n_hidden": evidence.n_tokens - sum(len(document.tokens) for document in shown),
             "notes": [one_line(note, 600) for note in evidence.notes],
+            "scan": scan,
+            "scan_chance": None
+            if scan is None or scan.log10_p_adjusted is None
+            else probability_words(scan.log10_p_adjusted),
             "with_text": tokenizer is not None,
             "GREEN": GREEN,
             "RED": RED,
@@ -115,6 +124,20 @@ def _documents(
         state = states(key, rule, ids, label[:room])
         yield mark_document(identifier, beginning, len(ids), state, tokenizer)
         room -= len(beginning)
+
+
+def _frames(scan: ScanEvidence, document: int) -> list[Frame]:
+    """The spans of one document, numbered over all of them."""
+    return [
+        Frame(
+            span.start_token,
+            span.end_token,
+            f"marked span {number}: tokens {span.start_token:,} to {span.end_token:,}, {span.n_green:,} of "
+            f"{span.n_scored:,} counted pairs green, probability {probability_words(span.log10_p_adjusted)}",
+        )
+        for number, span in enumerate(scan.spans, start=1)
+        if span.document == document
+    ]
 
 
 def _legend(evidence: Evidence, counts: NDArray[np.intp]) -> list[LegendLine]:

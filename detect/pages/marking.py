@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,8 @@ class MarkedToken:
         announce: the state in words, where it differs from the token before; for screen readers.
         parts: the text; empty when `continues`.
         continues: the token completes a character shown before it.
+        opens: a span of the scan begins before it: what the frame's title says.
+        closes: the span ends after it.
     """
 
     state: str
@@ -50,6 +52,17 @@ class MarkedToken:
     announce: str
     parts: tuple[Part, ...]
     continues: bool
+    opens: str = ""
+    closes: bool = False
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A span of the scan: tokens start … end − 1, and what is said of it."""
+
+    start: int
+    end: int
+    title: str
 
 
 @dataclass(frozen=True)
@@ -60,11 +73,13 @@ class MarkedDocument:
         heading: its id, harmless to show.
         n_tokens: how many it has.
         tokens: those shown.
+        spans: what is said of each span of the scan, shown or not.
     """
 
     heading: str
     n_tokens: int
     tokens: list[MarkedToken]
+    spans: tuple[str, ...] = ()
 
     @property
     def cut(self) -> bool:
@@ -111,6 +126,19 @@ def mark_document(
         tokens.append(MarkedToken(name, title, announce, _parts(spelling, int(token)), spelling.continues))
         before = name
     return MarkedDocument(one_line(identifier), n_tokens, tokens)
+
+
+def frame_spans(document: MarkedDocument, frames: Sequence[Frame]) -> MarkedDocument:
+    """`document` with disjoint spans framed; what lies beyond the tokens shown is only named."""
+    tokens = list(document.tokens)
+    for frame in frames:
+        end = min(frame.end, len(tokens))
+        if frame.start >= end:
+            continue
+        first, said = tokens[frame.start], f"{frame.title}; {tokens[frame.start].announce}".removesuffix("; ")
+        tokens[frame.start] = replace(first, opens=frame.title, announce=said)
+        tokens[end - 1] = replace(tokens[end - 1], closes=True)
+    return replace(document, tokens=tokens, spans=tuple(frame.title for frame in frames))
 
 
 MEANINGS = {GREEN: "green", RED: "red"} | {name: f"not counted: {why}" for name, why in UNCOUNTED.values()}
