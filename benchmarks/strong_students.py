@@ -29,6 +29,7 @@ RECIPE = Recipe(layers=10, epochs=2, learning_rate=2e-4, batch_size=8)
 DELTA = 3.0
 MARKED_EVERY = 4  # in the diluted students' corpora
 SAMPLED_TOKENS = 48_000
+FEWER_TOKENS, FEWER_FROM = 12_800, 1  # from the second key on, and from the control
 
 
 def main() -> None:
@@ -66,9 +67,9 @@ def stages(key_files: list[Path], teacher: Path) -> list[Stage]:
             name, "distill_sim.stages:student", {"recipe": recipe, "model": model_id}, (source,), private=private
         )
 
-    def sampled(who: str) -> Stage:
+    def sampled(who: str, n_tokens: int) -> Stage:
         settings = {
-            "questioned": who, "prompts": NEW_PROMPTS, "n_tokens": SAMPLED_TOKENS, "sampling": SAMPLING, "seed": 7,
+            "questioned": who, "prompts": NEW_PROMPTS, "n_tokens": n_tokens, "sampling": SAMPLING, "seed": 7,
         }  # fmt: skip
         return Stage(f"sampled-{who}", "distill_sim.stages:sampled", settings, (who,))
 
@@ -78,12 +79,14 @@ def stages(key_files: list[Path], teacher: Path) -> list[Stage]:
         made.append(corpus(f"marked-{number}", PROMPTS, SAMPLES, 10 + number, file))
         made.append(student(f"student-{number}", f"marked-{number}", number))
     made.append(student("control", "unmarked", 0))
-    made += [sampled(f"student-{number}") for number in numbers] + [sampled("control")]
     for number in numbers:
         needs = (f"marked-{number}", "unmarked")
         settings = {"marked": needs[0], "unmarked": needs[1], "every": MARKED_EVERY}
         made.append(Stage(f"mixed-{number}", "distill_sim.stages:mixed", settings, needs))
         made.append(student(f"diluted-{number}", f"mixed-{number}", number))
+    for number in numbers:
+        made.append(sampled(f"student-{number}", SAMPLED_TOKENS if number < FEWER_FROM else FEWER_TOKENS))
+    made.append(sampled("control", FEWER_TOKENS))
     return made
 
 

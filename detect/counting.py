@@ -1,4 +1,4 @@
-"""What was counted, apart from what it means: `tally` counts documents, `weigh` a model's reading; `assess` judges.
+"""What was counted, apart from what it means: `tally` counts documents, `weigh` colours weights; `assess` judges.
 
 Every test is a set of distinct (context, token) pairs with key-independent weights a and the statistic
 S = Σ a·(green − γ). Counting distinct pairs is the case where every weight is 1.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detect.exact.binomial import log10_cdf, log10_sf
-from detect.observation import ContextMass, ProbePairs, Reading
+from detect.observation import ContextMass, Excess, ProbePairs, Reading, Weighted
 from watermark.greenlist import GreenList
 from watermark.keys import SCHEME, Key
 from watermark.windows import Document, Extraction, Pairs, Reason, WindowRule
@@ -65,22 +65,17 @@ class WeightTally(Tally):
     Attributes:
         weights: float64 [n_scored], none zero.
         statistic: S = Σ a·(green − γ).
-        argmax: the argmax reading with deduplication, for comparison.
-        mass: the green mass of the distinct contexts, for comparison.
+        comparisons: by name, what published tests make of the same observation.
     """
 
     weights: NDArray[np.float64] = field(repr=False)
     statistic: float
-    argmax: CountComparison
-    mass: MassComparison
+    comparisons: Mapping[str, Comparison]
 
 
 @dataclass(frozen=True)
 class CountComparison:
-    """Argmax reading with deduplication: distinct (context, likeliest token) pairs, counted.
-
-    Source: Sander et al. 2024 (arXiv 2402.14904).
-    """
+    """Distinct pairs, counted."""
 
     n_scored: int
     n_green: int
@@ -90,6 +85,10 @@ class CountComparison:
     def log10_p(self) -> float:
         """Null: colours do not depend on the text (i.i.d. Bernoulli(γ)). Exact, one-sided (upper)."""
         return log10_sf(self.n_green, self.n_scored, self.gamma)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"n_scored": self.n_scored, "n_green": self.n_green, "log10_p": self.log10_p}
 
 
 @dataclass(frozen=True)
@@ -112,6 +111,13 @@ class MassComparison:
         """
         excess = max(0.0, self.mean - self.gamma)
         return -2 * self.n_contexts * excess**2 / float(np.log(10)) + 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"n_contexts": self.n_contexts, "mean": self.mean, "log10_p": self.log10_p}
+
+
+Comparison = CountComparison | MassComparison
 
 
 def window_rule(key: Key) -> WindowRule:
@@ -152,31 +158,59 @@ def tally(
     )
 
 
-def weigh(key: Key, reading: Reading, *, tokenizer_checked: bool = False) -> WeightTally:
-    """Colour a model's reading: S, and the two comparison tests of the literature.
+def weigh(key: Key, observed: Reading | Excess, *, tokenizer_checked: bool = False) -> WeightTally:
+    """Colour a model's reading, or the excess of its answers: S, and the comparison tests of the literature.
 
     Args:
         tokenizer_checked: as in `tally`.
     """
     green = GreenList(key)
-    kind = "against a reference model" if reading.with_reference else "without a reference model (valid, but weak)"
+    test, n_tokens, note, comparisons = (
+        _read(green, observed) if isinstance(observed, Reading) else _answered(green, observed)
+    )
+    pairs, weights = observed.pairs, observed.weights
     return WeightTally(
-        test="reading",
+        test=test,
         key_id=key.key_id,
         scheme=SCHEME,
         green=green,
-        n_tokens=reading.n_positions,
-        pairs=reading.pairs,
-        notes=(
-            f"{reading.n_positions} positions of {reading.pairs.n_contexts} contexts read {kind}",
-            key.special_ids_note(verified=tokenizer_checked),
-        ),
-        weights=reading.weights,
-        statistic=statistic(green.is_green(reading.pairs.contexts, reading.pairs.tokens), reading.weights, green.gamma),
-        argmax=_argmax(green, reading.argmax),
-        mass=_mass(green, reading.mass),
-        probes_log10_p=_probes_log10_p(green, reading.probes),
+        n_tokens=n_tokens,
+        pairs=pairs,
+        notes=(note, key.special_ids_note(verified=tokenizer_checked)),
+        weights=weights,
+        statistic=statistic(green.is_green(pairs.contexts, pairs.tokens), weights, green.gamma),
+        comparisons=comparisons,
+        probes_log10_p=_probes_log10_p(green, observed.probes),
     )
+
+
+_Kind = tuple[TestName, int, str, dict[str, Comparison]]  # test, n_tokens, note, comparisons
+
+
+def _read(green: GreenList, observed: Reading) -> _Kind:
+    """The argmax reading with deduplication (Sander et al. 2024, arXiv 2402.14904), and the green mass, beside."""
+    note = f"{observed.n_positions} positions of {observed.pairs.n_contexts} contexts read {_against(observed)}"
+    beside: dict[str, Comparison] = {
+        "argmax": _counted(green, observed.argmax),
+        "green_mass": _mass(green, observed.mass),
+    }
+    return "reading", observed.n_positions, note, beside
+
+
+def _answered(green: GreenList, observed: Excess) -> _Kind:
+    """The plain count of the answers' distinct pairs, beside."""
+    note = (
+        f"answers weighed {_against(observed)}, at {observed.n_positions} of their {observed.n_tokens} tokens, "
+        f"{observed.pairs.n_contexts} contexts"
+    )
+    if observed.n_listed:
+        share = observed.n_listed / observed.n_positions
+        note += f"; the server gave log-probabilities at {share:.1%} of these"
+    return "sampled", observed.n_tokens, note, {"distinct_pairs": _counted(green, observed.distinct)}
+
+
+def _against(observed: Weighted) -> str:
+    return "against a reference model" if observed.with_reference else "without a reference model (valid, but weak)"
 
 
 def statistic(colours: NDArray[np.bool_], weights: NDArray[np.float64], gamma: float) -> float:
@@ -207,7 +241,7 @@ def two_sided_log10_p(k: int, n: int, gamma: float) -> float:
     return min(0.0, min(log10_sf(k, n, gamma), log10_cdf(k, n, gamma)) + float(np.log10(2)))
 
 
-def _argmax(green: GreenList, pairs: Pairs) -> CountComparison:
+def _counted(green: GreenList, pairs: Pairs) -> CountComparison:
     return CountComparison(len(pairs), _count_green(green, pairs), green.gamma)
 
 

@@ -10,12 +10,10 @@ from typing import Any, Literal
 
 from detect.counting import CountTally, Tally, WeightTally
 from detect.decoys import Lineup
-from detect.exact.binomial import count_z_score, log10_sf
-from detect.exact.evalue import log10_e_value
-from detect.exact.interval import clopper_pearson
 from detect.exact.multiplicity import holm, key_check_adjustment
 from detect.exact.power import pairs_needed_if_any
-from detect.exact.weighted import CumulantFunction, chernoff, saddlepoint, z_score
+from detect.numbers import numbers_of
+from detect.sequential import SequentialTally
 from detect.wording import FLOOR
 
 SCHEMA = "taggant-evidence/1"
@@ -24,6 +22,7 @@ PLANNED_POWER = 0.9
 DEFAULT_EFFECT = {"text": 0.50, "sampled": 0.28}  # green fraction worth detecting
 
 Finding = Literal["detected", "inconclusive", "not detected"]
+Status = Literal["exploratory", "confirmatory"]
 POWER_NOTE = "a green fraction of"  # how the note on what would have been found begins
 PROBES_LOG10_P = -3.0  # at or below it the probes count as marked
 KEY_CHECK_ACCEPTS = 0.99
@@ -32,6 +31,14 @@ KEY_CHECK_NOTE = {
     True: "log10_p_adjusted: multiplied by 1/.99 for the key check before first use",
     False: "the key was refused by its own check on human text: no p under it can be relied on",
 }
+SEQUENTIAL_NOTE = (
+    "log10_p: -log10 of the largest e-value on the way, a valid bound whenever it stopped; no fixed-n tail, interval "
+    "or z; the green fraction at an early stop is biased upwards"
+)
+SEQUENTIAL_LINEUP_NOTE = (
+    "line-up: the decoys are counted on the pairs up to the stop, their own p at that number of pairs; the chance of a "
+    "rank is then p_rank plus the level of the early stop, at most"
+)
 EXPLORATORY_NOTE = (
     "exploratory: no plan and no key commitment were given, so choices made after looking are not excluded"
 )
@@ -51,12 +58,17 @@ class Evidence:
         n_tokens: tokens looked at (`reading`: positions).
         n_scored: distinct pairs counted (`reading`: non-zero weights).
         ci95: Clopper–Pearson interval of the green fraction, under a binomial model, not guaranteed for marked text.
-        z_score: for display; no p is computed from it.
-        log10_p: this test alone; exact for counts, a valid bound for weights. None: no p is claimed.
+            None for an e-process, whose number of pairs was not fixed beforehand.
+        z_score: for display; no p is computed from it. None for an e-process.
+        log10_p: this test alone; exact for counts, a valid bound for weights and for an e-process. None: no p is
+            claimed.
         log10_p_adjusted: after multiplicity and the key check. None: no p is claimed, or the key check refused the key.
-        log10_e: mixture e-value of this test alone, not adjusted; None for weights.
+        log10_e: mixture e-value of this test alone, not adjusted; None for weights. Of an e-process: at its end.
         log10_p_saddlepoint: for display; None for counts.
         theta: where the bound was evaluated; None for counts.
+        sequential: of an e-process: the level at which it stops early, its planned maximum of pairs, the answers it
+            looked at, and how it ended ("early", "maximum", "exhausted").
+        plan: of a planned test: the plan's digest and this test's part in it.
     """
 
     schema: str
@@ -79,18 +91,20 @@ class Evidence:
     n_contexts: int
     alpha: float
     finding: Finding
-    status: Literal["exploratory", "confirmatory"]
+    status: Status
     notes: tuple[str, ...]
     lineup: Lineup | None = None
     comparisons: dict[str, dict[str, Any]] | None = None
+    sequential: dict[str, Any] | None = None
+    plan: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; `lineup` and `comparisons` only where there are any."""
+        """JSON-ready; the last four only where there are any."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["notes"] = list(self.notes)
         values["ci95"] = None if self.ci95 is None else list(self.ci95)
         values["lineup"] = None if self.lineup is None else self.lineup.to_dict()
-        for optional in ("lineup", "comparisons"):
+        for optional in ("lineup", "comparisons", "sequential", "plan"):
             if values[optional] is None:
                 del values[optional]
         return values
@@ -122,6 +136,11 @@ class Assessment:
         if not 0 < self.alpha < 1:
             raise ValueError(f"alpha must lie between 0 and 1, not {self.alpha}")
 
+    @property
+    def level(self) -> float:
+        """What p of a single test may be for a finding: alpha, less what the key check costs."""
+        return self.alpha * KEY_CHECK_ACCEPTS if self.key_check else self.alpha
+
 
 def assess(
     tally: Tally,
@@ -148,7 +167,7 @@ def assess_family(
         lineups: the decoy line-up of each, if made.
         notes: more for people to read with each.
     """
-    computed = [_numbers(tally) for tally in tallies]
+    computed = [numbers_of(tally) for tally in tallies]
     marked = [_probes_marked_note(tally, how) for tally in tallies]
     # A withdrawn claim stays in the family as p = 1: the factors of the others do not depend on the key
     adjusted = holm([n["log10_p"] if m is None else 0.0 for n, m in zip(computed, marked, strict=True)])
@@ -195,51 +214,6 @@ def _probes_marked_note(tally: Tally, how: Assessment) -> str | None:
     return f"the probes' own prompts or answers carry the mark, or avoid it ({audit}): {because}"
 
 
-def _numbers(tally: Tally) -> dict[str, Any]:
-    """The fields that depend on the kind of tally."""
-    if isinstance(tally, WeightTally):
-        return _weighted_numbers(tally)
-    assert isinstance(tally, CountTally)
-    n, k, gamma = tally.n_scored, tally.n_green, tally.green.gamma
-    return {
-        "n_green": k,
-        "green_fraction": k / n if n else None,
-        "ci95": clopper_pearson(k, n) if n else None,
-        "z_score": count_z_score(k, n, gamma) if n else None,
-        "log10_p": log10_sf(k, n, gamma),
-        "log10_e": log10_e_value(k, n, gamma),
-        "log10_p_saddlepoint": None,
-        "theta": None,
-    }
-
-
-def _weighted_numbers(tally: WeightTally) -> dict[str, Any]:
-    cumulant = CumulantFunction(tally.weights, tally.green.gamma)
-    bound = chernoff(cumulant, tally.statistic)
-    return {
-        "n_green": None,
-        "green_fraction": None,
-        "ci95": None,
-        "z_score": z_score(cumulant, tally.statistic) if tally.n_scored else None,
-        "log10_p": bound.log10_p,
-        "log10_e": None,
-        "log10_p_saddlepoint": saddlepoint(cumulant, tally.statistic),
-        "theta": bound.theta,
-        "comparisons": {
-            "argmax": {
-                "n_scored": tally.argmax.n_scored,
-                "n_green": tally.argmax.n_green,
-                "log10_p": tally.argmax.log10_p,
-            },
-            "green_mass": {
-                "n_contexts": tally.mass.n_contexts,
-                "mean": tally.mass.mean,
-                "log10_p": tally.mass.log10_p,
-            },
-        },
-    }
-
-
 _NO_CLAIM = ("log10_p", "log10_e", "log10_p_saddlepoint", "theta", "z_score", "comparisons")
 
 
@@ -274,6 +248,8 @@ def _notes(judged: _Judged, how: Assessment, lineup: Lineup | None) -> list[str]
         refused = [KEY_CHECK_NOTE[False]] if how.key_check is False else []
         return [judged.marked, *refused]
     notes = []
+    if isinstance(judged.tally, SequentialTally):
+        notes.append(SEQUENTIAL_NOTE)
     if isinstance(judged.tally, WeightTally):
         notes.append(f"S = {float(judged.tally.statistic)!r}, the sum of weight x (green - gamma); theta belongs to it")
     if how.key_check is not False and judged.family > 1:
@@ -284,6 +260,8 @@ def _notes(judged: _Judged, how: Assessment, lineup: Lineup | None) -> list[str]
         notes.append(f"{alone}: of this test alone, not adjusted")
     if lineup is not None and lineup.uniformity_p is None:
         notes.append("line-up: too few, too coarse or too unequal weights to test the decoys' p for uniformity")
+    if lineup is not None and isinstance(judged.tally, SequentialTally):
+        notes.append(SEQUENTIAL_LINEUP_NOTE)
     if judged.claimed is not None and judged.claimed < FLOOR:
         notes.append(f"below 10^{FLOOR} errors of procedure, which no p includes, dominate")
     return notes
@@ -297,13 +275,32 @@ def _finding(judged: _Judged, how: Assessment) -> tuple[Finding, list[str]]:
     if judged.claimed is None or isinstance(tally, WeightTally):
         return "inconclusive", []  # a weighted test needs a positive control before a negative says anything
     effect = how.effect if how.effect is not None else DEFAULT_EFFECT[tally.test]
+    level = how.level / judged.family  # Holm's first step: the least that a p may have to reach
+    if isinstance(tally, SequentialTally):
+        return _sequential_finding(tally, effect, level)
     gamma = tally.green.gamma
-    level = how.alpha / judged.family  # Holm's first step: the least that a p may have to reach
-    if how.key_check:
-        level *= KEY_CHECK_ACCEPTS
     needed = pairs_needed_if_any(effect, gamma, level, PLANNED_POWER)
     if needed == math.inf:
         return "inconclusive", [f"{POWER_NOTE} {effect:g} cannot be told from gamma {gamma:g} by any number of pairs"]
     note = f"{POWER_NOTE} {effect:g} would have been found with probability at least {PLANNED_POWER:g} "
     note += f"from {needed:,} pairs (binomial model)"
     return ("inconclusive" if tally.n_scored < needed else "not detected"), [note]
+
+
+def _sequential_finding(tally: SequentialTally, effect: float, level: float) -> tuple[Finding, list[str]]:
+    """Of an e-process that did not detect: a negative where it went all the way, and would have had the power to."""
+    planned = f"the planned maximum of {tally.maximum_pairs:,} pairs"
+    if tally.alpha > level:
+        note = f"the e-process stops at level {tally.alpha:g}, too early to be judged at {level:g}"
+        return "inconclusive", [note]
+    if tally.stopped != "maximum":
+        return "inconclusive", [f"the e-process ended before {planned}: what it would have found is not known"]
+    power = tally.power(effect)
+    if power < PLANNED_POWER:
+        shown = math.floor(100 * power) / 100
+        note = f"within {planned} {POWER_NOTE} {effect:g} would have been found with probability {shown:g} at least "
+        return "inconclusive", [f"{note}(binomial model): too little to call it a negative"]
+    note = (
+        f"{POWER_NOTE} {effect:g} would have been found with probability at least {PLANNED_POWER:g} within {planned} "
+    )
+    return "not detected", [f"{note}(binomial model)"]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.errors import InputError
-from watermark.files import new_file
+from detect.arrays import Arrays, checked, count, load_arrays, pairs_arrays, pairs_from, save_arrays
 from watermark.windows import Document, Pairs, WindowRule
 
 READING_FORMAT = "taggant-reading/1"
+EXCESS_FORMAT = "taggant-excess/1"
 DEFAULT_TOP = 256  # K, weights kept per context; ADR 0005
 
 
@@ -74,6 +72,26 @@ class ProbePairs:
         pairs = rule.extract([*prompts, *answers]).pairs
         return cls(pairs, *(rule.occurs(pairs.contexts, pairs.tokens, some) for some in (prompts, answers)))
 
+    @classmethod
+    def of_prompts(cls, rule: WindowRule, prompts: Sequence[Document]) -> ProbePairs:
+        """Where nothing but prompts was fed."""
+        return cls.of(rule, [Probe(prompt, ()) for prompt in prompts])
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        return {
+            **pairs_arrays(self.pairs, "probe_"),
+            "probe_in_prompts": self.in_prompts,
+            "probe_in_answers": self.in_answers,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, context_width: int) -> ProbePairs:
+        """What `to_arrays` gave; ValueError if they don't belong together."""
+        pairs = pairs_from(arrays, context_width, "probe_")
+        return cls(
+            pairs, *(checked(arrays, f"probe_in_{part}", "bool", (len(pairs),)) for part in ("prompts", "answers"))
+        )
+
 
 @dataclass(frozen=True)
 class ContextMass:
@@ -92,51 +110,67 @@ class ContextMass:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a questioned model says after each context of the probes, as weights of pairs. Made without a key.
+class Weighted:
+    """Pairs with weights that were fixed without a key: what the weighted tests are made on.
 
     Attributes:
         pairs: distinct pairs with a non-zero weight.
         weights: float64 [len(pairs)].
-        n_positions: positions read.
+        n_positions: positions that the weights are of.
         with_reference: whether a reference model's predictions were subtracted.
-        argmax: distinct (context, likeliest token) pairs, for the comparison test.
-        mass: for the comparison test by green mass.
-        probes: what was fed in, for the audit that the key did not mark it.
+        probes: what the questioned model was fed, for the audit that the key did not mark it.
     """
 
     pairs: Pairs
     weights: NDArray[np.float64]
     n_positions: int
     with_reference: bool
+    probes: ProbePairs
+
+    def _weighted_arrays(self) -> dict[str, NDArray[Any]]:
+        return {
+            **pairs_arrays(self.pairs),
+            "weights": self.weights,
+            "n_positions": np.array(self.n_positions),
+            "with_reference": np.array(self.with_reference),
+            **self.probes.to_arrays(),
+        }
+
+
+def _weighted_from(arrays: Arrays) -> tuple[int, dict[str, Any]]:
+    """Context width, and the fields that every weighted observation has; ValueError if they don't belong together."""
+    _, width = arrays["contexts"].shape
+    pairs = pairs_from(arrays, width)
+    return width, {
+        "pairs": pairs,
+        "weights": checked(arrays, "weights", "float64", (len(pairs),)),
+        "n_positions": count(arrays, "n_positions"),
+        "with_reference": bool(arrays["with_reference"]),
+        "probes": ProbePairs.from_arrays(arrays, width),
+    }
+
+
+@dataclass(frozen=True)
+class Reading(Weighted):
+    """What a questioned model says after each context of the probes, as weights of pairs. Made without a key.
+
+    Attributes:
+        argmax: distinct (context, likeliest token) pairs, for the comparison test.
+        mass: for the comparison test by green mass.
+    """
+
     argmax: Pairs
     mass: ContextMass
-    probes: ProbePairs
 
     def save(self, path: str | Path) -> None:
         """Write as .npz: numbers only, so that anyone can score it again under an opened key."""
-        with new_file(path) as handle:
-            np.savez(
-                handle,
-                format=np.array(READING_FORMAT),
-                contexts=self.pairs.contexts,
-                tokens=self.pairs.tokens,
-                n_contexts=np.array(self.pairs.n_contexts),
-                weights=self.weights,
-                n_positions=np.array(self.n_positions),
-                with_reference=np.array(self.with_reference),
-                argmax_contexts=self.argmax.contexts,
-                argmax_tokens=self.argmax.tokens,
-                argmax_n_contexts=np.array(self.argmax.n_contexts),
-                mass_contexts=self.mass.contexts,
-                mass_tokens=self.mass.tokens,
-                mass_probabilities=self.mass.probabilities,
-                probe_contexts=self.probes.pairs.contexts,
-                probe_tokens=self.probes.pairs.tokens,
-                probe_n_contexts=np.array(self.probes.pairs.n_contexts),
-                probe_in_prompts=self.probes.in_prompts,
-                probe_in_answers=self.probes.in_answers,
-            )
+        own = {
+            **pairs_arrays(self.argmax, "argmax_"),
+            "mass_contexts": self.mass.contexts,
+            "mass_tokens": self.mass.tokens,
+            "mass_probabilities": self.mass.probabilities,
+        }
+        save_arrays(path, READING_FORMAT, {**self._weighted_arrays(), **own})
 
     @classmethod
     def load(cls, path: str | Path) -> Reading:
@@ -145,53 +179,59 @@ class Reading:
         Raises:
             InputError: not such a file, or not readable. Pickled content is refused.
         """
-        try:
-            with Path(path).open("rb") as handle:
-                file = np.load(handle, allow_pickle=False)
-                if not isinstance(file, np.lib.npyio.NpzFile):
-                    raise ValueError("one array")
-                a = {name: file[name] for name in file.files}
-            if str(a["format"]) != READING_FORMAT:
-                raise ValueError("format")
-            _check(a)
-            return cls(
-                pairs=Pairs(a["contexts"], a["tokens"], int(a["n_contexts"])),
-                weights=a["weights"],
-                n_positions=int(a["n_positions"]),
-                with_reference=bool(a["with_reference"]),
-                argmax=Pairs(a["argmax_contexts"], a["argmax_tokens"], int(a["argmax_n_contexts"])),
-                mass=ContextMass(a["mass_contexts"], a["mass_tokens"], a["mass_probabilities"]),
-                probes=ProbePairs(
-                    Pairs(a["probe_contexts"], a["probe_tokens"], int(a["probe_n_contexts"])),
-                    a["probe_in_prompts"],
-                    a["probe_in_answers"],
-                ),
-            )
-        except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror or 'input error'})") from None
-        except (ValueError, TypeError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
-            raise InputError(f"{path} is not a {READING_FORMAT} file; read the model again") from None
+        return load_arrays(path, READING_FORMAT, "read the model again", cls._from_arrays)
+
+    @classmethod
+    def _from_arrays(cls, arrays: Arrays) -> Reading:
+        width, common = _weighted_from(arrays)
+        rows, followed = arrays["mass_tokens"].shape
+        mass = ContextMass(
+            checked(arrays, "mass_contexts", "uint32", (rows, width)),
+            checked(arrays, "mass_tokens", "uint32", (rows, followed)),
+            checked(arrays, "mass_probabilities", "float32", (rows, followed)),
+        )
+        argmax = pairs_from(arrays, width, "argmax_")
+        return cls(**common, argmax=argmax, mass=mass)
 
 
-def _check(arrays: dict[str, NDArray[Any]]) -> None:
-    """Raise ValueError unless types and shapes belong together and every number is finite."""
-    width = arrays["contexts"].shape[1:]
-    rows, followed = arrays["mass_tokens"].shape
-    expected = {
-        "contexts": ("uint32", (*arrays["weights"].shape, *width)),
-        "tokens": ("uint32", arrays["weights"].shape),
-        "weights": ("float64", arrays["weights"].shape[:1]),
-        "argmax_contexts": ("uint32", (*arrays["argmax_tokens"].shape, *width)),
-        "argmax_tokens": ("uint32", arrays["argmax_tokens"].shape[:1]),
-        "mass_contexts": ("uint32", (rows, *width)),
-        "mass_tokens": ("uint32", (rows, followed)),
-        "mass_probabilities": ("float32", (rows, followed)),
-        "probe_contexts": ("uint32", (*arrays["probe_tokens"].shape, *width)),
-        "probe_tokens": ("uint32", arrays["probe_tokens"].shape[:1]),
-        "probe_in_prompts": ("bool", arrays["probe_tokens"].shape),
-        "probe_in_answers": ("bool", arrays["probe_tokens"].shape),
-    }
-    for name, (dtype, shape) in expected.items():
-        array = arrays[name]
-        if array.dtype != dtype or array.shape != shape or not np.isfinite(array).all():
-            raise ValueError(name)
+@dataclass(frozen=True)
+class Excess(Weighted):
+    """How often a questioned model's answers say a token after a context, less how often a reference would have.
+
+    Made without a key, by `detect.questioned.excess`.
+
+    Attributes:
+        n_tokens: tokens in all answers.
+        n_listed: of the positions, those where the server listed log-probabilities.
+        distinct: the answers' distinct pairs, for the comparison test that counts them.
+    """
+
+    n_tokens: int
+    n_listed: int
+    distinct: Pairs
+
+    def save(self, path: str | Path) -> None:
+        """Write as .npz: numbers only, so that anyone can score it again under an opened key."""
+        own = {
+            "n_tokens": np.array(self.n_tokens),
+            "n_listed": np.array(self.n_listed),
+            **pairs_arrays(self.distinct, "distinct_"),
+        }
+        save_arrays(path, EXCESS_FORMAT, {**self._weighted_arrays(), **own})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Excess:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: not such a file, or not readable. Pickled content is refused.
+        """
+        return load_arrays(path, EXCESS_FORMAT, "let the reference read the answers again", cls._from_arrays)
+
+    @classmethod
+    def _from_arrays(cls, arrays: Arrays) -> Excess:
+        width, common = _weighted_from(arrays)
+        n_listed = count(arrays, "n_listed")
+        if not n_listed <= common["n_positions"] <= (n_tokens := count(arrays, "n_tokens")):
+            raise ValueError("more positions than tokens")
+        return cls(**common, n_tokens=n_tokens, n_listed=n_listed, distinct=pairs_from(arrays, width, "distinct_"))

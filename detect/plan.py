@@ -17,7 +17,15 @@ from typing import Any
 from detect.exact.power import pairs_needed, planned_maximum
 from detect.observation import DEFAULT_TOP
 from detect.plan_content import COUNTED, E_PROCESS, FIXED, PlanContent
-from detect.planned import TESTS, Inclusion, PlannedLineup, PlannedProbes, PlannedSampling, PositiveControl
+from detect.planned import (
+    NEED_REFERENCE,
+    TESTS,
+    Inclusion,
+    PlannedLineup,
+    PlannedProbes,
+    PlannedSampling,
+    PositiveControl,
+)
 from detect.readers import Row
 from watermark.errors import CommitmentError, InputError, KeyFileError
 from watermark.files import new_file
@@ -52,6 +60,7 @@ class Plan(PlanContent):
         effect: float = 0.28,
         inclusion: Inclusion | None = None,
         reference: str | None = None,
+        frequencies: str | None = None,
         positive_control: PositiveControl | None = None,
         sampling: PlannedSampling | None = None,
         stopping: str | None = None,
@@ -97,6 +106,7 @@ class Plan(PlanContent):
             tests=tuple(test for test in TESTS if test in wanted),
             probes=PlannedProbes.of(rows),
             reference=reference,
+            frequencies=frequencies,
             positive_control=positive_control,
             sampling=sampling,
             stopping=stopping,
@@ -155,13 +165,24 @@ class Plan(PlanContent):
         self._checked.add("probes")
 
     def check_reference(self, digest: str | None) -> None:
-        """Raise InputError unless this is the planned reference; None: there is none."""
-        _same("reference", digest, self.reference)
+        """Raise InputError unless this is the planned reference; None: there is none, or no planned test needs it."""
+        if digest is not None or set(NEED_REFERENCE) & set(self.tests):
+            _same("reference", digest, self.reference)
         self._checked.add("reference")
+
+    def check_frequencies(self, rows: Iterable[Row] | None) -> None:
+        """Raise InputError unless the text to count contexts in is the planned one; None: there is none."""
+        found = None if rows is None else PlannedProbes.of(rows).sha256
+        if found != self.frequencies:
+            given = "none are given" if found is None else f"SHA-256 {found[:16]} is given"
+            planned = "none are planned" if self.frequencies is None else f"{self.frequencies[:16]} is planned"
+            raise InputError(f"frequencies: {given}, {planned}; {_SAME_FILES}")
+        self._checked.add("frequencies")
 
     def check_positive_control(self, digest: str) -> None:
         """Raise InputError unless this is the planned positive control."""
         _same("positive control", digest, None if self.positive_control is None else self.positive_control.digest)
+        self._checked.add("positive control")
 
     def check_sampling(self, **settings: Any) -> None:
         """Raise InputError unless each setting (the fields of PlannedSampling) is the planned one."""
@@ -187,9 +208,14 @@ class Plan(PlanContent):
     @property
     def unchecked(self) -> tuple[str, ...]:
         """Which of the checks above have not been passed."""
-        needed = ["key", "probes", "reference", "settings"]
+        needed = ["key", "probes", "reference", "frequencies", "settings"]
         needed += ["sampling"] if self.sampling is not None else []
         return tuple(name for name in needed if name not in self._checked)
+
+    @property
+    def has_checked_control(self) -> bool:
+        """Whether the positive control at hand is the planned one."""
+        return "positive control" in self._checked
 
     @property
     def is_confirmatory(self) -> bool:

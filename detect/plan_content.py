@@ -32,7 +32,8 @@ E_PROCESS, FIXED = "e-process", "fixed"
 COUNTED = "sampled/distinct"  # the one test that counts distinct pairs, and so has an e-process
 _MEMBERS = (
     *("format", "created", "alpha", "power", "effect", "gamma", "context_width", "key", "primary", "tests", "probes"),
-    *("reference", "positive_control", "sampling", "stopping", "fixed_pairs", "maximum_pairs", "top", "lineup"),
+    *("reference", "frequencies", "positive_control", "sampling", "stopping", "fixed_pairs", "maximum_pairs", "top"),
+    "lineup",
 )
 
 
@@ -49,6 +50,8 @@ class PlanContent:
         primary: one of TESTS; every other test's p is adjusted for their number.
         tests: all tests that will be run, the primary one included.
         reference: digest of the reference model, or None.
+        frequencies: SHA-256 of the unmarked text in which contexts are counted, as `PlannedProbes` has it; None: the
+            reference says what is frequent.
         stopping: "e-process", for "sampled/distinct" alone, or "fixed".
         fixed_pairs: distinct pairs a fixed-n test needs for `power`; None unless the primary test counts them.
         maximum_pairs: at which the e-process ends, 1.6 × fixed_pairs or more; None for "fixed".
@@ -67,6 +70,7 @@ class PlanContent:
     tests: tuple[str, ...]
     probes: PlannedProbes
     reference: str | None
+    frequencies: str | None
     positive_control: PositiveControl | None
     sampling: PlannedSampling | None
     stopping: str
@@ -97,6 +101,7 @@ class PlanContent:
             "tests": list(self.tests),
             "probes": asdict(self.probes),
             "reference": None if self.reference is None else {"digest": self.reference},
+            "frequencies": None if self.frequencies is None else {"sha256": self.frequencies},
             "positive_control": None if self.positive_control is None else asdict(self.positive_control),
             "sampling": None if self.sampling is None else asdict(self.sampling),
             "lineup": asdict(self.lineup),
@@ -128,6 +133,9 @@ class PlanContent:
         tests, reference = content["tests"], content["reference"]
         if reference is not None:
             reference = hex_digits(members(reference, ("digest",), "'reference'")["digest"], "reference.digest")
+        frequencies = content["frequencies"]
+        if frequencies is not None:
+            frequencies = members(frequencies, ("sha256",), "'frequencies'")["sha256"]
         parts = {"positive_control": PositiveControl, "sampling": PlannedSampling}
         read = {
             name: None if content[name] is None else part(kind, content[name], name) for name, kind in parts.items()
@@ -141,6 +149,7 @@ class PlanContent:
                 "primary": f"{primary['test']}/{primary['weights']}",
                 "tests": tuple(tests) if isinstance(tests, list) else (),
                 "reference": reference,
+                "frequencies": frequencies,
                 "probes": part(PlannedProbes, content["probes"], "probes"),
                 "lineup": part(PlannedLineup, content["lineup"], "lineup"),
             }
@@ -160,6 +169,8 @@ class PlanContent:
             one_of(test, "tests", TESTS)
         if self.reference is not None:
             hex_digits(self.reference, "reference.digest")
+        if self.frequencies is not None:
+            hex_digits(self.frequencies, "frequencies.sha256")
         one_of(self.stopping, "stopping", (E_PROCESS, FIXED))
         for name in ("fixed_pairs", "maximum_pairs"):
             if getattr(self, name) is not None:
@@ -174,6 +185,10 @@ class PlanContent:
         for test in NEED_REFERENCE:
             if test in self.tests and self.reference is None:
                 raise InputError(f"{test} weighs against a reference, and the plan has none; give --reference")
+        if self.frequencies is not None and not set(NEED_REFERENCE) & set(self.tests):
+            raise InputError(
+                "frequencies scale what is weighed against a reference; leave them out, or plan such a test"
+            )
         if {"reading/difference", "reading/mass"} <= set(self.tests):
             raise InputError("a model is read with a reference or without, not both ways; plan one of them")
         sampled = any(test.startswith("sampled/") for test in self.tests)

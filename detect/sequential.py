@@ -2,7 +2,8 @@
 
 1. Requests are numbered before the first is asked; their answers count in that order, whenever they arrive.
 2. Of each answer, in token order, the pairs that no earlier answer and no planned prompt holds are new.
-3. After every new pair E is looked at. The first pair with E >= 1/α ends the test; so does the planned maximum.
+3. After every new pair E is looked at. The first pair with E >= 1/α ends the test; so does the planned maximum, and so
+   do STALE_RUN answers in a row (or one for each prompt, where those are more) without any new pair.
 4. log10_p = −max(0, the largest log10 E so far), also where nothing was crossed: no fixed-n tail after the fact.
 
 Source: Ville 1939; Ramdas et al. 2023, Game-theoretic statistics and safe anytime-valid inference.
@@ -21,12 +22,14 @@ from numpy.typing import NDArray
 
 from detect.counting import CountTally, account, fed_log10_p, window_rule
 from detect.exact.arguments import require_count, require_probability
-from detect.exact.evalue import EProcess
+from detect.exact.binomial import log10_sf
+from detect.exact.evalue import EProcess, log10_e_value
 from watermark.errors import InputError
 from watermark.greenlist import GreenList
 from watermark.keys import Key
 from watermark.windows import Document, Pairs, Reason
 
+STALE_RUN = 200
 Stopped = Literal["early", "maximum", "exhausted"]
 Table = NDArray[np.uint32]
 
@@ -46,7 +49,7 @@ class SequentialTally(CountTally):
         log10_e: log10 E at the stop.
         log10_e_max: the largest log10 E over time, at least 0 (before the first pair E is 1).
         stopped: "early": E reached 1/alpha; "maximum": it did not within maximum_pairs; "exhausted": nor before the
-            answers were used up.
+            answers were used up, or brought nothing new any more.
     """
 
     colours: NDArray[np.bool_] = field(repr=False)
@@ -62,6 +65,21 @@ class SequentialTally(CountTally):
         """Null: each new distinct pair is green with probability gamma, whatever came before. Valid bound at any
         stopping time, one-sided (upper)."""
         return -max(0.0, self.log10_e_max) + 0.0
+
+    def power(self, effect: float) -> float:
+        """The least chance that E would have reached 1/alpha within maximum_pairs pairs, each green with this chance.
+
+        It is that of the last look alone; the earlier ones can only add to it. Binomial model.
+        """
+        n, gamma = self.maximum_pairs, self.green.gamma
+        low, high = 0, n + 1  # of green pairs with which E, which rises with them, is large enough at the last look
+        while low < high:
+            middle = (low + high) // 2
+            if log10_e_value(middle, n, gamma) >= -math.log10(self.alpha):
+                high = middle
+            else:
+                low = middle + 1
+        return 0.0 if low > n else float(10.0 ** log10_sf(low, n, effect))
 
 
 class Sequential:
@@ -91,11 +109,13 @@ class Sequential:
         *,
         tokenizer_checked: bool = False,
     ) -> None:
-        self.stopped: Literal["early", "maximum"] | None = None
+        self.stopped: Stopped | None = None
         self._alpha = require_probability("alpha", alpha)
         self._maximum = require_count("maximum_pairs", maximum_pairs, low=1)
         self._key_id, self._scheme, self._green, self._rule = key.key_id, key.scheme, GreenList(key), window_rule(key)
+        prompts = list(prompts)
         fed = self._rule.extract(prompts).pairs
+        self._stale, self._stale_run = 0, max(STALE_RUN, len(prompts))  # answers in a row without a new pair
         self._probes_log10_p = fed_log10_p(self._green, fed)
         self._special_ids_note = key.special_ids_note(verified=tokenizer_checked)
         self._in_prompts = frozenset(_codes(np.column_stack((fed.contexts, fed.tokens))))
@@ -202,6 +222,9 @@ class Sequential:
             self._colours.append(colours[:count])
         end = len(ids) if self.stopped is None else int(at[new[count - 1]]) + 1
         self._reasons += np.bincount(reasons[:end], minlength=len(Reason))
+        self._stale = 0 if count else self._stale + 1
+        if self.stopped is None and self._stale >= self._stale_run:
+            self.stopped = "exhausted"
 
     def _mark_old(self, windows: Table, at: NDArray[np.intp], reasons: NDArray[np.int8]) -> list[int]:
         """Which windows are new. They are remembered; why the others don't count is written into `reasons`."""
@@ -223,6 +246,9 @@ class Sequential:
             "maximum": f"stopped at the planned maximum of {self._maximum:,} pairs",
             "exhausted": f"all answers used up before the planned maximum of {self._maximum:,} pairs",
         }[stopped]
+        if self._stale >= self._stale_run:
+            end = f"ended before the planned maximum of {self._maximum:,} pairs by {self._stale} answers in a row "
+            end += "without a new pair"
         tokens = {reason: int(self._reasons[reason]) for reason in Reason}
         return f"e-process in the plan's order, {end}: {account(tokens, f'{self._next} answers')}"
 

@@ -24,6 +24,7 @@ CORE = {
     *("detect.readers", "detect.wording", "detect.colouring", "detect.attribution", "detect.accounts"),
     *("detect.plan", "detect.plan_content", "detect.planned", "detect.sequential"),
     *("detect.scan", "detect.joint", "detect.normalise", "detect.lookalikes"),
+    *("detect.arrays", "detect.numbers", "detect.examined"),
 }
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from detect.cli.options import FILE, Command, tokenizer_for
-from detect.cli.output import detail, note, progress
+from detect.cli.output import detail, note
 from detect.cli.types import Number
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from detect.counting import Tally
+    from detect.cli.asked import Asked
+    from detect.cli.extent import Counting, Extent
+    from detect.examined import Examined
     from detect.questioned.answer_ids import AnswerReader
     from detect.questioned.api_key import ApiKey
     from detect.questioned.questions import Prompt, Questions
@@ -81,66 +83,81 @@ class ApiExamination:
     tokenizer: PreTrainedTokenizerBase
     rows: list[Any]
     questions: Questions
-    how_asked: dict[str, Any] = field(repr=False)
+    asked: Asked
 
     @classmethod
-    def begin(cls, ctx: click.Context, key: Key, rows: list[Any], how_asked: dict[str, Any]) -> ApiExamination:
+    def begin(cls, ctx: click.Context, key: Key, rows: list[Any], asked: Asked) -> ApiExamination:
         from detect.questioned.questions import ApiSampling, Questions
 
-        longest, budget = how_asked["max_new_tokens"] or MAX_NEW_TOKENS, how_asked["max_tokens"]
+        longest, budget = asked.max_new_tokens or MAX_NEW_TOKENS, asked.max_tokens
         if budget is not None and budget < longest:
             raise click.UsageError(f"--max-tokens {budget} is less than one answer may take ({longest})", ctx)
-        tokenizer = tokenizer_for(key, how_asked["tokenizer"])
-        sampling = ApiSampling(longest, how_asked["temperature"], how_asked["top_p"], how_asked["logprobs"])
-        questions = Questions.distinct(
-            how_asked["api_server"],
-            how_asked["api_model"],
-            how_asked["endpoint"],
-            _as_sent(rows, how_asked["endpoint"], len(tokenizer)),
-            sampling,
-            how_asked["sample_seed"],
-        )
-        return cls(ctx, key, tokenizer, rows, questions, how_asked)
+        tokenizer = tokenizer_for(key, asked.tokenizer)
+        sampling = ApiSampling(longest, asked.temperature, asked.top_p, asked.logprobs)
+        prompts = _as_sent(rows, asked.endpoint, len(tokenizer))
+        server, model, endpoint = str(asked.api_server), str(asked.api_model), asked.endpoint
+        questions = Questions.distinct(server, model, endpoint, prompts, sampling, asked.sample_seed)
+        return cls(ctx, key, tokenizer, rows, questions, asked)
 
-    def sampled(self) -> tuple[Tally, list[str]]:
-        """Ask, and count."""
-        from detect.cli.asking_notes import notes_on_asking, notes_on_tokens
-        from detect.counting import tally
+    def sampled(self, level: float) -> dict[str, Examined]:
+        """Ask, and count the answers, or weigh them, or both, as a plan or the options say.
+
+        Args:
+            level: at which an e-process stops early.
+        """
+        from detect.cli.asking_notes import notes_on_asking, notes_on_tokens, what_ended_it
+        from detect.cli.extent import Counting, Extent
+        from detect.cli.weighing import Answered, Weighing
+        from detect.examined import Examined
         from detect.questioned.answer_ids import AnswerReader
 
-        n_tokens = self.how_asked["sample_tokens"] or DEFAULT_TOKENS
+        extent = Extent.of(self.asked, level, DEFAULT_TOKENS)
+        prompts, plain = [self._prompt_ids(one) for one in self.questions.prompts], self._plain_prompts()
+        counting = Counting(self.key, [*prompts, *plain], extent)
+        weighing = Weighing.if_asked(self.ctx, self.key, self.tokenizer, self.asked)
         reader = AnswerReader(self.tokenizer)
-        responses = self._ask(n_tokens, reader)
-        answers = [ids for one in responses if (ids := reader.read(one).ids)]
-        prompts = [*map(self._prompt_ids, self.questions.prompts), *self._plain_prompts()]
-        counted = tally(self.key, answers, prompts, test="sampled", tokenizer_checked=True)
+        responses = self._ask(extent, counting, reader)
         drawn = [row.token_ids for row in self.rows if row.token_ids is not None]
-        return counted, [
-            *notes_on_asking(self.questions, n_tokens, reader, responses),
+        short = what_ended_it(extent, counting, reader, responses)
+        notes = [
+            *notes_on_asking(self.questions, extent, short, responses),
             *notes_on_tokens(self.tokenizer, self.key.context_width, reader, responses, drawn),
         ]
+        # An e-process may end anywhere; a number of tokens that was planned is another test when it is not reached
+        deviation = short if extent.planned and extent.maximum_pairs is None else None
+        found = {}
+        if "sampled/distinct" in self.asked.sampled_tests:
+            counted = counting.tally([ids for one in responses if (ids := reader.read(one).ids)])
+            found["sampled/distinct"] = Examined(counted, notes, deviation=deviation)
+        if weighing is not None:
+            answered = Answered.of_server(responses, reader, prompts, plain)
+            notes = [*notes, *weighing.notes(answered)]
+            found["sampled/excess"] = Examined(weighing.weigh(answered), notes, deviation=deviation)
+        return found
 
-    def _ask(self, n_tokens: int, reader: AnswerReader) -> list[Response]:
+    def _ask(self, extent: Extent, counting: Counting, reader: AnswerReader) -> list[Response]:
         from detect.questioned.api import ask
         from detect.questioned.api_key import ApiKey
         from detect.questioned.patience import Patience
         from detect.questioned.responses import ResponseLog
         from detect.questioned.schedule import Budget
 
-        how, api_key = self.how_asked, ApiKey.from_environment()
+        how, api_key = self.asked, ApiKey.from_environment()
+        stop = counting.stop
         self._say_where(api_key)
-        path = how["log_file"] or Path(f"responses-{self.questions.sha256[:16]}.jsonl")
+        path = how.log_file or Path(f"responses-{self.questions.sha256[:16]}.jsonl")
         with ResponseLog(path, self.questions) as log, _going_on(self.ctx, path):
             if log.answered:
                 note(self.ctx, f"{len(log.answered)} answers are in {path} already; going on")
-            with progress(self.ctx, "asking", n_tokens, "token") as advance:
+            with counting.progress(self.ctx, "asking") as advance:
                 responses = ask(
                     self.questions,
                     log,
-                    n_tokens,
+                    extent.tokens,
                     length=reader.length,
-                    budget=Budget(how["max_tokens"], how["max_requests"]),
-                    patience=Patience(how["concurrency"], how["timeout"], how["give_up_after"]),
+                    stop=None if stop is None else lambda one: stop(one.request, reader.read(one).ids),
+                    budget=Budget(how.max_tokens, how.max_requests),
+                    patience=Patience(how.concurrency, how.timeout, how.give_up_after),
                     api_key=api_key,
                     on_tokens=advance,
                 )

@@ -13,22 +13,42 @@ from detect.visible import one_line
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from detect.cli.extent import Counting, Extent
     from detect.questioned.answer_ids import AnswerReader
     from detect.questioned.questions import Questions
     from detect.questioned.responses import Response
     from watermark.windows import Document
 
 
+def what_ended_it(
+    extent: Extent, counting: Counting, reader: AnswerReader, responses: Sequence[Response]
+) -> str | None:
+    """What ended the asking early, other than its own rule; None: nothing."""
+    got = sum(reader.length(one) for one in responses)
+    if counting.ended_itself or (extent.tokens is not None and got >= extent.tokens):
+        return None
+    if extent.maximum_pairs is None:
+        return f"the budget ended it at {got}"
+    return f"the budget, or a run of empty answers, ended it at {got} tokens"
+
+
 def notes_on_asking(
-    questions: Questions, n_tokens: int, reader: AnswerReader, responses: Sequence[Response]
+    questions: Questions, extent: Extent, short: str | None, responses: Sequence[Response]
 ) -> list[str]:
-    """What another examiner needs; nothing that depends on the order of arrival or the number of runs."""
+    """What another examiner needs; nothing that depends on the order of arrival or the number of runs.
+
+    Args:
+        short: from `what_ended_it`.
+    """
     from detect.questioned.responses import responses_sha256
 
     q, s = questions, questions.sampling
-    got = sum(reader.length(one) for one in responses)
-    short = "" if got >= n_tokens else f"; the budget ended it at {got}"
-    logprobs = "" if s.logprobs is None else f", log-probabilities of {s.logprobs} tokens (in the log, not counted)"
+    which = "the smallest run of requests 0, 1, 2 … that " + (
+        "holds them" if extent.maximum_pairs is None else "ends it"
+    )
+    later = "" if extent.next_look is None else f": {extent.next_look}"
+    use = "weighed" if extent.weighed else "in the log, not counted"
+    logprobs = "" if s.logprobs is None else f", log-probabilities of {s.logprobs} tokens ({use})"
     return [
         f"questioned server {q.server}, model {one_line(q.model, 80)}{_other_names(q.model, responses)}, "
         f"endpoint {q.endpoint}",
@@ -37,8 +57,7 @@ def notes_on_asking(
         f"sampling: temperature {s.temperature:g}, top_p {s.top_p:g}, at most {s.max_new_tokens} tokens an answer"
         f"{logprobs}; request i asks prompt i mod {len(q.prompts)} with a seed made of {q.seed} and i; settings of "
         "the server's own, if any, are not visible",
-        f"at least {n_tokens} tokens, fixed when the command was given{short}; the smallest run of requests 0, 1, 2 … "
-        "that holds them counts: a second, larger look must be judged by log10_e",
+        f"{extent.words}, {extent.settled}{'' if short is None else f'; {short}'}; {which} counts{later}",
         f"response log: SHA-256 {responses_sha256(responses)} over what counts of each counted answer, in the "
         "order asked (canonical JSON, a line each)",
     ]

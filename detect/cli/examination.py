@@ -3,52 +3,66 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from detect.cli.frequencies import Frequencies, scaled_by
 from detect.cli.options import tokenizer_for
 from detect.cli.output import detail, note, progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from detect.counting import Tally, WeightTally
-    from detect.observation import Probe
+    from detect.cli.asked import Asked
+    from detect.cli.extent import Counting, Extent
+    from detect.examined import Examined
+    from detect.observation import Probe, Reading
+    from detect.questioned.sampled import Answers
+    from detect.readers import Row
     from watermark.engines.answers import Sampling
     from watermark.keys import Key
 
 
+MAX_NEW_TOKENS = 64
+
+
 @dataclass
 class Examination:
-    """A questioned model, the key, and the probes as that model sees them."""
+    """A questioned model, the key, its tokenizer, and the probes in the key's token ids."""
 
     ctx: click.Context
     key: Key
+    asked: Asked
+    rows: list[Row]
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     probes: list[Probe]
     plain_prompts: list[list[int]]
     digest: str
     tokenizer_notes: list[str]
+    frequencies: Frequencies | None
 
     @classmethod
-    def begin(
-        cls, ctx: click.Context, key: Key, model_name: str, tokenizer_name: str | None, rows: list[Any]
-    ) -> Examination:
+    def begin(cls, ctx: click.Context, key: Key, rows: list[Row], asked: Asked) -> Examination:
+        from detect.cli.foreign import fed_prompts, tokenizer_of
         from detect.questioned.probes import make_probes, plain_prompts
         from detect.readers import refuse_foreign_ids
         from watermark.engines.models import load_model, model_digest
 
-        tokenizer, tokenizer_notes = own_tokenizer(key, model_name, tokenizer_name)
+        model_name = str(asked.model_name)
+        tokenizer, tokenizer_notes = own_tokenizer(key, model_name, asked.tokenizer)
         probes, plain = make_probes(rows, tokenizer), plain_prompts((row.prompt for row in rows), tokenizer)
         for row in rows:
             refuse_foreign_ids(row, len(tokenizer))
+        frequencies = Frequencies.of(asked.frequency_files, key, tokenizer)
         model = load_model(model_name)
+        own = tokenizer_of(model, tokenizer)
+        if own is not tokenizer:
+            plain += fed_prompts(own, rows, probes, tokenizer)
         digest = model_digest(model_name)
         detail(ctx, f"questioned model {model_name}, digest {digest}")
-        return cls(ctx, key, model, tokenizer, probes, plain, digest, tokenizer_notes)
+        return cls(ctx, key, asked, rows, model, tokenizer, probes, plain, digest, tokenizer_notes, frequencies)
 
     def _notes(self, *more: str) -> list[str]:
         """What another examiner needs to see the same."""
@@ -64,52 +78,131 @@ class Examination:
             *more,
         ]
 
-    def reading(self, reference_name: str | None, top: int | None, save: Path | None) -> tuple[WeightTally, list[str]]:
-        from detect.counting import weigh, window_rule
+    def reading(self, *, against_reference: bool) -> Examined:
+        """Read the model on the probes' answers, and the positive control where one was given."""
+        from detect.counting import weigh
+        from detect.examined import Examined
         from detect.observation import DEFAULT_TOP
-        from detect.questioned.reading import read_model
         from watermark.engines.models import load_model, model_digest
 
-        reference = None if reference_name is None else load_model(reference_name)
-        positions = sum(max(0, len(probe.answer_ids) - self.key.context_width + 1) for probe in self.probes)
-        with progress(self.ctx, "reading", positions, "position") as advance:
-            reading = read_model(
-                self.model,
-                self.probes,
-                rule=window_rule(self.key),
-                vocab_size=len(self.tokenizer),
-                reference=reference,
-                exclude=self.plain_prompts,
-                top=top or DEFAULT_TOP,
-                on_positions=advance,
-            )
+        asked, top = self.asked, self.asked.top or DEFAULT_TOP
+        name = asked.reference_name if against_reference else None
+        reference = None if name is None else load_model(name)
+        reading, covered = self._read("reading", self.model, reference, top)
         if reference is not None and not len(reading.pairs):
             note(self.ctx, "The model and its reference predict the same everywhere: they seem to be one model.")
-        if save is not None:
-            reading.save(save)
-            note(self.ctx, f"reading: {save}")
-        kept = f"K = {top or DEFAULT_TOP} weights kept per context"
-        compared = "no reference" if reference_name is None else f"reference: digest {model_digest(reference_name)}"
-        return weigh(self.key, reading, tokenizer_checked=True), self._notes(f"{compared}; {kept}")
+        if asked.save_reading is not None:
+            reading.save(asked.save_reading)
+            note(self.ctx, f"reading: {asked.save_reading}")
+        control = None
+        if asked.control_name is not None:
+            read, _ = self._read("positive control", load_model(asked.control_name), reference, top)
+            control = weigh(self.key, read, tokenizer_checked=True)
+        compared = "no reference"
+        if name is not None:
+            compared = f"reference: digest {model_digest(name)}{scaled_by(self.frequencies)}"
+        notes = self._notes(f"{compared}; K = {top} weights kept per context", *covered)
+        return Examined(weigh(self.key, reading, tokenizer_checked=True), notes, control=control)
 
-    def sampled(self, n_tokens: int, sampling: Sampling, seed: int) -> tuple[Tally, list[str]]:
-        from detect.counting import tally
-        from detect.questioned.sampled import as_asked, sample_model
+    def _read(
+        self, what: str, model: PreTrainedModel, reference: PreTrainedModel | None, top: int
+    ) -> tuple[Reading, list[str]]:
+        """A reading, and what to note of it: at aligned offsets where a model has another tokenizer than the key."""
+        from detect.cli.foreign import aligned_reading, tokenizer_of
+        from detect.counting import window_rule
+        from detect.questioned.reading import read_model
 
-        asked = [list(probe.prompt_ids) for probe in self.probes]
-        with progress(self.ctx, "sampling", n_tokens, "token") as advance:
-            answers = sample_model(
-                self.model, self.tokenizer, asked, n_tokens, sampling=sampling, seed=seed, on_tokens=advance
+        models = [model] if reference is None else [model, reference]
+        tokenizers = [tokenizer_of(one, self.tokenizer) for one in models]
+        corpus = None if self.frequencies is None else self.frequencies.documents
+        how: dict[str, Any] = {
+            "rule": window_rule(self.key), "exclude": self.plain_prompts, "corpus": corpus, "top": top,
+        }  # fmt: skip
+        positions = sum(max(0, len(probe.answer_ids) - self.key.context_width + 1) for probe in self.probes)
+        with progress(self.ctx, what, positions, "position") as advance:
+            if any(own is not self.tokenizer for own in tokenizers):
+                return aligned_reading(models, tokenizers, self.rows, self.probes, self.tokenizer, advance, **how)
+            reading = read_model(
+                model,
+                self.probes,
+                vocab_size=len(self.tokenizer),
+                reference=reference,
+                on_positions=advance,
+                **how,
             )
-        prompts = [*answers.prompts, *self.plain_prompts]
-        counted = tally(self.key, answers.answers, prompts, test="sampled", tokenizer_checked=True)
-        drawn = as_asked(sampling)
-        return counted, self._notes(
-            f"sampling: at least {n_tokens} tokens, temperature {drawn.temperature:g}, "
-            f"at most {drawn.max_new_tokens} new tokens an answer, seed {seed}, {drawn.batch_size} prompts at a time",
-            "the number of tokens was fixed when the command was given: a second, larger look must be judged by "
-            "log10_e",
+            return reading, []
+
+    def sampled(self, level: float) -> dict[str, Examined]:
+        """Ask the probes' prompts, and count the answers, or weigh them, or both, as a plan or the options say.
+
+        Args:
+            level: at which an e-process stops early.
+        """
+        from detect.cli.extent import Counting, Extent
+        from detect.cli.weighing import Answered, Weighing
+        from detect.examined import Examined
+        from watermark.engines.models import load_model
+
+        asked, extent = self.asked, Extent.of(self.asked, level)
+        weighing = Weighing.if_asked(self.ctx, self.key, self.tokenizer, asked)
+        counting = Counting(self.key, [*(list(probe.prompt_ids) for probe in self.probes), *self.plain_prompts], extent)
+        answers = self._answers("sampling", self.model, extent, counting)
+        notes = self._notes(*self._sampling_notes(extent), *self._retokenising_notes(answers))
+        found = {}
+        if "sampled/distinct" in asked.sampled_tests:
+            found["sampled/distinct"] = Examined(counting.tally(answers.answers), notes)
+        if weighing is not None:
+            control, answered = None, Answered.of_model(answers, self.plain_prompts)
+            if asked.control_name is not None:
+                other = self._answers("positive control", load_model(asked.control_name), extent, counting)
+                control = weighing.weigh(Answered.of_model(other, self.plain_prompts), "reference, control")
+            notes = [*notes, *weighing.notes(answered)]
+            found["sampled/excess"] = Examined(weighing.weigh(answered), notes, control=control)
+        return found
+
+    def _answers(self, what: str, model: PreTrainedModel, extent: Extent, counting: Counting) -> Answers:
+        """Answers in the key's token ids: tokenised again where the model has another tokenizer."""
+        from detect.cli.foreign import answers_in_own_tokens, tokenizer_of
+        from detect.questioned.sampled import sample_model
+
+        own = tokenizer_of(model, self.tokenizer)
+        how: dict[str, Any] = {"sampling": self._drawn, "seed": self.asked.sample_seed, "stop": counting.stop}
+        with counting.progress(self.ctx, what) as advance:
+            if own is not self.tokenizer:
+                return answers_in_own_tokens(
+                    model, own, self.rows, self.probes, self.tokenizer, extent.tokens, on_tokens=advance, **how
+                )
+            prompts = [list(probe.prompt_ids) for probe in self.probes]
+            return sample_model(model, self.tokenizer, prompts, extent.tokens, on_tokens=advance, **how)
+
+    def _retokenising_notes(self, answers: Answers) -> list[str]:
+        from detect.cli.foreign import notes_on_retokenising, tokenizer_of
+
+        if tokenizer_of(self.model, self.tokenizer) is self.tokenizer:
+            return []
+        return notes_on_retokenising(self.tokenizer, self.key.context_width, answers.answers, self.rows)
+
+    @property
+    def _drawn(self) -> Sampling:
+        from detect.questioned.sampled import as_asked
+        from watermark.engines.answers import Sampling
+
+        asked = self.asked
+        return as_asked(Sampling(asked.max_new_tokens or MAX_NEW_TOKENS, asked.temperature, asked.top_k, asked.top_p))
+
+    def _sampling_notes(self, extent: Extent) -> list[str]:
+        drawn = self._drawn
+        cut = "".join(
+            f", {name} {value:g}"
+            for name, value, off in (("top-k", drawn.top_k, 0), ("top-p", drawn.top_p, 1))
+            if value != off
         )
+        how = (
+            f"sampling: {extent.words}, temperature {drawn.temperature:g}{cut}, at most {drawn.max_new_tokens} new "
+            f"tokens an answer, seed {self.asked.sample_seed}, {drawn.batch_size} prompts at a time"
+        )
+        later = "" if extent.next_look is None else f": {extent.next_look}"
+        return [how] if extent.maximum_pairs is not None else [how, f"the number of tokens was {extent.settled}{later}"]
 
 
 def own_tokenizer(key: Key, model_name: str, given: str | None) -> tuple[PreTrainedTokenizerBase, list[str]]:
@@ -118,10 +211,12 @@ def own_tokenizer(key: Key, model_name: str, given: str | None) -> tuple[PreTrai
     The key's hash covers the tokens, not merges, normaliser and template, which the examined party could have changed.
 
     Raises:
-        TokenizerMismatchError: a tokenizer, the questioned model's included, is not the one of the key.
+        TokenizerMismatchError: it is not the one of the key.
     """
+    from detect.cli.foreign import notes_on_tokenizer
     from watermark.engines.models import load_tokenizer, tokenizer_fingerprint
     from watermark.errors import InputError, ModelError
+    from watermark.keys import TokenizerIdentity
 
     name = given or (key.tokenizer.name if key.tokenizer is not None else "")
     try:
@@ -135,11 +230,11 @@ def own_tokenizer(key: Key, model_name: str, given: str | None) -> tuple[PreTrai
         return tokenizer, ["tokenizer and chat template are the questioned model's own"]
     try:
         its_own = load_tokenizer(model_name)
-        if not given:  # with --tokenizer the user vouches for the model's ids
-            key.check_tokenizer(its_own)
         mine, its = tokenizer_fingerprint(name), tokenizer_fingerprint(model_name)
     except ModelError:
         return tokenizer, ["the questioned model's directory holds no usable tokenizer; the key's was used"]
+    if not TokenizerIdentity.of(its_own).same_tokens(TokenizerIdentity.of(tokenizer)):
+        return tokenizer, notes_on_tokenizer(model_name, its_own)
     if mine == its:
         return tokenizer, []
     return tokenizer, [f"the questioned model's tokenizer files differ ({its[:16]}) from those used ({mine[:16]})"]

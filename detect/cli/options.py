@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from detect.cli.types import DIRECTORY_OR_ID, FRACTION, HexSeed, Number
+from detect.cli.types import DIRECTORY_OR_ID, FRACTION, ROWS, HexSeed, Number
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,6 +42,16 @@ effect_option = click.option(
     "--effect",
     type=FRACTION,
     help="Green fraction worth detecting; too few pairs for it: inconclusive.  [default: .50 for texts, .28 sampled]",
+)
+
+
+frequencies_option = click.option(
+    "--frequencies",
+    "frequency_files",
+    multiple=True,
+    type=ROWS,
+    help="Unmarked answers of the teacher: contexts and tokens that are frequent there weigh more against --reference. "
+    "May be repeated.  [default: the reference's own expectation, which is weaker]",
 )
 
 

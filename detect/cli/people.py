@@ -14,29 +14,25 @@ if TYPE_CHECKING:
 TITLES = {
     "text": "Text test: distinct (context, token) pairs of the text",
     "sampled": "Sampled test: distinct pairs of the questioned model's answers",
+    "sampled, weighted": "Sampled test: the questioned model's answers, less what was expected of them",
     "reading": "Reading test: the questioned model's next-token distributions on probe text",
 }
-COMPARISONS = {"argmax": "argmax", "green_mass": "green mass"}
+COMPARISONS = {"green_mass": "green mass", "distinct_pairs": "distinct pairs"}
 NO_CONTROL = "without a positive control this test cannot say that a mark is absent"
+CONTROL_MISSED = "the positive control was not detected either: this test is too weak to tell"
+CONTROL_FOUND = (
+    "the plan's positive control was detected by the same test; this does not show that the mark was never used"
+)
 
 
 def describe(evidence: Evidence) -> str:
     """A few lines that say what was found, from what, and what it means."""
-    lines = [TITLES[evidence.test], f"  finding      {evidence.finding}: {_meaning(evidence)}"]
-    if evidence.log10_p is None:
-        lines.append("  p            not claimed")
-    else:
-        kind = "valid bound" if evidence.test == "reading" else "exact"
-        adjusted = probability_words(evidence.log10_p_adjusted)
-        lines.append(f"  p            {probability_words(evidence.log10_p)} ({kind}, one-sided); adjusted: {adjusted}")
-    if evidence.green_fraction is not None and evidence.ci95 is not None:
-        low, high = evidence.ci95
-        lines.append(
-            f"  green        {evidence.n_green:,} of {evidence.n_scored:,} pairs, {evidence.green_fraction:.1%} "
-            f"(gamma {evidence.gamma:.1%}; 95 % interval under a binomial model {low:.1%} to {high:.1%})"
-        )
-    else:
-        lines.append(f"  weights      {evidence.n_scored:,} over {evidence.n_contexts:,} contexts")
+    lines = [
+        _title(evidence),
+        f"  finding      {evidence.finding}: {_meaning(evidence)}",
+        _p(evidence),
+        _counted(evidence),
+    ]
     if evidence.z_score is not None:
         lines.append(f"  z            {evidence.z_score:.2f} (for display: no p is computed from it)")
     if evidence.log10_e is not None:
@@ -45,7 +41,7 @@ def describe(evidence: Evidence) -> str:
         lines.append(f"  e-value      {e_value} (of this test alone, not adjusted)")
     for name, one in (evidence.comparisons or {}).items():
         lines.append(
-            f"  {COMPARISONS[name]:12} p {probability_words(one['log10_p'])} "
+            f"  {COMPARISONS.get(name, name):12} p {probability_words(one['log10_p'])} "
             "(a published test, for comparison; not adjusted)"
         )
     if evidence.lineup is not None:
@@ -58,11 +54,48 @@ def describe(evidence: Evidence) -> str:
     return "\n".join(lines)
 
 
+def _is_weighted(evidence: Evidence) -> bool:
+    return evidence.n_green is None
+
+
+def _title(evidence: Evidence) -> str:
+    return TITLES["sampled, weighted" if evidence.test == "sampled" and _is_weighted(evidence) else evidence.test]
+
+
+def _p(evidence: Evidence) -> str:
+    if evidence.log10_p is None:
+        return "  p            not claimed"
+    kind = "valid bound" if _is_weighted(evidence) else "exact"
+    if evidence.sequential is not None:
+        kind = "valid bound, e-process"
+    adjusted = probability_words(evidence.log10_p_adjusted)
+    return f"  p            {probability_words(evidence.log10_p)} ({kind}, one-sided); adjusted: {adjusted}"
+
+
+def _counted(evidence: Evidence) -> str:
+    if evidence.green_fraction is None:
+        return f"  weights      {evidence.n_scored:,} over {evidence.n_contexts:,} contexts"
+    line = f"  green        {evidence.n_green:,} of {evidence.n_scored:,} pairs, {evidence.green_fraction:.1%} "
+    if evidence.ci95 is None:
+        return f"{line}(gamma {evidence.gamma:.1%}; {_ended(evidence)})"
+    low, high = evidence.ci95
+    return f"{line}(gamma {evidence.gamma:.1%}; 95 % interval under a binomial model {low:.1%} to {high:.1%})"
+
+
+def _ended(evidence: Evidence) -> str:
+    process = evidence.sequential or {}
+    if process.get("stopped") == "early":
+        return f"stopped early; planned: at most {process['maximum_pairs']:,}"
+    return f"planned: at most {process.get('maximum_pairs', 0):,}"
+
+
 def _meaning(evidence: Evidence) -> str:
     if evidence.log10_p is None:
         return "no p is claimed, see the notes"
     if evidence.log10_p_adjusted is None:
         return "nothing is claimed under this key, see the notes"
-    if evidence.test == "reading" and evidence.finding == "inconclusive":
-        return NO_CONTROL
-    return MEANINGS[evidence.finding]
+    if not _is_weighted(evidence) or evidence.finding == "detected":
+        return MEANINGS[evidence.finding]
+    if evidence.finding == "not detected":
+        return CONTROL_FOUND
+    return CONTROL_MISSED if (evidence.plan or {}).get("control") else NO_CONTROL

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from detect.cli.options import FILE, load_key, rows_of
+from detect.cli import choosing
+from detect.cli.options import FILE, frequencies_option, load_key, rows_of
 from detect.cli.output import emit, emit_json, note, refuse_output, writing
-from detect.cli.types import DIRECTORY_OR_ID, ROWS, HexSeed, Number
+from detect.cli.types import DIRECTORY_OR_ID, PROBES, HexSeed, Number
 
 if TYPE_CHECKING:
     from detect.plan import Plan
@@ -25,10 +27,13 @@ _AT_LEAST_1 = click.IntRange(1, 2**53)
 _OPTIONS = (
     click.option("--commitment", "commitment_file", type=FILE, help="The published commitment that holds the key."),
     click.option("--leaves", "leaves_file", type=FILE, help="The commitment's list of leaves, from `key commit`."),
-    click.option("--probes", "probe_files", multiple=True, type=ROWS,
-                 help="What will be fed in: rows {prompt?, text? or token_ids?}; may be repeated."),
+    click.option("--probes", "probe_files", multiple=True, type=PROBES,
+                 help="What will be fed in: rows {prompt?, text? or token_ids?}, or `builtin`, those that come with "
+                 "Taggant; may be repeated."),
+    *choosing.OPTIONS,
     click.option("--reference", "reference_name", type=DIRECTORY_OR_ID,
                  help="A model published before the key's first use, to compare with."),
+    frequencies_option,
     click.option("--positive-control", "control_name", type=DIRECTORY_OR_ID,
                  help="A model known to carry the mark at the strength to be detected."),
     click.option("--positive-control-note", "control_note", help="What that model is, in words."),
@@ -91,17 +96,17 @@ def write_plan(
     if not asked["probe_files"]:
         raise click.UsageError("a plan needs --probes: what will be fed in is settled beforehand", ctx)
     refuse_output(output)
+    choosing.refuse_incomplete(ctx, output, asked)
     key = load_key(key_file)
-    rows = list(rows_of(asked["probe_files"], prompts_only_ok=True))
     primary, also = _primary(ctx, asked), tuple(asked["also"])
-    inclusion = _inclusion(ctx, key.key_id, asked)
-    plan = Plan.make(
+    settled = partial(
+        Plan.make,
         key,
-        rows,
         primary=primary,
         also=also,
-        inclusion=inclusion,
+        inclusion=_inclusion(ctx, key.key_id, asked),
         reference=_digest(asked["reference_name"]),
+        frequencies=_frequencies(asked, {primary, *also}),
         positive_control=_control(ctx, asked),
         sampling=_sampling(ctx, {primary, *also}, asked),
         stopping=asked["stopping"],
@@ -113,13 +118,21 @@ def write_plan(
         power=judging.power,
         effect=judging.effect,
     )
-    with writing(output):
-        plan.save(output)
+    rows = list(rows_of(asked["probe_files"], prompts_only_ok=True))
+    plan, notes = settled(rows), []  # what does not fit together is refused before a model is loaded
+    if asked["choose_tokens"] is None:
+        with writing(output):
+            plan.save(output)
+    else:
+        rows, how = choosing.choose_rows(ctx, key, rows, plan.reference or "", asked)
+        plan, notes = settled(rows), [how]
+        choosing.save_both(plan, output, rows, asked["chosen_file"])
+    notes += _notes(plan)
     if as_json:
         emit_json({"plan": plan.to_json(), "sha256": plan.digest, "fixed_pairs": plan.fixed_pairs,
-                   "maximum_pairs": plan.maximum_pairs, "notes": _notes(plan)})  # fmt: skip
+                   "maximum_pairs": plan.maximum_pairs, "notes": notes})  # fmt: skip
     else:
-        emit(_summary(plan, output))
+        emit(_summary(plan, output, notes))
         note(ctx, "Publish the digest, or have the file timestamped, before the questioned model is touched.")
 
 
@@ -153,6 +166,17 @@ def _sampling(ctx: click.Context, tests: set[str], asked: dict[str, Any]) -> Pla
     if given:
         raise click.UsageError("no sampled test is planned: add --also sampled/distinct, or leave its options out", ctx)
     return None
+
+
+def _frequencies(asked: dict[str, Any], tests: set[str]) -> str | None:
+    """Of the text that a planned test counts contexts in; with --choose it may serve the choice alone."""
+    from detect.planned import NEED_REFERENCE, PlannedProbes
+
+    files, choosing_alone = (
+        asked["frequency_files"],
+        asked["choose_tokens"] is not None and not tests & {*NEED_REFERENCE},
+    )
+    return PlannedProbes.of(rows_of(files)).sha256 if files and not choosing_alone else None
 
 
 def _control(ctx: click.Context, asked: dict[str, Any]) -> PositiveControl | None:
@@ -219,7 +243,7 @@ def _notes(plan: Plan) -> list[str]:
     return notes
 
 
-def _summary(plan: Plan, output: Path) -> str:
+def _summary(plan: Plan, output: Path, notes: list[str]) -> str:
     from detect.visible import one_line
 
     probes, sampling, where = plan.probes, plan.sampling, plan.inclusion
@@ -235,6 +259,7 @@ def _summary(plan: Plan, output: Path) -> str:
         ("fixed n", "–" if plan.fixed_pairs is None else f"{plan.fixed_pairs:,} pairs"),
         ("probes", f"{probes.rows:,} rows, {probes.prompts:,} prompts, SHA-256 {probes.sha256}"),
         ("reference", plan.reference or "none"),
+        ("frequencies", "what the reference expects" if plan.frequencies is None else plan.frequencies),
         ("control", "none" if plan.positive_control is None else plan.positive_control.digest),
         ("line-up", f"{plan.lineup.decoys:,} decoys, seed {plan.lineup.seed}"),
     ]  # fmt: skip
@@ -242,5 +267,5 @@ def _summary(plan: Plan, output: Path) -> str:
         tokens = "until it stops" if sampling.tokens is None else f"{sampling.tokens:,} tokens"
         drawn = f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, seed {sampling.seed}"
         lines.append(("sampling", f"{tokens}, {sampling.max_new_tokens} new tokens an answer at most, {drawn}"))
-    lines += [("note", text) for text in _notes(plan)]
+    lines += [("note", text) for text in notes]
     return "\n".join(f"{name:12}  {text}" for name, text in lines)

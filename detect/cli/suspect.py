@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
-from detect.cli.asking import API_ONLY, api_options
+from detect.cli.asked import Asked, refuse_mixed
+from detect.cli.asking import api_options
+from detect.cli.examination import MAX_NEW_TOKENS
 from detect.cli.options import (
     FILE,
     exit_code,
+    frequencies_option,
     habits,
     json_option,
     key_option,
@@ -22,18 +25,14 @@ from detect.cli.options import (
     test_options,
 )
 from detect.cli.output import emit, emit_json, note, progress, refuse_output
-from detect.cli.types import DIRECTORY_OR_ID, ROWS
+from detect.cli.types import DIRECTORY_OR_ID, PROBES
 
 if TYPE_CHECKING:
-    from detect.counting import Tally
-    from detect.decoys import Lineup
-    from detect.evidence import Evidence
+    from detect.cli.examination import Examination
+    from detect.evidence import Assessment, Evidence
+    from detect.examined import Examined
+    from detect.readers import Row
     from watermark.keys import Key
-
-    Tallies = dict[str, tuple[Tally, list[str]]]  # by test: what was counted, and notes on how
-
-MODEL_ONLY = ("reference_name", "top", "save_reading")  # options that need the weights
-MAX_NEW_TOKENS = 64
 
 
 @click.command(short_help="Test a questioned model: its weights, or a server that runs it.")
@@ -44,15 +43,30 @@ MAX_NEW_TOKENS = 64
     "--reference",
     "reference_name",
     type=DIRECTORY_OR_ID,
-    help="A model published before the key's first use, best its base model: makes `reading` strong.",
+    help="A model published before the key's first use, best its base model: makes both tests strong.",
 )
+@frequencies_option
 @click.option(
     "--probes",
     "probe_files",
     required=True,
     multiple=True,
-    type=ROWS,
-    help="JSONL, Parquet, text files or a directory: rows {prompt?, text? or token_ids?}; may be repeated.",
+    type=PROBES,
+    help="JSONL, Parquet, text files or a directory: rows {prompt?, text? or token_ids?}; or `builtin`, which come "
+    "with Taggant. May be repeated.",
+)
+@click.option(
+    "--plan",
+    "plan_file",
+    type=FILE,
+    help="A plan's file, from `taggant plan -o`: carried out as it is; options that contradict it are refused.",
+)
+@click.option(
+    "--positive-control",
+    "control_name",
+    type=DIRECTORY_OR_ID,
+    help="With --plan: the model that it names as one, to be read as well. A reading that does not find the mark there "
+    "says nothing by not finding it in the questioned model.",
 )
 @click.option(
     "--probes-marked",
@@ -90,18 +104,10 @@ MAX_NEW_TOKENS = 64
 def suspect(
     ctx: click.Context,
     /,
-    key_file: Path,
-    model_name: str | None,
-    probe_files: tuple[str, ...],
-    probes_marked: bool,
     as_json: bool,
-    decoys: int | None,
-    seed: bytes,
-    alpha: float,
-    effect: float | None,
     strict: bool,
     fail_on_detect: bool,
-    **how_asked: Any,
+    **options: Any,
 ) -> int:
     """Test a questioned model whose weights are at hand (--model), or one behind an OpenAI-compatible server (--api).
 
@@ -113,105 +119,110 @@ def suspect(
     Every answer of a server is kept in a response log (--log) before it counts; killed and started again, the same
     command asks nothing twice. An API key is taken from TAGGANT_API_KEY or OPENAI_API_KEY, and written nowhere.
 
+    --plan: tests, level, sampling, decoys and the rule for stopping come from the plan, and key, probes and models are
+    checked against it before the questioned model is touched. Only so can a result be confirmatory. --log,
+    --concurrency, budgets and the like are free.
+
+    --reference: sampled answers are weighed by what it would have said, which needs far fewer of them than counting;
+    with --logprobs fewer still. The count of distinct pairs stands beside.
+
     \b
     taggant generate --model TEACHER --no-mark --prompts prompts.jsonl -o probes.jsonl
     taggant suspect --key owner.key --model QUESTIONED --reference BASE --probes probes.jsonl --decoys 1000
     taggant suspect --key owner.key --api http://localhost:8000/v1 --model-name NAME --probes prompts.jsonl
+    taggant suspect --key owner.key --plan plan.json --model QUESTIONED --probes prompts.jsonl
     """
     from detect.evidence import Assessment
+    from detect.examined import judge, judge_planned
     from detect.keycheck import accepted
+    from detect.plan import Plan
 
-    _refuse_mixed(ctx, model_name, how_asked)
-    refuse_output(how_asked["save_reading"])
-    key = load_key(key_file)
-    how = Assessment(
-        alpha=alpha,
-        effect=effect,
-        key_check=accepted(key, key_file),
-        probes_marked=probes_marked,
-    )
-    rows = list(rows_of(probe_files, prompts_only_ok=True))
-    found = (
-        _behind_api(ctx, key, rows, how_asked)
-        if model_name is None
-        else _at_hand(ctx, key, model_name, rows, how_asked)
-    )
-    lineups = [_lineup(ctx, name, tally, None if probes_marked else decoys, seed) for name, (tally, _) in found.items()]
-    family = _judged(found, how, lineups)
+    asked = Asked(**options)
+    refuse_mixed(ctx, asked)
+    refuse_output(asked.save_reading)
+    plan = None if asked.plan_file is None else Plan.load(asked.plan_file)
+    key = load_key(asked.key_file)
+    rows = list(rows_of(asked.probe_files, prompts_only_ok=True))
+    if plan is not None:
+        from detect.cli.following import follow
+
+        asked = follow(ctx, plan, asked, key, rows)
+    how = Assessment(asked.alpha, asked.effect, accepted(key, asked.key_file), asked.probes_marked)
+    examine = _at_hand if asked.api_server is None else _behind_api
+    tests = {name: _with_lineup(ctx, asked, name, one) for name, one in examine(ctx, key, rows, asked, how).items()}
+    judged = judge(tests, how) if plan is None else judge_planned(plan, tests, how)
+    found = {_shown_as(name, judged): evidence for name, evidence in judged.items()}
+    _show(found, as_json)
+    return exit_code([one.finding for one in found.values()], strict=strict, fail_on_detect=fail_on_detect)
+
+
+def _shown_as(name: str, among: Collection[str]) -> str:
+    """`reading` or `sampled`; the whole name where a plan has two of a kind."""
+    kind = name.partition("/")[0]
+    return name if sum(one.startswith(f"{kind}/") for one in among) > 1 else kind
+
+
+def _show(found: dict[str, Evidence], as_json: bool) -> None:
     if as_json:
-        emit_json({name: one.to_dict() for name, one in family.items()})
-    else:
-        from detect.cli.people import describe
+        emit_json({name: one.to_dict() for name, one in found.items()})
+        return
+    from detect.cli.people import describe
 
-        emit("\n\n".join(describe(one) for one in family.values()))
-    return exit_code([one.finding for one in family.values()], strict=strict, fail_on_detect=fail_on_detect)
-
-
-def _refuse_mixed(ctx: click.Context, model_name: str | None, how_asked: dict[str, Any]) -> None:
-    """Raise UsageError unless exactly one kind of access is asked for, and nothing that belongs to the other."""
-    server = how_asked["api_server"]
-    if (model_name is None) == (server is None):
-        raise click.UsageError("give --model where the weights are at hand, or --api and --model-name; not both", ctx)
-    if server is not None and how_asked["api_model"] is None:
-        raise click.UsageError("--api needs --model-name, the name the server knows the questioned model by", ctx)
-    kind, foreign = ("--api", MODEL_ONLY) if model_name is None else ("--model", API_ONLY)
-    flags = {param.name: param.opts[0] for param in ctx.command.params}
-    for name in foreign:
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"{flags[name]} has no meaning with {kind}; leave it out", ctx)
+    emit("\n\n".join(describe(one) for one in found.values()))
 
 
-def _behind_api(ctx: click.Context, key: Key, rows: list[Any], how_asked: dict[str, Any]) -> Tallies:
+def _behind_api(ctx: click.Context, key: Key, rows: list[Row], asked: Asked, how: Assessment) -> dict[str, Examined]:
     from detect.cli.asking import ApiExamination
 
-    return {"sampled": ApiExamination.begin(ctx, key, rows, how_asked).sampled()}
+    return ApiExamination.begin(ctx, key, rows, asked).sampled(how.level)
 
 
-def _at_hand(ctx: click.Context, key: Key, model_name: str, rows: list[Any], how_asked: dict[str, Any]) -> Tallies:
+def _at_hand(ctx: click.Context, key: Key, rows: list[Row], asked: Asked, how: Assessment) -> dict[str, Examined]:
     from detect.cli.examination import Examination
-    from watermark.engines.answers import Sampling
-    from watermark.errors import InputError
 
-    n_tokens, save = how_asked["sample_tokens"], how_asked["save_reading"]
-    _refuse_unusable(rows, n_tokens, save)
-    examination = Examination.begin(ctx, key, model_name, how_asked["tokenizer"], rows)
-    found: Tallies = {}
-    if any(len(probe.answer_ids) for probe in examination.probes):
-        found["reading"] = examination.reading(how_asked["reference_name"], how_asked["top"], save)
-    elif n_tokens is not None:
-        note(ctx, "The probes hold no answers: only the sampled test is run.")
-    else:
-        raise InputError("the probes' answers are all empty; give probes with text or token_ids")
-    if n_tokens is not None:
-        longest = how_asked["max_new_tokens"] or MAX_NEW_TOKENS
-        sampling = Sampling(max_new_tokens=longest, temperature=how_asked["temperature"])
-        found["sampled"] = examination.sampled(n_tokens, sampling, how_asked["sample_seed"])
+    if asked.tests is None:
+        _refuse_unusable(rows, asked)
+    examination = Examination.begin(ctx, key, rows, asked)
+    tests = asked.tests or _suggested(ctx, examination, asked)
+    found: dict[str, Examined] = {}
+    for test in tests:
+        if test.startswith("reading/"):
+            found[test] = examination.reading(against_reference=test == "reading/difference")
+    if asked.sampled_tests:
+        found |= examination.sampled(how.level)
     return found
 
 
-def _refuse_unusable(rows: list[Any], sample_tokens: int | None, save_reading: Path | None) -> None:
+def _suggested(ctx: click.Context, examination: Examination, asked: Asked) -> list[str]:
+    """The tests that options and probes suggest."""
+    from watermark.errors import InputError
+
+    sampled = list(asked.sampled_tests)
+    if any(len(probe.answer_ids) for probe in examination.probes):
+        return ["reading/mass" if asked.reference_name is None else "reading/difference", *sampled]
+    if not sampled:
+        raise InputError("the probes' answers are all empty; give probes with text or token_ids")
+    note(ctx, "The probes hold no answers: only the sampled test is run.")
+    return sampled
+
+
+def _refuse_unusable(rows: list[Row], asked: Asked) -> None:
     """Say it before a model is loaded."""
     from watermark.errors import InputError
 
-    if save_reading is not None and all(row.text is None and row.token_ids is None for row in rows):
+    no_answers = all(row.text is None and row.token_ids is None for row in rows)
+    if asked.save_reading is not None and no_answers:
         raise InputError("the probes hold prompts only, so there is nothing to read: leave out --save-reading")
-    if sample_tokens is None and all(row.text is None and row.token_ids is None for row in rows):
+    if asked.sample_tokens is None and no_answers:
         raise InputError("the probes hold prompts only: `reading` needs answers (text or token_ids); or add --sample")
-    if sample_tokens is not None and all(row.prompt is None and row.prompt_ids is None for row in rows):
+    if asked.sample_tokens is not None and all(row.prompt is None and row.prompt_ids is None for row in rows):
         raise InputError("the probes hold no prompts, which --sample needs: give rows with `prompt` or `prompt_ids`")
 
 
-def _judged(found: Tallies, how: Any, lineups: list[Lineup | None]) -> dict[str, Evidence]:
-    from detect.evidence import assess_family
-
-    tallies, notes = [tally for tally, _ in found.values()], [notes for _, notes in found.values()]
-    return dict(zip(found, assess_family(tallies, how, lineups=lineups, notes=notes), strict=True))
-
-
-def _lineup(ctx: click.Context, name: str, tally: Tally, decoys: int | None, seed: bytes) -> Lineup | None:
+def _with_lineup(ctx: click.Context, asked: Asked, name: str, one: Examined) -> Examined:
     from detect.decoys import lineup
 
-    if decoys is None:
-        return None
-    with progress(ctx, f"line-up, {name}", decoys, "decoy") as advance:
-        return lineup(tally, decoys, seed=seed, on_decoy=advance)
+    if asked.decoys is None or asked.probes_marked:
+        return one
+    with progress(ctx, f"line-up, {name.partition('/')[0]}", asked.decoys, "decoy") as advance:
+        return replace(one, lineup=lineup(one.tally, asked.decoys, seed=asked.seed, on_decoy=advance))

@@ -51,16 +51,18 @@ class Label(click.ParamType):  # type: ignore[type-arg]
 
 
 class Place(click.ParamType):  # type: ignore[type-arg]
-    """Text that may be a path, for completion only: `kind` is "dir" for DIR|ID, "file" for FILES."""
+    """Text that may be a path, for completion only: `kind` is "dir" for DIR|ID, "file" for FILES; or one of `words`."""
 
-    def __init__(self, name: str, kind: str) -> None:
-        self.name, self.kind = name, kind
+    def __init__(self, name: str, kind: str, words: tuple[str, ...] = ()) -> None:
+        self.name, self.kind, self.words = name, kind, words
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(incomplete, type=self.kind)]
+        words = [word for word in self.words if incomplete and word.startswith(incomplete)]
+        return [*map(CompletionItem, words), CompletionItem(incomplete, type=self.kind)]
 
 
 ACCOUNT, EPOCH = Label("account"), Label("epoch")
 FRACTION = Number(0, 1, min_open=True, max_open=True)
 DIRECTORY_OR_ID = Place("dir|id", "dir")
 ROWS = Place("file", "file")
+PROBES = Place("file", "file", ("builtin",))  # as detect.readers.builtin names them

@@ -11,14 +11,26 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from detect.questioned.responses import Response
+from detect.questioned.responses import Position, Response
 from watermark.windows import Document
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-AlternativesPerPosition = list[dict[int, float]]  # at each answer position: token id → log-probability (nats)
 _ID_NAME = "token_id:"  # how vLLM names a token by its id
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a server listed at one position of an answer.
+
+    Attributes:
+        log_probabilities: token id → nats; the token that was said, and those of the likeliest whose id is known.
+        least: the smallest among the likeliest, nats: no token that is not listed is likelier. None: none were listed.
+    """
+
+    log_probabilities: dict[int, float]
+    least: float | None
 
 
 @dataclass(frozen=True)
@@ -56,8 +68,8 @@ class AnswerReader:
         """Tokens in the answer."""
         return len(self.read(response).ids)
 
-    def alternatives(self, response: Response) -> AlternativesPerPosition | None:
-        """The log-probabilities the server gave, by token id.
+    def alternatives(self, response: Response) -> list[Listed] | None:
+        """The log-probabilities the server gave, at each token of the answer.
 
         None: it gave none, or its positions are not those of the ids. A token whose name belongs to several ids, or to
         none, is left out.
@@ -65,14 +77,15 @@ class AnswerReader:
         answer, positions = self.read(response), response.logprobs
         if positions is None or len(positions) < len(answer.ids):
             return None
-        found: AlternativesPerPosition = []
+        found = []
         for token, position in zip(answer.ids, positions, strict=False):  # an end-of-text may follow
             named = {self._id_of(name, answer.returned): value for name, value in position["top"]}
             chosen = self._id_of(position["token"], answer.returned)
             if chosen not in (None, token):
                 return None
             named[token] = position["logprob"]
-            found.append({one: value for one, value in named.items() if one is not None})
+            known = {one: value for one, value in named.items() if one is not None}
+            found.append(Listed(known, _least(position)))
         return found
 
     def _read(self, response: Response) -> AnswerIds:
@@ -93,6 +106,12 @@ class AnswerReader:
         if self._names is None:
             self._names = _unambiguous_names(self._tokenizer)
         return self._names.get(name)
+
+
+def _least(position: Position) -> float | None:
+    """The smallest log-probability among the likeliest tokens; some servers add the one that was said to them."""
+    others = [value for name, value in position["top"] if name != position["token"]]
+    return min(others, default=position["logprob"] if position["top"] else None)
 
 
 def _unambiguous_names(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:

@@ -4,7 +4,8 @@
 2. A request that fails for a reason that may pass (no connection, time-out, 408, 429, 5xx, half an answer) is sent
    again after a pause that doubles, or the pause the server asks for. Other errors end the run.
 3. An answer is recorded in the log, on disk, and only then counts.
-4. The run ends when the answers of requests 0, 1, 2 … hold the planned number of tokens, or when a budget ends it.
+4. The run ends when the answers of requests 0, 1, 2 … hold the planned number of tokens, when a sequential test that
+   is shown them in this order stops, or when a budget ends it.
 
 The API key is held by `ApiKey` alone, goes into the one header of requests to the one address that was named (redirects
 are not followed), and is cut out of whatever the server sends back.
@@ -35,9 +36,10 @@ LARGEST_ANSWER = 64 * 2**20  # bytes
 def ask(
     questions: Questions,
     log: ResponseLog,
-    n_tokens: int,
+    n_tokens: int | None,
     *,
     length: Callable[[Response], int],
+    stop: Callable[[Response], bool] | None = None,
     budget: Budget = NO_LIMIT,
     patience: Patience | None = None,
     api_key: ApiKey | None = None,
@@ -46,26 +48,31 @@ def ask(
     """Ask until the answers hold `n_tokens` tokens; what `log` holds already is not asked again.
 
     Args:
-        n_tokens: fixed beforehand; nothing is looked at on the way, so a fixed-n tail is valid.
+        n_tokens: fixed beforehand; without `stop` nothing is looked at on the way, so a fixed-n tail is valid. None:
+            until `stop` says so.
         length: tokens of an answer, as they will be counted.
+        stop: is shown the answers to requests 0, 1, 2 …, empty ones included, each when all before it are there; True
+            ends the run with that answer. The number of answers then depends on what it goes by.
         patience: default: that of `Patience`.
         api_key: default: none.
         on_tokens: called with the number of new tokens after each answer, those of the log first.
 
     Returns:
-        The answers that count, in the order asked: the smallest run of requests 0, 1, 2 … that reaches `n_tokens`;
-        where the budget ended it, what it allowed. The same whatever the order of arrival and the number of runs.
+        The answers that count, in the order asked: the smallest run of requests 0, 1, 2 … that reaches `n_tokens`, or
+        with which `stop` ended it; where the budget ended it, what it allowed, and where `stop` was shown something but
+        only empty answers came any more, all of them. The same whatever the order of arrival and the number of runs.
 
     Raises:
         InputError: the server refuses, doesn't answer, or gives nothing but empty answers.
     """
-    schedule = Schedule(n_tokens, questions.sampling.max_new_tokens, budget)
+    in_order = None if stop is None else lambda request: stop(log.answered[request])
+    schedule = Schedule(n_tokens, questions.sampling.max_new_tokens, budget, stop=in_order)
     asking = _Asking(questions, log, schedule, length, patience or Patience(), api_key or ApiKey(None, None), on_tokens)
     for request in sorted(log.answered):
         asking.take(log.answered[request])
     if not schedule.complete:
         asyncio.run(asking.run())
-    if schedule.fruitless:
+    if schedule.fruitless and (stop is None or not schedule.tokens):
         raise InputError(f"the model gave {EMPTY_RUN} empty answers in a row: nothing to count; see {log.path}")
     return [log.answered[request] for request in range(schedule.counted)]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 from watermark.engines.answers import Sampling, answer
@@ -22,59 +23,98 @@ class Answers:
     """What a questioned model answered; made without a key.
 
     Attributes:
-        answers: token ids of every answer.
+        answers: token ids of every answer that has any.
         prompts: token ids of every distinct prompt that was planned, asked or not: their pairs count nowhere.
+        asked: of every answer, which of `prompts` it answers.
     """
 
     answers: list[list[int]]
     prompts: list[list[int]]
+    asked: list[int]
 
 
 def sample_model(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
-    n_tokens: int,
+    n_tokens: int | None,
     *,
     sampling: Sampling | None = None,
     seed: int = 0,
+    stop: Callable[[int, list[int]], bool] | None = None,
     on_tokens: Callable[[int], None] | None = None,
 ) -> Answers:
-    """Ask every distinct prompt in turn, round after round, until the answers hold `n_tokens` tokens.
+    """Ask every distinct prompt in turn, round after round, until the answers hold `n_tokens` tokens or `stop` says so.
 
-    The number of tokens is fixed beforehand and nothing is looked at on the way, so a fixed-n tail is valid. The
-    last batch is kept whole. With the same prompts, sampling and seed a larger number begins with the same answers;
-    who looks again after asking for more must judge by `log10_e`, which holds at any time.
+    Without `stop` the number of tokens is fixed beforehand and nothing is looked at on the way, so a fixed-n tail is
+    valid. The last batch is kept whole. With the same prompts, sampling and seed a larger number begins with the same
+    answers; who looks again after asking for more must judge by `log10_e`, which holds at any time.
 
     Args:
         prompts: token ids as the model expects them (chat template included).
-        n_tokens: how many answer tokens to collect, at least.
+        n_tokens: how many answer tokens to collect, at least; None: until `stop` says so.
         sampling: its batch size counts up to `BATCH`.
+        stop: is shown each answer with its number (from 0, empty ones included), in order; True makes it the last one
+            that is kept. A batch of empty answers ends the run as well, if there was any answer before.
         on_tokens: called with the number of new tokens after each batch.
 
     Raises:
         InputError: no prompt, a prompt with token ids that the model doesn't have, or only empty answers.
     """
     sampling = as_asked(sampling or Sampling())
+    if n_tokens is None and stop is None:
+        raise ValueError("asking would never end: give a number of tokens or a rule to stop by")
+    distinct = _distinct(prompts, model.config.get_text_config().vocab_size)
+    kept: list[tuple[int, list[int]]] = []
+    total = 0
+    for batch in _batches(model, tokenizer, distinct, sampling, seed):
+        new = sum(len(ids) for _, ids in batch)
+        if not new and (stop is None or not total):
+            raise InputError(f"the model gave {len(batch)} empty answers in a row: nothing to count")
+        end = None if stop is None else _end(stop, len(kept), [ids for _, ids in batch])
+        kept += batch[:end]
+        total += new
+        if on_tokens is not None:
+            on_tokens(new)
+        if not new or end is not None or (n_tokens is not None and total >= n_tokens):
+            break
+    return Answers([ids for _, ids in kept if ids], distinct, [which for which, ids in kept if ids])
+
+
+def _distinct(prompts: Sequence[Sequence[int]], vocab_size: int) -> list[list[int]]:
+    """Every prompt that is not empty once, in their order.
+
+    Raises:
+        InputError: there is none, or one holds token ids that the model doesn't have.
+    """
     distinct = [list(prompt) for prompt in dict.fromkeys(map(tuple, prompts)) if len(prompt)]
     if not distinct:
         raise InputError("there is no prompt to ask: give rows with `prompt` or `prompt_ids`")
-    size = model.config.get_text_config().vocab_size
-    if not 0 <= min(map(min, distinct)) <= max(map(max, distinct)) < size:
-        raise InputError(f"a prompt holds a token id outside 0 … {size - 1}, the model's vocabulary")
-    collected: list[list[int]] = []
-    total, asked = 0, 0
-    while total < n_tokens:
-        batch = [distinct[(asked + i) % len(distinct)] for i in range(sampling.batch_size)]
-        (answers,) = answer(model, tokenizer, batch, sampling, seed=_batch_seed(seed, asked))
-        new = sum(map(len, answers))
-        if new == 0:
-            raise InputError(f"the model gave {len(answers)} empty answers in a row: nothing to count")
-        collected += [ids for ids in answers if ids]
-        total, asked = total + new, asked + len(batch)
-        if on_tokens is not None:
-            on_tokens(new)
-    return Answers(collected, distinct)
+    if not 0 <= min(map(min, distinct)) <= max(map(max, distinct)) < vocab_size:
+        raise InputError(f"a prompt holds a token id outside 0 … {vocab_size - 1}, the model's vocabulary")
+    return distinct
+
+
+def _batches(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    sampling: Sampling,
+    seed: int,
+) -> Iterator[list[tuple[int, list[int]]]]:
+    """Without end: (number of the prompt, its answer) of the next prompts in turn."""
+    for first in count(0, sampling.batch_size):
+        which = [(first + i) % len(prompts) for i in range(sampling.batch_size)]
+        (answers,) = answer(model, tokenizer, [prompts[i] for i in which], sampling, seed=_batch_seed(seed, first))
+        yield list(zip(which, answers, strict=True))
+
+
+def _end(stop: Callable[[int, list[int]], bool], first: int, answers: list[list[int]]) -> int | None:
+    """After how many of these answers, numbered from `first`, `stop` ends the run; None: it goes on."""
+    for place, ids in enumerate(answers):
+        if stop(first + place, ids):
+            return place + 1
+    return None
 
 
 def as_asked(sampling: Sampling) -> Sampling:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from detect.readers.builtin import BUILTIN, builtin_rows
 from detect.readers.lines import BOM, jsonl_rows, opens_as_object, text_row
 from detect.readers.row import Row
 from detect.visible import one_line
@@ -27,12 +28,13 @@ def read_rows(
 
     A file is JSONL (.jsonl, .ndjson), Parquet (.parquet) or else one text in UTF-8. A directory stands for all
     regular files below it, sorted by path, hidden ones left out. "-" is standard input: JSONL when its first
-    non-blank line is a JSON object, else one text.
+    non-blank line is a JSON object, else one text. Where probes are read, "builtin" stands for the built-in ones;
+    a file of that name is "./builtin".
 
     Args:
         paths: files, directories, "-".
         stdin: what "-" reads; default the process's own.
-        prompts_only_ok: accept rows that hold a prompt alone (probes).
+        prompts_only_ok: these are probes: accept rows that hold a prompt alone, and "builtin" (a str, not a Path).
 
     Raises:
         InputError: while iterating, at the first thing that is wrong, with file and line; nothing is skipped.
@@ -44,6 +46,8 @@ def read_rows(
     for path in paths:
         if str(path) == STDIN:
             yield from _stdin_rows(stdin or sys.stdin.buffer, prompts_only_ok)
+        elif path == BUILTIN and prompts_only_ok:
+            yield from builtin_rows()
         else:
             for file in _files(Path(path)):
                 yield from _file_rows(file, prompts_only_ok)

@@ -123,6 +123,5 @@ def weight_tally(key: Key, weights: Sequence[float], *, green: GreenList | None 
         notes=(),
         weights=values,
         statistic=float(sum(a * (g - key.gamma) for a, g in zip(values, colours, strict=True))),
-        argmax=CountComparison(4, 2, key.gamma),
-        mass=MassComparison(4, 0.3, key.gamma),
+        comparisons={"argmax": CountComparison(4, 2, key.gamma), "green_mass": MassComparison(4, 0.3, key.gamma)},
     )

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from detect.counting import CountComparison, CountTally, MassComparison, statistic, tally, weigh, window_rule
-from detect.observation import ContextMass, Reading
+from detect.observation import ContextMass, Excess, ProbePairs, Reading
 from tests.detect.material import as_set, distinct_pairs, is_green, make_key, no_probes, windows
-from watermark.windows import Pairs
+from watermark.windows import Pairs, WindowRule
 
 SPECIAL = (0, 5)
 ids = st.lists(st.integers(0, 9), max_size=30)
@@ -163,7 +163,7 @@ def test_both_comparisons_are_the_plain_loop() -> None:
     found = weigh(key, observed)
     argmax = zip(observed.argmax.contexts.tolist(), observed.argmax.tokens.tolist(), strict=True)
     green = sum(is_green(key, (tuple(context), token)) for context, token in argmax)
-    assert (found.argmax.n_green, found.argmax.n_scored) == (green, 40)
+    assert found.comparisons["argmax"] == CountComparison(40, green, 0.25)
     masses = []
     for row, context in enumerate(observed.mass.contexts.tolist()):
         total = 0.0
@@ -172,8 +172,34 @@ def test_both_comparisons_are_the_plain_loop() -> None:
             total += p * is_green(key, (tuple(context), token))
             followed += p
         masses.append(total + 0.25 * (1 - followed))
-    assert found.mass.mean == pytest.approx(sum(masses) / 40, abs=1e-7)
-    assert found.mass.n_contexts == 40
+    mass = found.comparisons["green_mass"]
+    assert isinstance(mass, MassComparison)
+    assert mass.mean == pytest.approx(sum(masses) / 40, abs=1e-7)
+    assert mass.n_contexts == 40
+
+
+def excess() -> Excess:
+    """The same weights as those of answers."""
+    made = reading()
+    probes = ProbePairs.of_prompts(WindowRule(1), [list(range(400))])
+    return Excess(made.pairs, made.weights, 77, True, probes, n_tokens=90, n_listed=0, distinct=made.argmax)
+
+
+def test_answers_are_weighed_as_a_reading_is_and_their_pairs_counted_beside() -> None:
+    key, observed = make_key(11), excess()
+    found, read = weigh(key, observed, tokenizer_checked=True), weigh(key, reading())
+    assert (found.test, found.n_tokens, found.n_scored, found.statistic) == ("sampled", 90, 1200, read.statistic)
+    counted = [is_green(key, ((c,), t)) for c, t in zip(range(40), observed.distinct.tokens.tolist(), strict=True)]
+    assert found.comparisons == {"distinct_pairs": CountComparison(40, sum(counted), 0.25)}
+    assert found.probes_log10_p == tally(key, [[5]], [list(range(400))], test="sampled").probes_log10_p < 0
+    note, special_ids = found.notes
+    assert note == "answers weighed against a reference model, at 77 of their 90 tokens, 40 contexts"
+    assert special_ids == key.special_ids_note(verified=True)
+    listed = replace(observed, n_listed=7, with_reference=False)
+    assert weigh(key, listed).notes[0] == (
+        "answers weighed without a reference model (valid, but weak), at 77 of their 90 tokens, 40 contexts; the "
+        "server gave log-probabilities at 9.1% of these"
+    )
 
 
 def test_notes_say_whether_there_was_a_reference() -> None:
@@ -210,6 +236,6 @@ def test_mass_p_is_hoeffdings() -> None:
 
 def test_hoeffdings_bound_holds_for_real_rows_under_many_keys() -> None:
     observed = reading()
-    p = np.array([weigh(make_key(number), observed).mass.log10_p for number in range(300)])
+    p = np.array([weigh(make_key(number), observed).comparisons["green_mass"].log10_p for number in range(300)])
     assert (p <= -1).sum() <= 49  # 30 expected if exact; more than 49 of 300 has chance 4e-4, and this is a bound
     assert (p < 0).any()

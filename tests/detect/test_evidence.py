@@ -19,12 +19,15 @@ from detect.evidence import (
     EXPLORATORY_NOTE,
     KEY_CHECK_NOTE,
     POWER_NOTE,
+    SEQUENTIAL_LINEUP_NOTE,
+    SEQUENTIAL_NOTE,
     Assessment,
     Evidence,
     assess,
     assess_family,
 )
 from detect.exact.weighted import CumulantFunction, chernoff, evaluate_bound, saddlepoint
+from detect.sequential import SequentialTally
 from tests.detect.material import make_key, weight_tally
 from watermark.files import strict_json
 from watermark.greenlist import GreenList
@@ -382,6 +385,78 @@ def test_each_of_a_family_keeps_its_own_notes_and_lineup() -> None:
     assert ["a" in one.notes for one in found] == [True, False]
     assert ["b" in one.notes for one in found] == [False, True]
     assert assess_family([]) == []
+
+
+# --- an e-process ---
+
+
+def processed(
+    k: int, n: int, *, maximum: int, alpha: float = 1e-6, highest: float = 0.0, stopped: Any = "maximum"
+) -> SequentialTally:
+    """k green of n pairs at the end, with this largest log10 e-value on the way, made up."""
+    one = counted(k, n, "sampled")
+    values = {name: getattr(one, name) for name in CountTally.__dataclass_fields__}
+    return SequentialTally(
+        **values,
+        colours=np.arange(n) < k,
+        alpha=alpha,
+        maximum_pairs=maximum,
+        n_answers=7,
+        log10_e=min(highest, 1.5),
+        log10_e_max=highest,
+        stopped=stopped,
+    )
+
+
+def test_an_e_process_has_its_own_p_and_no_fixed_n_tail() -> None:
+    found = assess(processed(90, 132, maximum=212, highest=6.4, stopped="early"), lineup=None).to_dict()
+    assert list(found) == [*FIELDS, "sequential"]
+    assert found["sequential"] == {"alpha": 1e-6, "maximum_pairs": 212, "n_answers": 7, "stopped": "early"}
+    assert (found["log10_p"], found["log10_p_adjusted"], found["log10_e"]) == (-6.4, -6.4, 1.5)
+    assert binom.logsf(89, 132, 0.25) / math.log(10) < -20  # what a fixed number of pairs would have given
+    assert (found["n_green"], found["green_fraction"]) == (90, 90 / 132)
+    assert {name for name in FIELDS if found[name] is None} == {"ci95", "z_score", "theta", "log10_p_saddlepoint"}
+    assert SEQUENTIAL_NOTE in found["notes"]
+    assert found["finding"] == "detected"
+
+
+def test_a_process_that_crossed_nothing_has_p_one() -> None:
+    found = assess(processed(0, 0, maximum=212, stopped="exhausted"))
+    assert (found.log10_p, found.green_fraction, found.finding) == (0.0, None, "inconclusive")
+    assert strict_json(found.to_json())
+
+
+@pytest.mark.parametrize(
+    ("stopped", "maximum", "finding", "words"),
+    [
+        ("maximum", 212, "not detected", "a green fraction of 0.5 would have been found with probability at least 0.9"),
+        ("exhausted", 212, "inconclusive", "ended before the planned maximum of 212 pairs"),
+        ("maximum", 140, "inconclusive", "within the planned maximum of 140 pairs a green fraction of 0.5 would have"),
+    ],
+)
+def test_a_negative_of_a_process_needs_its_whole_way_and_the_power(
+    stopped: str, maximum: int, finding: str, words: str
+) -> None:
+    found = assess(processed(30, maximum, maximum=maximum, stopped=stopped), Assessment(effect=0.5))
+    assert found.finding == finding
+    assert any(words in note for note in found.notes)
+
+
+def test_a_process_stops_for_the_level_at_which_it_is_judged() -> None:
+    """With a key check at .99 alpha: then the adjusted p is small enough at the stop; at alpha it would not be."""
+    how = Assessment(key_check=True)
+    assert how.level == 1e-6 * 0.99
+    assert Assessment().level == Assessment(key_check=False).level == 1e-6
+    for alpha, finding in ((how.level, "detected"), (1e-6, "inconclusive")):
+        found = assess(processed(90, 132, maximum=212, alpha=alpha, highest=-math.log10(alpha), stopped="early"), how)
+        assert found.finding == finding
+    assert any("stops at level 1e-06, too early to be judged at 9.9e-07" in note for note in found.notes)
+
+
+def test_the_line_up_of_a_process_says_what_its_rank_is_worth() -> None:
+    one = processed(30, 132, maximum=132)
+    assert SEQUENTIAL_LINEUP_NOTE in assess(one, lineup=lineup(one, 9)).notes
+    assert SEQUENTIAL_LINEUP_NOTE not in assess(one).notes
 
 
 # --- marked probes ---

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from detect.counting import weigh
-from detect.observation import ContextMass, Probe, ProbePairs, Reading, probes_digest
+from detect.observation import ContextMass, Excess, Probe, ProbePairs, Reading, probes_digest
 from tests.detect.material import make_key
 from watermark.errors import InputError
 from watermark.windows import Pairs, WindowRule
@@ -29,6 +29,20 @@ def make_reading(h: int = 1) -> Reading:
         argmax=Pairs(contexts, np.arange(6, dtype=np.uint32), 6),
         mass=ContextMass(contexts, np.tile(np.arange(5, dtype=np.uint32), (6, 1)), np.full((6, 5), 0.1, np.float32)),
         probes=ProbePairs.of(WindowRule(h), [Probe([1, 2, 3, 4], [4, 5, 6, 2, 3, 9])]),
+    )
+
+
+def make_excess(h: int = 1) -> Excess:
+    reading = make_reading(h)
+    return Excess(
+        pairs=reading.pairs,
+        weights=reading.weights,
+        n_positions=9,
+        with_reference=True,
+        probes=ProbePairs.of_prompts(WindowRule(h), [[1, 2, 3, 4, 5]]),
+        n_tokens=12,
+        n_listed=7,
+        distinct=reading.argmax,
     )
 
 
@@ -50,19 +64,21 @@ def contents(path: Path) -> dict[str, Any]:
         return {name: file[name] for name in file.files}
 
 
+@pytest.mark.parametrize("make", [make_reading, make_excess])
 @pytest.mark.parametrize("h", [0, 1, 3])
-def test_round_trip(h: int, tmp_path: Path) -> None:
-    reading = make_reading(h)
-    reading.save(tmp_path / "reading.npz")
-    again = Reading.load(tmp_path / "reading.npz")
-    assert_same(reading, again)
+def test_round_trip(h: int, make: Any, tmp_path: Path) -> None:
+    made = make(h)
+    made.save(tmp_path / "it.npz")
+    again = type(made).load(tmp_path / "it.npz")
+    assert_same(made, again)
     key = make_key(51, h=h)
-    assert_same(weigh(key, reading).statistic, weigh(key, again).statistic)
+    assert_same(weigh(key, made).statistic, weigh(key, again).statistic)
 
 
-def test_the_file_holds_numbers_only(tmp_path: Path) -> None:
-    make_reading().save(tmp_path / "reading.npz")
-    for name, array in contents(tmp_path / "reading.npz").items():
+@pytest.mark.parametrize("make", [make_reading, make_excess])
+def test_the_file_holds_numbers_only(make: Any, tmp_path: Path) -> None:
+    make().save(tmp_path / "it.npz")
+    for name, array in contents(tmp_path / "it.npz").items():
         assert array.dtype.kind == ("U" if name == "format" else array.dtype.kind)
         assert array.dtype.kind != "O"
 
@@ -146,6 +162,46 @@ def test_numbers_that_do_not_belong_together_are_refused(name: str, value: Any, 
     np.savez(tmp_path / "bad.npz", **{key: array for key, array in changed.items() if array is not None})
     with pytest.raises(InputError, match=r"bad\.npz is not a taggant-reading/1 file"):
         Reading.load(tmp_path / "bad.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("weights", np.full(24, np.nan)),
+        ("tokens", np.zeros(24)),
+        ("distinct_tokens", np.zeros(5, np.uint32)),
+        ("distinct_contexts", np.zeros((6, 2), np.uint32)),
+        ("probe_in_prompts", np.zeros(4)),
+        ("n_tokens", np.array(8)),  # fewer than positions
+        ("n_listed", np.array(10)),  # more than positions
+        ("n_listed", np.array(-1)),
+        ("n_positions", np.array(-1)),
+        ("n_tokens", np.zeros(2)),
+        ("with_reference", None),
+        ("n_contexts", np.array(-1)),
+        ("distinct_n_contexts", None),
+    ],
+)
+def test_an_excess_whose_numbers_do_not_belong_together_is_refused(name: str, value: Any, tmp_path: Path) -> None:
+    make_excess().save(tmp_path / "good.npz")
+    changed = {**contents(tmp_path / "good.npz"), name: value}
+    np.savez(tmp_path / "bad.npz", **{key: array for key, array in changed.items() if array is not None})
+    message = r"bad\.npz is not a taggant-excess/1 file; let the reference read the answers again"
+    with pytest.raises(InputError, match=message):
+        Excess.load(tmp_path / "bad.npz")
+
+
+def test_one_kind_is_not_taken_for_the_other(tmp_path: Path) -> None:
+    make_excess().save(tmp_path / "excess.npz")
+    make_reading().save(tmp_path / "reading.npz")
+    with pytest.raises(InputError, match="is not a taggant-reading/1 file"):
+        Reading.load(tmp_path / "excess.npz")
+    with pytest.raises(InputError, match="is not a taggant-excess/1 file"):
+        Excess.load(tmp_path / "reading.npz")
+    data = (tmp_path / "excess.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(data[:-200])
+    with pytest.raises(InputError, match=r"cut\.npz is not a taggant-excess/1 file"):
+        Excess.load(tmp_path / "cut.npz")
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

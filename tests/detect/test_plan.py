@@ -59,6 +59,7 @@ def full() -> Plan:
         primary="reading/difference",
         also=[COUNTED, "sampled/excess"],
         reference=DIGEST,
+        frequencies=PlannedProbes.of(PROBES[:1]).sha256,
         positive_control=PositiveControl("cd" * 32, "student of the marked teacher, δ = 2"),
         sampling=PlannedSampling(tokens=5000, temperature=0.7, top_p=0.9, seed=3),
         stopping="fixed",
@@ -258,6 +259,7 @@ def follow(one: Plan, **other: Any) -> None:
     one.check_key(other.get("key", KEY))
     one.check_probes(other.get("rows", PROBES))
     one.check_reference(other.get("reference", one.reference))
+    one.check_frequencies(other.get("frequencies", None if one.frequencies is None else PROBES[:1]))
     if one.sampling is not None:
         sampling = {name: getattr(one.sampling, name) for name in PlannedSampling.__dataclass_fields__}
         one.check_sampling(**{**sampling, **other.get("sampling", {})})
@@ -270,7 +272,7 @@ def follow(one: Plan, **other: Any) -> None:
 def test_followed_it_is_confirmatory(make: Callable[[], Plan]) -> None:
     one = make()
     assert not one.is_confirmatory
-    assert set(one.unchecked) >= {"key", "probes", "reference", "settings"}
+    assert set(one.unchecked) >= {"key", "probes", "reference", "frequencies", "settings"}
     follow(one)
     assert one.unchecked == ()
     assert one.is_confirmatory
@@ -279,7 +281,8 @@ def test_followed_it_is_confirmatory(make: Callable[[], Plan]) -> None:
 
 
 def test_each_check_is_needed() -> None:
-    for name in ("check_key", "check_probes", "check_reference", "check_sampling", "check_settings"):
+    checks = ("key", "probes", "reference", "frequencies", "sampling", "settings")
+    for name in (f"check_{each}" for each in checks):
         one = plan()
         object.__setattr__(one, name, lambda *_, **__: None)
         follow(one)
@@ -301,6 +304,8 @@ def test_without_a_commitment_it_never_is() -> None:
         ({"rows": PROBES[:2]}, "the probes have 2 rows, those of the plan 4"),
         ({"rows": [*PROBES[:3], *rows({"prompt": "What?"})]}, "content or order is not the plan's"),
         ({"rows": PROBES[::-1]}, "content or order"),
+        ({"frequencies": None}, "frequencies: none are given, .* is planned"),
+        ({"frequencies": PROBES[1:]}, "frequencies: SHA-256 .* is given, .* is planned; give the same files"),
         ({"reference": None}, f"reference: none is given, digest {DIGEST[:16]} is planned"),
         ({"reference": "0" * 64}, "reference: digest 0000000000000000 is given"),
         ({"sampling": {"temperature": 0.8}}, "sampling temperature is 0.8, the plan says 0.7"),
@@ -329,7 +334,15 @@ def test_more_that_differs() -> None:
     with pytest.raises(InputError, match="reference: digest abababababababab is given, none is planned"):
         plan().check_reference(DIGEST)
     plan().check_reference(None)
-    full().check_positive_control("cd" * 32)
+    unneeded = plan(reference=DIGEST)  # no planned test weighs against it
+    unneeded.check_reference(None)
+    assert "reference" not in unneeded.unchecked
+    with pytest.raises(InputError, match="reference: digest 0000"):
+        unneeded.check_reference("0" * 64)
+    controlled = full()
+    assert not controlled.has_checked_control
+    controlled.check_positive_control("cd" * 32)
+    assert controlled.has_checked_control
     with pytest.raises(InputError, match="positive control: digest abab"):
         full().check_positive_control(DIGEST)
     with pytest.raises(InputError, match="samples nothing"):
@@ -372,6 +385,11 @@ def test_notes_say_what_a_timestamp_would_be_worth() -> None:
         ({"rows": rows({"prompt": "", "text": "an answer"})}, "hold no prompts"),
         ({"rows": rows({"prompt": "why"}), "primary": "reading/mass", "sampling": None}, "`reading` needs answers"),
         ({"reference": "x"}, "reference.digest"),
+        (
+            {"frequencies": "x", "also": ["sampled/excess"], "reference": DIGEST, "stopping": "fixed"},
+            "frequencies.sha256",
+        ),
+        ({"frequencies": DIGEST}, "scale what is weighed against a reference"),
         ({"top": 0}, "'top'"),
         ({"decoys": 0}, "lineup.decoys"),
         ({"seed": b"short"}, "lineup.seed"),

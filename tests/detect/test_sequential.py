@@ -16,7 +16,7 @@ from detect.counting import CountTally, tally
 from detect.decoys import lineup
 from detect.exact.evalue import log10_e_process, log10_e_value
 from detect.exact.power import pairs_needed, planned_maximum
-from detect.sequential import Sequential, SequentialTally
+from detect.sequential import STALE_RUN, Sequential, SequentialTally
 from tests.detect.exact.oracles import stopping_quantiles
 from tests.detect.material import Pair, as_set, distinct_pairs, docstrings, is_green, make_key, secret, windows
 from watermark.errors import InputError
@@ -224,6 +224,38 @@ def test_what_is_refused() -> None:
     for alpha, maximum in ((0, 10), (1, 10), (math.nan, 10), (0.1, 0)):
         with pytest.raises(InputError):
             Sequential(key, [], alpha, maximum)
+
+
+def test_answers_that_bring_nothing_new_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 in a row, or one for each prompt where there are more of them; empty ones are among them."""
+    key, prompts = make_key(4), [[5, 6]]
+    for count, expected in ((1, STALE_RUN), (STALE_RUN + 50, STALE_RUN + 50)):
+        test = Sequential(key, prompts * count, 1e-6, 1000)
+        answers = [[1, 2, 3], *[[], [1, 2], [5, 6], [2, 3]] * 200]
+        used = next(index for index, answer in enumerate(answers) if test.add(index, answer)) + 1
+        assert used == 1 + expected
+        found = test.result()
+        assert (found.stopped, found.n_scored, found.n_answers) == ("exhausted", 2, used)
+        assert f"ended before the planned maximum of 1,000 pairs by {expected} answers in a row" in found.notes[0]
+        assert found.n_tokens == sum(map(len, answers[:used]))
+    test = Sequential(key, prompts, 1e-6, 1000)
+    fresh = [index // 200 for index in range(3000)]  # a new pair each time, just before the run would end
+    assert not any(test.add(index, [7, 100 + number]) for index, number in enumerate(fresh))
+
+
+@pytest.mark.parametrize(("q", "alpha", "maximum"), [(0.5, 1e-6, 212), (0.5, 1e-6, 120), (0.35, 1e-3, 660)])
+def test_power_is_a_bound_on_the_true_one(q: float, alpha: float, maximum: int) -> None:
+    """Against the exact law of the count not yet stopped; and it is no wild understatement."""
+    found = run(make_key(4), [], alpha=alpha, maximum=maximum)
+    bound = found.power(q)
+    assert maximum >= stopping_quantiles(q, GAMMA, (bound,), -math.log10(alpha))[0]
+    assert maximum < stopping_quantiles(q, GAMMA, (min(0.999, bound + 0.1),), -math.log10(alpha))[0]
+    counts = [k for k in range(maximum + 1) if log10_e_value(k, maximum, GAMMA) >= -math.log10(alpha)]
+    assert bound == pytest.approx(stats.binom.sf(counts[0] - 1, maximum, q))
+
+
+def test_there_is_no_power_where_no_count_is_enough() -> None:
+    assert run(make_key(4), [], alpha=1e-6, maximum=5).power(0.9) == 0.0
 
 
 def test_nothing_secret_is_shown() -> None:

@@ -21,15 +21,24 @@ TOKENS = 1500
 
 @contextmanager
 def examiner(
-    url: str, log: Path, out: Path, *, model: str = "m", tokenizer: Path | str = "", at_a_time: int = 6
+    url: str,
+    log: Path,
+    out: Path,
+    *,
+    model: str = "m",
+    tokenizer: Path | str = "",
+    at_a_time: int = 6,
+    pairs: int = 0,
 ) -> Iterator[tuple[Callable[[], int], Callable[[], None]]]:
     """Yield two functions: one starts an examination and returns its process id, one waits until it has ended.
 
     Args:
         out: where the evidence is written, as JSON.
         tokenizer: a directory; "": each word is a token.
+        pairs: at most, in an e-process; 0: a fixed number of tokens.
     """
-    command = [sys.executable, "-m", "tests.detect.questioned.examiner", url, log, out, model, tokenizer, at_a_time]
+    module = [sys.executable, "-m", "tests.detect.questioned.examiner"]
+    command = [*module, url, log, out, model, tokenizer, at_a_time, pairs]
     with subprocess.Popen(
         [str(part) for part in command],
         stdin=subprocess.PIPE,
@@ -63,7 +72,7 @@ def numbers(log: Path) -> list[int]:
     return [json.loads(line)["request"] for line in lines if line.endswith(b"\n")]
 
 
-def main(url: str, log: str, out: str, model: str, tokenizer: str, at_a_time: str) -> None:
+def main(url: str, log: str, out: str, model: str, tokenizer: str, at_a_time: str, pairs: str) -> None:
     """Examine once for each line of the standard input."""
     import httpx2
     import openai.resources.chat.completions
@@ -74,6 +83,7 @@ def main(url: str, log: str, out: str, model: str, tokenizer: str, at_a_time: st
     from detect.questioned.patience import Patience
     from detect.questioned.questions import ApiSampling, Questions
     from detect.questioned.responses import Response, ResponseLog, responses_sha256
+    from detect.sequential import Sequential
     from watermark import Key
     from watermark.engines.models import load_tokenizer
     from watermark.keys import Parameters
@@ -89,10 +99,14 @@ def main(url: str, log: str, out: str, model: str, tokenizer: str, at_a_time: st
 
     def examine() -> None:
         patience = Patience(int(at_a_time), 10, 60)
+        key = Key(bytes(range(32)), Parameters(16384, 2.0, 2 if int(pairs) else 1, None))
+        test = Sequential(key, [], 1e-6, int(pairs)) if int(pairs) else None
+        target = TOKENS if test is None else None
+        stop = None if test is None else lambda r: test.add(r.request, ids(r))
         with ResponseLog(Path(log), questions) as responses:
-            found = ask(questions, responses, TOKENS, length=lambda r: len(ids(r)), patience=patience)
-        key = Key(bytes(range(32)), Parameters(16384, 2.0, 1, None))
-        evidence = assess(tally(key, map(ids, found), test="sampled"), notes=[responses_sha256(found)])
+            found = ask(questions, responses, target, length=lambda r: len(ids(r)), stop=stop, patience=patience)
+        counted = tally(key, map(ids, found), test="sampled") if test is None else test.result()
+        evidence = assess(counted, notes=[responses_sha256(found)])
         Path(out).write_text(evidence.to_json())
 
     print("ready", flush=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detect.questioned.answer_ids import AnswerReader, Detour, surviving_share
+from detect.questioned.answer_ids import AnswerReader, Detour, Listed, surviving_share
 from detect.questioned.responses import Response
 from tests.watermark.engines.helpers import tokenizer
 
@@ -77,7 +77,7 @@ def test_alternatives_by_token_id() -> None:
     ids = encoded(TEXT)
     names = [tokenizer().decode([token]) for token in ids]
     found = AnswerReader(tokenizer()).alternatives(answer(logprobs=positions(names)))
-    assert found == [{token: -0.25} for token in ids]  # "zz" is no token
+    assert found == [Listed({token: -0.25}, -3.0) for token in ids]  # "zz" is no token, but as likely as listed
 
 
 def test_alternatives_named_by_id() -> None:
@@ -87,11 +87,11 @@ def test_alternatives_named_by_id() -> None:
     )
     reader = AnswerReader(tokenizer())
     assert reader.alternatives(answer("ab", token_ids=tuple(drawn), logprobs=given)) == [
-        {7: -2.0, token: -1.0} for token in drawn
+        Listed({7: -2.0, token: -1.0}, -2.0) for token in drawn
     ]
     # The same names mean nothing where the ids are not the key's
     assert reader.alternatives(answer("ab", request=1, token_ids=(9, 9), logprobs=given)) == [
-        {token: -1.0} for token in encoded("ab")
+        Listed({token: -1.0}, -2.0) for token in encoded("ab")
     ]
 
 
@@ -110,7 +110,23 @@ def test_names_that_several_tokens_share_name_none() -> None:
     found = AnswerReader(tokenizer()).alternatives(
         answer("a", logprobs=({"token": "a", "logprob": 0.0, "top": [["\ufffd", -1.0]]},))
     )
-    assert found == [{encoded("a")[0]: 0.0}]
+    assert found == [Listed({encoded("a")[0]: 0.0}, -1.0)]
+
+
+@pytest.mark.parametrize(
+    ("top", "least"),
+    [
+        ([], None),  # what was said is not among the likeliest, for all that is known
+        ([["a", -2.0]], -2.0),
+        ([["b", -0.5], ["a", -2.0]], -0.5),  # it may have been added to the likeliest
+        ([["b", -0.5], ["c", -3.0], ["a", -2.0]], -3.0),
+    ],
+)
+def test_the_least_of_the_likeliest(top: list[list[Any]], least: float | None) -> None:
+    (found,) = AnswerReader(tokenizer()).alternatives(
+        answer("a", logprobs=({"token": "a", "logprob": -2.0, "top": top},))
+    )
+    assert found.least == least
 
 
 # What the detour cost

@@ -482,7 +482,10 @@ def test_a_redirect_does_not_carry_the_key_away(path: Path) -> None:
 # Our process is killed
 
 
-def test_killed_at_twenty_random_moments_the_evidence_is_that_of_the_undisturbed_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pairs", [0, 1200], ids=["a fixed number of tokens", "an e-process"])
+def test_killed_at_twenty_random_moments_the_evidence_is_that_of_the_undisturbed_run(
+    pairs: int, tmp_path: Path
+) -> None:
     """*Answered* means recorded: on disk, in our log. Every line there is from one request of the server's log.
 
     No question is asked again once its answer is recorded: the server never sees it after that. Of those that were
@@ -491,7 +494,7 @@ def test_killed_at_twenty_random_moments_the_evidence_is_that_of_the_undisturbed
     """
     rng = random.Random(20)
     with FakeServer(delay=0.004) as calm:
-        with examiner(calm.url, tmp_path / "calm.log", tmp_path / "calm.json") as (start, wait):
+        with examiner(calm.url, tmp_path / "calm.log", tmp_path / "calm.json", pairs=pairs) as (start, wait):
             start()
             wait()
         undisturbed = (tmp_path / "calm.json").read_bytes()
@@ -499,7 +502,7 @@ def test_killed_at_twenty_random_moments_the_evidence_is_that_of_the_undisturbed
     kills = again = 0
     with FakeServer(delay=0.004) as server:
         what = Questions(server.url, **QUESTIONS)
-        with examiner(server.url, log, out) as (start, wait):
+        with examiner(server.url, log, out, pairs=pairs) as (start, wait):
             while kills < 20:
                 recorded = [what.seed_of(number) for number in numbers(log)]
                 seen = len(server.asked)
@@ -522,9 +525,61 @@ def test_killed_at_twenty_random_moments_the_evidence_is_that_of_the_undisturbed
             wait()
     assert out.read_bytes() == undisturbed
     assert any(len(note) == 64 for note in json.loads(undisturbed)["notes"])  # the digest of the answers
+    assert ("sequential" in json.loads(undisturbed)) == bool(pairs)
     assert len(numbers(log)) == len(set(numbers(log)))
     assert sum(server.repeated().values()) - len(server.repeated()) <= again <= 20 * 6
     assert again > 0  # at least one was under way when we were killed: the test sees such moments
+
+
+# A rule that stops it
+
+
+@pytest.mark.parametrize("concurrency", [1, 7])
+def test_a_rule_is_shown_every_answer_in_the_order_asked_until_it_stops(concurrency: int, path: Path) -> None:
+    """Whatever the order of arrival; an empty answer is shown in its place; a second run shows the same."""
+    rng = random.Random(concurrency)
+    late = lambda *_: time.sleep(rng.uniform(0, 0.03)) or False  # noqa: E731
+    with FakeServer(late, text=lambda q: "" if q[1] % 3 == 0 else f"answer {q[1]}") as server:
+        what = questions(server)
+        for _ in range(2):
+            shown: list[str] = []
+
+            def stop(one: Response, shown: list[str] = shown) -> bool:
+                assert one.request == len(shown)
+                shown.append(one.text)
+                return len(shown) == 23
+
+            found = asked(what, path, None, stop=stop, patience=Patience(concurrency, 5, 20))
+            seeds = [what.seed_of(i) for i in range(23)]
+            assert shown == texts(found) == ["" if seed % 3 == 0 else f"answer {seed}" for seed in seeds]
+            assert "" in shown
+        assert server.repeated() == {}
+        assert len(server.sent) < 23 + 2 * concurrency + 1
+    arrived = [json.loads(line)["request"] for line in path.read_bytes().splitlines()[1:]]
+    assert (arrived == sorted(arrived)) == (concurrency == 1)
+
+
+def test_a_rule_beside_a_number_of_tokens_and_a_budget(path: Path) -> None:
+    """Whichever comes first; nothing is asked where nothing would end it."""
+    with FakeServer() as server:
+        what = questions(server)
+        assert texts(asked(what, path, stop=lambda _: False)) == expected(what)
+        assert len(asked(what, path, stop=lambda one: one.request == 2)) == 3
+        assert len(asked(what, path, None, stop=lambda _: False, budget=Budget(requests=30))) == 30
+        with pytest.raises(ValueError, match="would never end"):
+            asked(what, path, None)
+
+
+def test_only_empty_answers_end_a_run_that_a_rule_would_go_on_with(path: Path) -> None:
+    with FakeServer(text=lambda q: "") as server:
+        what = questions(server)
+        with pytest.raises(InputError, match="nothing to count"):
+            asked(what, path, None, stop=lambda _: False)
+        first = what.seed_of(0)
+        server.text = lambda q: "one two" if q[1] == first else ""
+        path.unlink()
+        found = asked(what, path, None, stop=lambda _: False)
+    assert texts(found) == ["one two", *[""] * 50]
 
 
 def test_the_fake_server_itself() -> None:

@@ -15,16 +15,18 @@ import pytest
 import torch
 
 from detect.observation import Probe, Reading
+from detect.questioned import positions as where
 from detect.questioned import reading as module
+from detect.questioned import usage
 from detect.questioned.reading import read_model
 from tests import tiny
 from tests.detect.material import Pair, as_set, docstrings, windows
+from tests.detect.questioned.slow import LastToken, V, log_softmax, logits_of
 from watermark.engines.models import load_model, load_tokenizer
 from watermark.errors import InputError, ModelError
 from watermark.windows import WindowRule
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
-V = 384
 SPECIALS = (0, 1, 2)
 # Both sides start from float32 logits. A batch sums them in another order than a single pass does: some 1e-6 of a
 # logit near 10, so 1e-5 in ℓ, times √m ≤ 1, over the dozen positions of a frequent context.
@@ -60,24 +62,14 @@ def probes() -> list[Probe]:
 # --- the slow computation ---
 
 
-def log_softmax(x: np.ndarray) -> np.ndarray:
-    shifted = x - x.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
 def positions(model: Any, probes: Sequence[Probe], h: int, special: Sequence[int]) -> list[tuple[tuple, np.ndarray]]:
     """(context, ℓ float64 [V]) of every position whose whole context lies in the answer."""
     found = []
-    for probe in probes:
-        prompt, answer = list(probe.prompt_ids), list(probe.answer_ids)
-        if not answer:
-            continue
-        with torch.inference_mode():
-            logits = model(torch.tensor([prompt + answer])).logits[0, :, :V].numpy().astype(np.float64)
-        table = log_softmax(logits)
+    for probe, logits in logits_of(model, probes):
+        answer, table = list(probe.answer_ids), log_softmax(logits)
         for offset in range(h, len(answer) + 1):  # the token to come has this place in the answer
             context = tuple(answer[offset - h : offset])
-            at = len(prompt) + offset - 1
+            at = len(probe.prompt_ids) + offset - 1
             if at >= 0 and not set(context) & set(special):
                 found.append((context, table[at]))
     return found
@@ -148,7 +140,7 @@ def check(found: Reading, slow: Slow, top: int) -> None:
 @pytest.mark.parametrize("top", [12, 1000])
 def test_weights_against_a_reference(questioned: Any, reference: Any, probes: list[Probe], h: int, top: int) -> None:
     rule = WindowRule(h, SPECIALS)
-    found = read_model(questioned, probes, rule=rule, vocab_size=V, reference=reference, top=top)
+    found = read_model(questioned, probes, rule=rule, vocab_size=V, reference=reference, scaled=False, top=top)
     slow = Slow(questioned, reference, probes, h)
     check(found, slow, top)
     assert slow.repeated >= 3
@@ -169,7 +161,7 @@ def test_averaging_over_a_repeated_context(questioned: Any, reference: Any) -> N
     """One context at three positions: its weights are the sum of the three D."""
     probe = Probe([], [9, 30, 31, 9, 40, 41, 9])
     rule = WindowRule(1)
-    found = read_model(questioned, [probe], rule=rule, vocab_size=V, reference=reference, top=V)
+    found = read_model(questioned, [probe], rule=rule, vocab_size=V, reference=reference, scaled=False, top=V)
     own, other = (positions(model, [probe], 1, ()) for model in (questioned, reference))
     expected = sum(slow_difference(s, r) for (c, s), (_, r) in zip(own, other, strict=True) if c == (9,))
     at = found.pairs.contexts[:, 0] == 9
@@ -341,12 +333,11 @@ def test_how_probes_are_batched_changes_nothing(
     questioned: Any, reference: Any, probes: list[Probe], tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One probe at a time, or all in one pass with much padding."""
-    monkeypatch.setattr(module, "_BATCH_TOKENS", tokens)
+    monkeypatch.setattr(where, "BATCH_TOKENS", tokens)
     rule = WindowRule(1, SPECIALS)
     reported: list[int] = []
-    found = read_model(
-        questioned, probes, rule=rule, vocab_size=V, reference=reference, top=16, on_positions=reported.append
-    )
+    common: dict[str, Any] = {"rule": rule, "vocab_size": V, "reference": reference, "scaled": False, "top": 16}
+    found = read_model(questioned, probes, on_positions=reported.append, **common)
     check(found, Slow(questioned, reference, probes, 1), 16)
     assert sum(reported) == found.n_positions
     assert len(reported) == {1: 10, 100_000: 1}.get(tokens, len(reported))
@@ -359,24 +350,6 @@ def test_the_order_of_probes_changes_nothing(questioned: Any, reference: Any, pr
     )
     assert as_set(a.pairs) == as_set(b.pairs)
     np.testing.assert_allclose(a.weights, b.weights, atol=TOLERANCE)
-
-
-class LastToken(torch.nn.Module):
-    """What it says depends on the last token only, so where a text is cut cannot matter. Notes its longest input."""
-
-    def __init__(self, room: int | None, scale: float = 1.0) -> None:
-        super().__init__()
-        text = SimpleNamespace(vocab_size=V)
-        if room is not None:
-            text.max_position_embeddings = room
-        self.config = SimpleNamespace(get_text_config=lambda: text)
-        self.device = torch.device("cpu")
-        self.table = scale * torch.randn(V, V, generator=torch.Generator().manual_seed(1))
-        self.longest = 0
-
-    def forward(self, input_ids: Any, attention_mask: Any, use_cache: bool) -> Any:
-        self.longest = max(self.longest, input_ids.shape[1])
-        return SimpleNamespace(logits=self.table[input_ids])
 
 
 @pytest.mark.parametrize("h", [0, 1, 3])
@@ -402,7 +375,7 @@ def test_a_piece_holds_a_thousand_tokens_at_most() -> None:
 def test_pieces_begin_with_text_that_is_not_read_again(questioned: Any) -> None:
     """Every position of a later piece has at least 64 tokens of the answer before it."""
     probe = Probe([], np.random.default_rng(71).integers(3, V, 700))
-    batches = list(module._plan([probe], WindowRule(1), 512).batches())
+    batches = list(where.plan_positions([probe], WindowRule(1), [questioned], V).batches())
     read = np.concatenate([batch.columns.numpy() for batch in batches])
     assert sorted(int(batch.columns.min()) for batch in batches) == [0, 64]
     assert len(read) == 700
@@ -448,12 +421,17 @@ def test_logits_that_are_no_numbers_are_refused(broken: float, reference: Any) -
 
 def test_a_reading_cannot_depend_on_a_key() -> None:
     assert "key" not in inspect.signature(read_model).parameters
-    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
-    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module} | {
-        alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    allowed = {
+        *("detect.observation", "detect.questioned.positions", "detect.questioned.usage"),
+        *("watermark.errors", "watermark.windows"),
     }
-    ours = {name for name in imported if name.split(".")[0] in ("watermark", "detect")}
-    assert ours == {"detect.observation", "watermark.errors", "watermark.windows"}
+    for one in (module, where, usage):
+        tree = ast.parse(Path(one.__file__).read_text(encoding="utf-8"))
+        imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module} | {
+            alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+        }
+        ours = {name for name in imported if name.split(".")[0] in ("watermark", "detect")}
+        assert {"watermark.windows"} <= ours <= allowed
     rule = {field for field in WindowRule.__dataclass_fields__ if not field.startswith("_")}
     assert rule == {"context_width", "special_ids"}
 

@@ -139,6 +139,54 @@ def test_answers_do_not_depend_on_how_many_follow(model: Any, tokenizer: Any) ->
     assert many.answers[: len(few.answers)] == few.answers
 
 
+# --- a rule that stops it ---
+
+
+@pytest.mark.parametrize("n_tokens", [None, 1000])
+def test_a_rule_is_shown_every_answer_until_it_stops(n_tokens: int | None, model: Any, tokenizer: Any) -> None:
+    """Those it was shown are what is kept, and they are the answers of any other run."""
+    shown: list[list[int]] = []
+
+    def stop(number: int, ids: list[int]) -> bool:
+        assert number == len(shown)
+        shown.append(ids)
+        return number == 9
+
+    reported: list[int] = []
+    found = sample_model(model, tokenizer, PROMPTS, n_tokens, sampling=SHORT, stop=stop, on_tokens=reported.append)
+    assert len(shown) == 10
+    assert found.answers == [ids for ids in shown if ids]
+    assert found.asked == [i % 3 for i, ids in enumerate(shown) if ids]
+    assert len(reported) == 3  # batches of 4
+    whole = sample_model(model, tokenizer, PROMPTS, 12 * 6, sampling=SHORT)
+    assert whole.answers[: len(found.answers)] == found.answers
+
+
+def test_a_number_of_tokens_ends_it_where_the_rule_does_not(
+    model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked(monkeypatch, 5)
+    found = sample_model(model, tokenizer, PROMPTS, 41, sampling=SHORT, stop=lambda *_: False)
+    assert len(found.answers) == 12
+    with pytest.raises(ValueError, match="would never end"):
+        sample_model(model, tokenizer, PROMPTS, None)
+
+
+def test_empty_answers_keep_their_place_and_a_batch_of_them_ends_it(
+    model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked(monkeypatch, 5, 0)
+    shown: list[int] = []
+    found = sample_model(
+        model, tokenizer, PROMPTS, None, sampling=SHORT, stop=lambda i, ids: shown.append(len(ids)) or False
+    )
+    assert shown == [5] * 4 + [0] * 4
+    assert (len(found.answers), found.asked) == (4, [0, 1, 2, 0])
+    asked(monkeypatch, 0)
+    with pytest.raises(InputError, match="4 empty answers in a row"):
+        sample_model(model, tokenizer, PROMPTS, None, sampling=SHORT, stop=lambda *_: False)
+
+
 # --- refusals ---
 
 

@@ -103,7 +103,10 @@ def test_empty_answers_are_asked_for_until_nothing_can_be_hoped_for() -> None:
         schedule.answered(request, 0)
     assert schedule.fruitless
     assert schedule.next() is None
+    schedule.answered(EMPTY_RUN, 3)  # it was under way
+    assert schedule.fruitless
     assert not schedule.complete
+    assert schedule.counted == EMPTY_RUN
 
 
 @pytest.mark.parametrize(("cost", "affordable"), [(None, 5), (9, 3)])
@@ -114,3 +117,40 @@ def test_the_budget_goes_by_what_the_server_counted(cost: int | None, affordable
         schedule.answered(request, 5, cost)
         asked += 1
     assert asked == affordable
+
+
+@given(LENGTHS, st.integers(1, 200), st.integers(0, 30), st.randoms(use_true_random=False))
+def test_a_rule_sees_the_requests_in_their_order(
+    lengths: list[int], target: int, last: int, rng: random.Random
+) -> None:
+    """Answered in any order, it is asked about 0, 1, 2 … once each, until it stops or the target is reached."""
+    lengths = [length + 1 for length in lengths]
+    seen: list[int] = []
+
+    def stop(request: int) -> bool:
+        seen.append(request)
+        return request == last
+
+    schedule, under_way = Schedule(target, 10, stop=stop), list[int]()
+    while True:
+        while len(under_way) < 5 and (request := schedule.next()) is not None:
+            under_way.append(request)
+        if not under_way:
+            break
+        done = under_way.pop(rng.randrange(len(under_way)))
+        schedule.answered(done, lengths[done % len(lengths)])
+    in_order = list(accumulate(lengths[i % len(lengths)] for i in range(300)))
+    enough = next(i for i, total in enumerate(in_order) if total >= target)
+    assert schedule.complete
+    assert schedule.counted == min(last, enough) + 1
+    assert seen == list(range(schedule.counted))
+    assert schedule.tokens == in_order[schedule.counted - 1]
+
+
+def test_without_a_target_it_asks_until_the_rule_stops() -> None:
+    schedule = Schedule(None, 10, stop=lambda request: request == 100)
+    while (request := schedule.next()) is not None:
+        schedule.answered(request, 10**6)
+    assert schedule.counted == 101
+    with pytest.raises(ValueError, match="would never end"):
+        Schedule(None, 10)

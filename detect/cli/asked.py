@@ -1,0 +1,98 @@
+"""What `taggant suspect` is asked to do: its options, as they were typed or as a plan settles them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from detect.cli.asking import API_ONLY
+
+if TYPE_CHECKING:
+    from detect.questioned.questions import Endpoint
+
+MODEL_ONLY = ("save_reading", "control_name")  # options that need the weights
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options, under the names of `suspect`'s parameters; None: not given.
+
+    Attributes:
+        top_k: only a plan can ask for it.
+        tests: by their names in a plan; None: what options and probes suggest.
+        maximum_pairs: at which the plan's e-process ends; None: the number of tokens is fixed.
+    """
+
+    key_file: Path
+    plan_file: Path | None
+    model_name: str | None
+    api_server: str | None
+    api_model: str | None
+    probe_files: tuple[str, ...]
+    probes_marked: bool
+    reference_name: str | None
+    frequency_files: tuple[str, ...]
+    control_name: str | None
+    tokenizer: str | None
+    save_reading: Path | None
+    top: int | None
+    sample_tokens: int | None
+    max_new_tokens: int | None
+    temperature: float
+    top_p: float
+    sample_seed: int
+    endpoint: Endpoint
+    log_file: Path | None
+    concurrency: int
+    max_tokens: int | None
+    max_requests: int | None
+    timeout: float
+    give_up_after: float
+    logprobs: int | None
+    decoys: int | None
+    seed: bytes
+    alpha: float
+    effect: float | None
+    top_k: int = 0
+    tests: tuple[str, ...] | None = None
+    maximum_pairs: int | None = None
+
+    @property
+    def sampled_tests(self) -> tuple[str, ...]:
+        """By their names in a plan: the sampled tests that a plan has, or that the options suggest."""
+        if self.tests is not None:
+            return tuple(test for test in self.tests if test.startswith("sampled/"))
+        if self.api_server is None and self.sample_tokens is None:
+            return ()
+        return ("sampled/distinct",) if self.reference_name is None else ("sampled/excess",)
+
+
+def refuse_mixed(ctx: click.Context, asked: Asked) -> None:
+    """Raise UsageError unless exactly one kind of access is asked for, and nothing that belongs to the other."""
+    if (asked.model_name is None) == (asked.api_server is None):
+        raise click.UsageError("give --model where the weights are at hand, or --api and --model-name; not both", ctx)
+    if asked.api_server is not None and asked.api_model is None:
+        raise click.UsageError("--api needs --model-name, the name the server knows the questioned model by", ctx)
+    kind, foreign = ("--api", MODEL_ONLY) if asked.model_name is None else ("--model", API_ONLY)
+    for name, flag in typed(ctx).items():
+        if name in foreign:
+            raise click.UsageError(f"{flag} has no meaning with {kind}; leave it out", ctx)
+    if asked.api_server is not None and asked.reference_name is None and "top" in typed(ctx):
+        raise click.UsageError("--top has no meaning with --api unless there is a --reference; leave it out", ctx)
+    if asked.frequency_files and asked.reference_name is None:
+        raise click.UsageError("--frequencies scale what is weighed against a --reference: give both", ctx)
+    if asked.control_name is not None and asked.plan_file is None:
+        raise click.UsageError("--positive-control needs --plan: which model is one is settled beforehand", ctx)
+
+
+def typed(ctx: click.Context) -> dict[str, str]:
+    """Parameters that were given on the command line: name → flag."""
+    return {
+        param.name: param.opts[0]
+        for param in ctx.command.params
+        if param.name is not None and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+    }

@@ -1,0 +1,72 @@
+"""`--frequencies`: unmarked answers of the teacher, in which contexts and tokens are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from detect.cli.options import rows_of
+
+if TYPE_CHECKING:
+    from detect.planned import PlannedProbes
+    from watermark.keys import Key
+    from watermark.windows import Document
+
+
+@dataclass(frozen=True)
+class Frequencies:
+    """The texts to count in.
+
+    Attributes:
+        documents: token ids of each.
+        identity: of the rows they came as, in the form in which a plan identifies probes.
+    """
+
+    documents: Sequence[Document] = field(repr=False)
+    identity: PlannedProbes
+
+    @classmethod
+    def of(cls, files: Sequence[str], key: Key, tokenizer: Any) -> Frequencies | None:
+        """Read the files; None where there are none.
+
+        Args:
+            tokenizer: the key's.
+
+        Raises:
+            InputError: they hold nothing to count, or carry the key's mark: the weights would depend on the key.
+        """
+        from detect.planned import PlannedProbes
+        from detect.readers import tokenized
+
+        if not files:
+            return None
+        given = list(rows_of(files))
+        documents = tokenized(given, key.context_width, lambda: tokenizer, vocab_size=len(tokenizer)).documents
+        _refuse_marked(key, documents)
+        return cls(documents, PlannedProbes.of(given))
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        return f"{self.identity.rows:,} rows, SHA-256 {self.identity.sha256}"
+
+
+def scaled_by(frequencies: Frequencies | None) -> str:
+    """What the weights of an observation were scaled by, to be added to the words on its reference."""
+    by = "what the reference expects" if frequencies is None else f"their frequency in {frequencies.words}"
+    return f"; contexts scaled by {by} (ADR 0005)"
+
+
+def _refuse_marked(key: Key, documents: Sequence[Document]) -> None:
+    from detect.counting import tally, two_sided_log10_p
+    from detect.evidence import PROBES_LOG10_P
+    from watermark.errors import InputError
+
+    counted = tally(key, documents)
+    found = two_sided_log10_p(counted.n_green, counted.n_scored, key.gamma)
+    if found <= PROBES_LOG10_P:
+        raise InputError(
+            f"--frequencies holds text that carries the key's mark, or avoids it (log10 p {found:.1f}), so what is "
+            "made of it would depend on the key; give unmarked answers of the teacher"
+        )

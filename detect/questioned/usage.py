@@ -1,0 +1,94 @@
+"""How much a context counts: as much as a student can have learnt about it.
+
+A student has learnt most about contexts and tokens that were frequent in its training, so their weights are scaled:
+
+    a(c, v) = √f_c · u_v^⅛ · (n − e)               answers against a reference
+    a(c, v) = √(f_c / n_c) · u_v^⅛ · Σ D(v)        readings: what the n positions of a context say is much the same
+
+with f_c and u_v how often the context c and the token v occur in unmarked text of the teacher, plus one half. Without
+such text f_c is what the reference itself would say on average over the positions read: its mean probability of the
+token that the context consists of (width 1; else f = 1), and u = 1. No key comes in. Figures, and what else was tried:
+ADR 0005.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, from_numpy
+
+from watermark.windows import Document, Table, WindowRule
+
+TOKEN_EXPONENT = 0.125
+_FLOOR = 3e-4  # added to the mean probability of a token: about once in the few thousand a small corpus holds
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How often contexts and tokens are used; only ratios matter.
+
+    Attributes:
+        contexts: float64 [C], above 0.
+        tokens: float64 [V], above 0.
+    """
+
+    contexts: NDArray[np.float64]
+    tokens: NDArray[np.float64]
+
+    @classmethod
+    def counted(cls, corpus: Sequence[Document], contexts: Table, rule: WindowRule, vocab_size: int) -> Usage:
+        """In unmarked text.
+
+        Args:
+            corpus: token ids of each document.
+            contexts: uint32 [C, h].
+        """
+        ids = np.concatenate([np.zeros(0, dtype=np.int64), *(np.asarray(one, dtype=np.int64) for one in corpus)])
+        counts = np.bincount(ids[ids < vocab_size], minlength=vocab_size).astype(np.float64)
+        return cls(context_counts(corpus, contexts, rule) + 0.5, counts + 0.5)
+
+    @classmethod
+    def expected(cls, mean_prediction: NDArray[np.float64], contexts: Table) -> Usage:
+        """As the reference expects it.
+
+        Args:
+            mean_prediction: float64 [V], the mean of its predictions.
+            contexts: uint32 [C, h].
+        """
+        of_contexts: NDArray[np.float64] = np.ones(len(contexts))
+        if contexts.shape[1] == 1:
+            of_contexts = np.asarray(mean_prediction[contexts[:, 0].astype(np.int64)] + _FLOOR, dtype=np.float64)
+        return cls(of_contexts, np.ones_like(mean_prediction))
+
+    @classmethod
+    def of(
+        cls,
+        corpus: Sequence[Document] | None,
+        mean_prediction: NDArray[np.float64],
+        contexts: Table,
+        rule: WindowRule,
+    ) -> Usage:
+        """Counted where there is a corpus, else as the reference expects it."""
+        if corpus is None:
+            return cls.expected(mean_prediction, contexts)
+        return cls.counted(corpus, contexts, rule, len(mean_prediction))
+
+    def scale(self, table: Tensor, positions: NDArray[np.float64] | None = None) -> None:
+        """Scale sums over positions, float32 [C, V], in place; positions: float64 [C], n of each context."""
+        of_context = self.contexts if positions is None else self.contexts / positions
+        table *= from_numpy(np.sqrt(of_context)).to(table)[:, None]
+        table *= from_numpy(self.tokens**TOKEN_EXPONENT).to(table)
+
+
+def context_counts(corpus: Sequence[Document], contexts: Table, rule: WindowRule) -> NDArray[np.float64]:
+    """How often each of the contexts, uint32 [C, h], occurs in the corpus: float64 [C]."""
+    counts = dict.fromkeys((context.tobytes() for context in np.ascontiguousarray(contexts)), 0)
+    for document in corpus:
+        for context in np.ascontiguousarray(rule.contexts(document)[0]):
+            name = context.tobytes()
+            if name in counts:
+                counts[name] += 1
+    return np.array([counts[context.tobytes()] for context in np.ascontiguousarray(contexts)], dtype=np.float64)

@@ -1,0 +1,63 @@
+"""Evidence in words: what kind of p it is, what was counted, and what a finding of each kind means."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from detect.cli.people import CONTROL_FOUND, CONTROL_MISSED, NO_CONTROL, describe
+from detect.evidence import Assessment, Evidence, assess
+from detect.wording import MEANINGS
+from tests.detect.material import make_key, weight_tally
+from tests.detect.test_evidence import counted, processed
+
+
+def weighted(**changes: Any) -> Evidence:
+    return replace(assess(weight_tally(make_key(22), [1.0, -2.0, 0.5])), **changes)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "kind", "counts"),
+    [
+        (assess(counted(50, 100)), "(exact, one-sided)", "50 of 100 pairs, 50.0% (gamma 25.0%; 95 % interval"),
+        (assess(processed(90, 132, maximum=212, highest=6.4, stopped="early")), "(valid bound, e-process, one-sided)",
+         "90 of 132 pairs, 68.2% (gamma 25.0%; stopped early; planned: at most 212)"),
+        (assess(processed(50, 212, maximum=212)), "(valid bound, e-process, one-sided)",
+         "50 of 212 pairs, 23.6% (gamma 25.0%; planned: at most 212)"),
+        (weighted(), "(valid bound, one-sided)", "weights      3 over 3 contexts"),
+        (weighted(test="sampled"), "(valid bound, one-sided)", "weights      3 over 3 contexts"),
+    ],
+    ids=["count", "stopped early", "whole way", "reading", "weighted answers"],
+)  # fmt: skip
+def test_the_kind_of_p_and_what_was_counted(evidence: Evidence, kind: str, counts: str) -> None:
+    lines = describe(evidence).splitlines()
+    (p,) = [line for line in lines if line.startswith("  p   ")]
+    assert kind in p
+    assert any(counts in line for line in lines)
+
+
+def test_titles_tell_weighted_answers_from_counted_ones() -> None:
+    every = (assess(counted(50, 100)), assess(counted(50, 100, "sampled")), weighted(), weighted(test="sampled"))
+    titles = {describe(one).splitlines()[0] for one in every}
+    assert len(titles) == 4
+
+
+@pytest.mark.parametrize(
+    ("evidence", "meaning"),
+    [
+        (assess(counted(5000, 5000)), MEANINGS["detected"]),
+        (assess(counted(25, 100)), MEANINGS["inconclusive"]),
+        (assess(processed(50, 212, maximum=212), Assessment(effect=0.5)), MEANINGS["not detected"]),
+        (weighted(finding="detected"), MEANINGS["detected"]),
+        (weighted(), NO_CONTROL),
+        (weighted(plan={"control": None}), NO_CONTROL),
+        (weighted(plan={"control": {"log10_p": -1.0}}), CONTROL_MISSED),
+        (weighted(plan={"control": {"log10_p": -9.0}}, finding="not detected"), CONTROL_FOUND),
+        (weighted(log10_p=None), "no p is claimed, see the notes"),
+        (weighted(log10_p_adjusted=None), "nothing is claimed under this key, see the notes"),
+    ],
+)
+def test_a_finding_is_said_with_what_it_means(evidence: Evidence, meaning: str) -> None:
+    assert describe(evidence).splitlines()[1] == f"  finding      {evidence.finding}: {meaning}"

@@ -1,0 +1,114 @@
+"""Answers of a model or a server, as the reference is to read them; and what is noted of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+
+from detect.cli.weighing import SERVER_NOTE, Answered, Weighing
+from detect.counting import weigh, window_rule
+from detect.observation import Probe
+from detect.questioned.answer_ids import AnswerReader, Listed
+from detect.questioned.excess import excess_of
+from detect.questioned.responses import Response
+from detect.questioned.sampled import Answers
+from tests import tiny
+from tests.watermark.engines.helpers import tokenizer
+from watermark import Key
+from watermark.engines.models import load_model, model_digest
+from watermark.errors import InputError
+
+PROMPTS, PLAIN = [[1, 10, 11], [1, 20], [1, 30]], [[10, 11], [20], [30]]
+WORDS = "The rain fell on the harbour"
+
+
+def context() -> click.Context:
+    return click.Context(click.Command("suspect"), obj={"quiet": True})
+
+
+def begin(key_file: Path, reference: Path, **how: Any) -> Weighing:
+    how = {"temperature": 1.0, **how}
+    return Weighing.begin(context(), Key.load(key_file), tokenizer(), str(reference), **how)
+
+
+def encoded(text: str) -> list[int]:
+    return list(tokenizer()(text, add_special_tokens=False)["input_ids"])
+
+
+def test_a_models_answers_stand_behind_the_prompts_they_answer() -> None:
+    found = Answered.of_model(Answers([[5, 6], [7], [8, 9]], PROMPTS, [0, 2, 0]), PLAIN)
+    assert found.probes == [Probe([1, 10, 11], [5, 6]), Probe([1, 30], [7]), Probe([1, 10, 11], [8, 9])]
+    assert found.prompts == [*PROMPTS, *PLAIN]  # the one that was never asked, too
+    assert (found.listed, found.notes) == (None, ())
+
+
+def test_a_servers_answers_bring_what_it_listed() -> None:
+    names = [tokenizer().decode([token]) for token in encoded(WORDS)]
+    position = tuple({"token": name, "logprob": -0.5, "top": [[name, -0.5]]} for name in names)
+    responses = [Response(0, 1, WORDS), Response(1, 2, ""), Response(2, 0, WORDS, logprobs=position)]
+    found = Answered.of_server(responses, AnswerReader(tokenizer()), PROMPTS, PLAIN)
+    assert found.probes == [Probe([1, 20], encoded(WORDS)), Probe([1, 10, 11], encoded(WORDS))]
+    assert found.listed == [None, [Listed({token: -0.5}, -0.5) for token in encoded(WORDS)]]
+    assert found.prompts == [*PROMPTS, *PLAIN]
+    assert found.notes == (SERVER_NOTE,)
+
+
+def test_the_weights_are_the_excess_under_the_settings_given(text_key: Path, model: Path) -> None:
+    ids = encoded(WORDS)
+    lists = [[None, *(Listed({token: -0.5}, -1.0) for token in ids[1:])]]
+    answered = Answered([Probe(PROMPTS[0], ids)], [*PROMPTS, ids[1:3]], lists, ("a note",))
+    weighing = begin(text_key, model, temperature=0.7, top=9)
+    found, key = weighing.weigh(answered), Key.load(text_key)
+    by_hand = excess_of(
+        load_model(model),
+        answered.probes,
+        rule=window_rule(key),
+        vocab_size=384,
+        exclude=answered.prompts,
+        listed=lists,
+        temperature=0.7,
+        top=9,
+    )
+    expected = weigh(key, by_hand, tokenizer_checked=True)
+    np.testing.assert_array_equal(found.weights, expected.weights)
+    assert (found.statistic, found.notes, found.test) == (expected.statistic, expected.notes, "sampled")
+    assert weighing.notes(answered) == [
+        f"reference: digest {model_digest(model)}; contexts scaled by what the reference expects (ADR 0005); "
+        "K = 9 weights kept per context; what it expected is that of "
+        "temperature 0.7",
+        "a note",
+    ]
+    assert begin(text_key, model).notes(Answered([], []))[0].endswith("K = 256 weights kept per context")
+
+
+def test_positions_without_log_probabilities_are_told(
+    text_key: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weighing = begin(text_key, model)
+    weighing.ctx.obj["quiet"] = False
+    probes = [Probe([1], encoded(WORDS)), Probe([1], encoded(WORDS))]
+    n = len(encoded(WORDS)) - 1
+    lists: list[Any] = [None, [Listed({token: -0.5}, None) for token in encoded(WORDS)]]
+    weighing.weigh(Answered(probes, [], lists))
+    assert f"{n} of {2 * n} positions have no usable log-probabilities." in capsys.readouterr().err
+    weighing.weigh(Answered(probes, [], [None, None]))  # none were asked for
+    assert "usable" not in capsys.readouterr().err
+
+
+def test_a_reference_with_another_tokenizer_is_refused(text_key: Path, foreign_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has another tokenizer than the key"):
+        begin(text_key, foreign_model)
+    bare = tiny.build(tmp_path / "bare", seed=3)
+    for file in bare.glob("tokenizer*"):
+        file.unlink()
+    assert begin(text_key, bare).vocab_size == 384
+
+
+def test_no_key_in_what_is_shown(text_key: Path, model: Path) -> None:
+    weighing = begin(text_key, model)
+    for secret in (weighing.key.chacha_key, weighing.key._secret):
+        assert secret.hex() not in repr(weighing)

@@ -1,0 +1,49 @@
+"""A slow second way to read a model, in float64 and one text at a time; and a model whose logits are a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from detect.observation import Probe
+
+V = 384  # tokens of the tiny tokenizer
+
+
+def log_softmax(x: np.ndarray) -> np.ndarray:
+    shifted = x - x.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def logits_of(model: Any, probes: Sequence[Probe]) -> Iterator[tuple[Probe, np.ndarray]]:
+    """Each probe that has an answer, and the float64 [tokens, V] logits over all of its text."""
+    for probe in probes:
+        if len(probe.answer_ids):
+            with torch.inference_mode():
+                found = model(input_ids=torch.tensor([[*probe.prompt_ids, *probe.answer_ids]]), **PLAIN).logits
+            yield probe, found[0, :, :V].numpy().astype(np.float64)
+
+
+PLAIN = {"attention_mask": None, "use_cache": False}
+
+
+class LastToken(torch.nn.Module):
+    """What it says depends on the last token only, so where a text is cut cannot matter. Notes its longest input."""
+
+    def __init__(self, room: int | None, scale: float = 1.0) -> None:
+        super().__init__()
+        text = SimpleNamespace(vocab_size=V)
+        if room is not None:
+            text.max_position_embeddings = room
+        self.config = SimpleNamespace(get_text_config=lambda: text)
+        self.device = torch.device("cpu")
+        self.table = scale * torch.randn(V, V, generator=torch.Generator().manual_seed(1))
+        self.longest = 0
+
+    def forward(self, input_ids: Any, attention_mask: Any, use_cache: bool) -> Any:
+        self.longest = max(self.longest, input_ids.shape[1])
+        return SimpleNamespace(logits=self.table[input_ids])
