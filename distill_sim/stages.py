@@ -119,7 +119,7 @@ def student(context: StageContext) -> None:
 def reading(context: StageContext) -> None:
     """A questioned model reads probes beside the reference.
 
-    Settings: probes and questioned (names of needed stages), context_width, special_ids, vocab_size, top.
+    Settings: probes and questioned (names of needed stages), context_width, special_ids, vocab_size, top, scaled.
     Private: reference.
     """
     from detect.questioned.probes import plain_prompts
@@ -147,6 +147,7 @@ def reading(context: StageContext) -> None:
         reference=load_model(context.private["reference"]),
         exclude=plain_prompts((row.prompt for row in rows), load_tokenizer(directory)),
         top=settings["top"],
+        scaled=settings["scaled"],
         on_positions=advance,
     )
     result.save(context.output / READING)

@@ -90,6 +90,7 @@ def stages(
             "special_ids": special_ids,
             "vocab_size": vocab_size,
             "top": condition.top,
+            "scaled": True,  # by usage, as the reference expects it: ADR 0005
         }
         private = {"reference": str(model)}
         name = f"reading-{questioned}"

@@ -134,13 +134,15 @@ def test_the_notes_say_how_to_see_the_same(cli: Cli, text_key: Path, prompts: Pa
 
 def test_a_marked_model_is_detected_and_an_unmarked_one_is_not(cli: Cli, prompts: Path, tmp_path: Path) -> None:
     hot, foreign = save_key(tmp_path / "hot"), save_key(tmp_path / "foreign", 3)
-    for text, key, wanted in (
+    cases = (
         (marked(hot), hot, "detected"),
         (marked(hot), foreign, "inconclusive"),
-        (marked(hot, 0.0), hot, "inconclusive"),
-    ):
+        (marked(hot, 0), hot, "inconclusive"),
+    )
+    for number, (text, key, wanted) in enumerate(cases):
+        options = ["--sample", 3000, "--json", "-q", "--log", tmp_path / f"{number}.log"]  # a port may come again
         with FakeServer(text=text) as server:
-            evidence = cli(*command(key, server, prompts, "--sample", 3000, "--json", "-q")).json()["sampled"]
+            evidence = cli(*command(key, server, prompts, *options)).json()["sampled"]
         assert evidence["finding"] == wanted
         assert wanted == "detected" or evidence["log10_p"] > -3
 
