@@ -39,7 +39,7 @@ from watermark import GreenList, Key
 from watermark.engines.models import load_model
 
 SIZES = (200, 800)  # positions
-SETS = 2
+SETS = 1
 TOP = 256
 
 FORMS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {  # log p_s, log p_r, both less their mean under m; m

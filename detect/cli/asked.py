@@ -13,6 +13,7 @@ from detect.cli.asking import API_ONLY
 
 if TYPE_CHECKING:
     from detect.questioned.questions import Endpoint
+    from detect.readers import Row
 
 MODEL_ONLY = ("save_reading", "control_name")  # options that need the weights
 
@@ -22,6 +23,7 @@ class Asked:
     """The options, under the names of `suspect`'s parameters; None: not given.
 
     Attributes:
+        frequency_rows: of `frequency_files`, read once.
         top_k: only a plan can ask for it.
         tests: by their names in a plan; None: what options and probes suggest.
         maximum_pairs: at which the plan's e-process ends; None: the number of tokens is fixed.
@@ -57,6 +59,7 @@ class Asked:
     seed: bytes
     alpha: float
     effect: float | None
+    frequency_rows: list[Row] | None = None
     top_k: int = 0
     tests: tuple[str, ...] | None = None
     maximum_pairs: int | None = None

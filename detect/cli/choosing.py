@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detect.cli.frequencies import Frequencies
-from detect.cli.options import FILE
+from detect.cli.options import FILE, rows_of
 from detect.cli.output import note, progress, refuse_output, writing
 
 JSONL_SUFFIXES = (".jsonl", ".ndjson")  # as detect.readers.paths, which would import numpy
@@ -69,7 +69,8 @@ def choose_rows(
     tokenizer, _ = own_tokenizer(key, asked["reference_name"], None)
     for row in rows:
         refuse_foreign_ids(row, len(tokenizer))
-    frequencies = Frequencies.of(asked["frequency_files"], key, tokenizer)
+    usual = list(rows_of(asked["frequency_files"])) if asked["frequency_files"] else None
+    frequencies = Frequencies.of(usual, key, tokenizer)
     probes, rule = make_probes(rows, tokenizer), window_rule(key)
     with progress(ctx, "choosing", _positions(probes, rule), "position") as advance:
         information = expected_information(

@@ -55,7 +55,7 @@ class Examination:
         probes, plain = make_probes(rows, tokenizer), plain_prompts((row.prompt for row in rows), tokenizer)
         for row in rows:
             refuse_foreign_ids(row, len(tokenizer))
-        frequencies = Frequencies.of(asked.frequency_files, key, tokenizer)
+        frequencies = Frequencies.of(asked.frequency_rows, key, tokenizer)
         model = load_model(model_name)
         own = tokenizer_of(model, tokenizer)
         if own is not tokenizer:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detect.cli.asked import Asked, typed
-from detect.cli.options import rows_of
 
 if TYPE_CHECKING:
     from detect.plan import Plan
@@ -31,7 +30,7 @@ def follow(ctx: click.Context, plan: Plan, asked: Asked, key: Key, rows: list[Ro
     plan.check_key(key)
     plan.check_probes(rows)
     plan.check_reference(_digest(asked.reference_name))
-    plan.check_frequencies(rows_of(asked.frequency_files) if asked.frequency_files else None)
+    plan.check_frequencies(asked.frequency_rows)
     if asked.control_name is not None:
         plan.check_positive_control(str(_digest(asked.control_name)))
     if plan.sampling is not None:
@@ -99,6 +98,8 @@ def _refuse_impossible(ctx: click.Context, plan: Plan, asked: Asked) -> None:
     from watermark.errors import InputError
 
     reading = [test for test in plan.tests if test.startswith("reading/")]
+    if asked.logprobs is not None:
+        raise click.UsageError("--logprobs would change the weights, and a plan does not settle it; leave it out", ctx)
     if asked.api_server is not None and reading:
         raise InputError(f"the plan has {reading[0]}, which needs the model's weights: give --model, not --api")
     if asked.api_server is not None and plan.sampling is not None and plan.sampling.top_k:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from detect.cli.options import rows_of
-
 if TYPE_CHECKING:
     from detect.planned import PlannedProbes
+    from detect.readers import Row
     from watermark.keys import Key
     from watermark.windows import Document
 
@@ -27,10 +26,11 @@ class Frequencies:
     identity: PlannedProbes
 
     @classmethod
-    def of(cls, files: Sequence[str], key: Key, tokenizer: Any) -> Frequencies | None:
-        """Read the files; None where there are none.
+    def of(cls, rows: Sequence[Row] | None, key: Key, tokenizer: Any) -> Frequencies | None:
+        """None where there are no rows.
 
         Args:
+            rows: read once, so that what was checked against a plan is what is used.
             tokenizer: the key's.
 
         Raises:
@@ -39,12 +39,11 @@ class Frequencies:
         from detect.planned import PlannedProbes
         from detect.readers import tokenized
 
-        if not files:
+        if rows is None:
             return None
-        given = list(rows_of(files))
-        documents = tokenized(given, key.context_width, lambda: tokenizer, vocab_size=len(tokenizer)).documents
+        documents = tokenized(rows, key.context_width, lambda: tokenizer, vocab_size=len(tokenizer)).documents
         _refuse_marked(key, documents)
-        return cls(documents, PlannedProbes.of(given))
+        return cls(documents, PlannedProbes.of(rows))
 
     @property
     def words(self) -> str:

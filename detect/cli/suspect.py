@@ -143,6 +143,8 @@ def suspect(
     plan = None if asked.plan_file is None else Plan.load(asked.plan_file)
     key = load_key(asked.key_file)
     rows = list(rows_of(asked.probe_files, prompts_only_ok=True))
+    if asked.frequency_files:
+        asked = replace(asked, frequency_rows=list(rows_of(asked.frequency_files)))
     if plan is not None:
         from detect.cli.following import follow
 

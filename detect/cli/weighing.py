@@ -106,7 +106,7 @@ class Weighing:
             str(asked.reference_name),
             temperature=asked.temperature,
             top=asked.top,
-            frequencies=Frequencies.of(asked.frequency_files, key, tokenizer),
+            frequencies=Frequencies.of(asked.frequency_rows, key, tokenizer),
         )
 
     @classmethod

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _ID_NAME = "token_id:"  # how vLLM names a token by its id
+_LONGEST_ID_NAME = len(_ID_NAME) + 10
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class AnswerReader:
         self._tokenizer = tokenizer
         self._known: dict[int, AnswerIds] = {}
         self._names: dict[str, int] | None = None
+        self._special = {one for one, token in tokenizer.added_tokens_decoder.items() if token.special}
 
     def read(self, response: Response) -> AnswerIds:
         """The answer's ids; worked out once for each request."""
@@ -94,15 +96,23 @@ class AnswerReader:
         return AnswerIds(list(self._tokenizer(response.text, add_special_tokens=False)["input_ids"]), False)
 
     def _says(self, ids: Sequence[int], text: str) -> bool:
-        """Whether these ids are this text; an end within a character is shown by some servers and not by others."""
+        """Whether these ids are this text; an end within a character is shown by some servers and not by others.
+
+        Special tokens stand at the end, if at all: between others they would keep pairs from being counted, unseen.
+        """
         if max(ids, default=0) >= len(self._tokenizer):
             return False
-        decoded = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        words = list(ids)
+        while words and words[-1] in self._special:
+            words.pop()
+        if self._special & set(words):
+            return False
+        decoded = self._tokenizer.decode(words)
         return str(decoded).strip().rstrip("\ufffd") == text.strip().rstrip("\ufffd")
 
     def _id_of(self, name: str, returned: bool) -> int | None:
         if name.startswith(_ID_NAME) and name[len(_ID_NAME) :].isdecimal():
-            return int(name[len(_ID_NAME) :]) if returned else None
+            return int(name[len(_ID_NAME) :]) if returned and len(name) <= _LONGEST_ID_NAME else None
         if self._names is None:
             self._names = _unambiguous_names(self._tokenizer)
         return self._names.get(name)

@@ -7,7 +7,6 @@ was under way when the process was killed may be: its answer, if it was on its w
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from watermark.errors import InputError
 from watermark.greenlist import MAX_TOKEN_ID
 from watermark.journal import Journal
 
+LARGEST = 1e30  # of a log-probability's size; servers write -9999 for impossible
 Position = dict[str, Any]  # {"token": text, "logprob": number, "top": [[text, number], …]}
 
 
@@ -125,7 +125,7 @@ class Response:
             text=entry["text"],
             token_ids=_token_ids(entry.get("token_ids")),
             finish_reason=_short(entry.get("finish_reason")),
-            logprobs=None if not isinstance(positions, list) else tuple(_position(**one) for one in positions),
+            logprobs=None if not isinstance(positions, list) else tuple(map(_logged, positions)),
             **_circumstances(entry),
         )
         if response.to_entry() != entry:
@@ -258,8 +258,16 @@ def _completion_positions(logprobs: dict[str, Any] | None) -> tuple[Position, ..
 
 def _position(token: Any, logprob: Any, top: Any) -> Position:
     """One position's log-probabilities, checked."""
+    if not isinstance(top, list) or not all(isinstance(one, list | tuple) and len(one) == 2 for one in top):
+        raise UnusableAnswer("the answer's log-probabilities are no list of tokens with a number each")
     pairs = [[_token(name), _finite(value)] for name, value in top]
     return {"token": _token(token), "logprob": _finite(logprob), "top": pairs}
+
+
+def _logged(one: Any) -> Position:
+    if not isinstance(one, dict) or one.keys() != {"token", "logprob", "top"}:
+        raise UnusableAnswer("log-probabilities of another form")
+    return _position(one["token"], one["logprob"], one["top"])
 
 
 def _token(value: Any) -> str:
@@ -269,6 +277,6 @@ def _token(value: Any) -> str:
 
 
 def _finite(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
         raise UnusableAnswer("the answer's log-probabilities hold something that is no number")
     return float(value)

@@ -283,6 +283,7 @@ def test_marked_probes_are_exploratory(cli: Cli, account: Path, plan: Path, prom
         (["--temperature", 0.9], "--temperature 0.9 contradicts the plan, which says 1;"),
         (["--top-p", 0.9], "--top-p 0.9 contradicts"),
         (["--sample-seed", 1], "--sample-seed 1 contradicts"),
+        (["--logprobs", 3], "--logprobs would change the weights, and a plan does not settle it"),
     ],
     ids=str,
 )

@@ -183,3 +183,21 @@ def test_the_estimate_is_near_what_is_lost() -> None:
     )
     assert lost > 0.01
     assert lost == pytest.approx(told.share_of_pairs(1), rel=0.35)
+
+
+def test_special_tokens_between_others_are_not_taken() -> None:
+    """They leave the text as it is, and would keep every pair from being counted."""
+    drawn = encoded(TEXT)
+    woven = [token for one in drawn for token in (one, 2)]
+    assert read(answer(token_ids=tuple(woven))) == (drawn, False)
+    assert read(answer(token_ids=(*drawn, 2, 2))) == ([*drawn, 2, 2], True)
+
+
+def test_a_tokens_name_of_any_length_is_only_a_name() -> None:
+    drawn = encoded(TEXT)
+    positions = tuple(
+        {"token": "no such token", "logprob": -1.0, "top": [["token_id:" + "9" * 5000, -1.0]]} for _ in drawn
+    )
+    listed = AnswerReader(tokenizer()).alternatives(answer(token_ids=tuple(drawn), logprobs=positions))
+    assert listed is not None
+    assert [one.log_probabilities for one in listed] == [{token: -1.0} for token in drawn]

@@ -226,3 +226,19 @@ def test_the_digest_is_of_what_counts_in_the_order_asked() -> None:
     assert responses_sha256([replace(a, response_id="z", created=9, model=None) for a in answers]) == responses_sha256(
         answers
     )
+
+
+@pytest.mark.parametrize("value", [-(10**400), 10**400, float("nan"), float("-inf"), 1e31])
+def test_numbers_that_are_none_are_no_log_probabilities(value: float) -> None:
+    content = [{"token": "a", "logprob": value, "top_logprobs": []}]
+    with pytest.raises(UnusableAnswer, match="no number"):
+        Response.read(0, CHAT, chat(logprobs={"content": content}))
+
+
+@pytest.mark.parametrize("logged", [[["a", 1.0, 2]], "ab", [["a"]], [7], None])
+def test_a_log_with_other_log_probabilities_is_refused(logged: Any) -> None:
+    entry = {**some(0).to_entry(), "logprobs": [{"token": "a", "logprob": -1.0, "top": logged}]}
+    with pytest.raises(UnusableAnswer):
+        Response.from_entry(entry, CHAT)
+    with pytest.raises(UnusableAnswer):
+        Response.from_entry({**entry, "logprobs": ["a"]}, CHAT)
