@@ -69,7 +69,7 @@ def main() -> None:
         print(number, {name: round(by[SIZES[1]][-1], 1) for name, by in found.items()}, flush=True)
     save(
         "excess_weights",
-        f"python -m benchmarks.excess_weights {arguments.run}",
+        "python -m benchmarks.excess_weights runs/strong",
         {
             "keys": arguments.keys,
             "median_log10_p": {

@@ -6,8 +6,8 @@ Each test looks at growing numbers of tokens, in orders fixed by a seed, until i
 
     reading              this toolkit's, against the base model
     argmax               distinct (context, likeliest token) pairs, exact binomial tail: Sander et al. 2024, 2402.14904
-    green mass           mean probability of green tokens over all positions, Hoeffding's bound for independent
-                         positions, as ADFP has it; the same over distinct contexts, which is what the bound allows
+    green mass           mean probability of green tokens, Hoeffding's bound (after ADFP): over distinct contexts, which
+                         is what the bound allows, and over all positions as if they were independent
     sampled, excess      the answers' n - e against the base model
     sampled, distinct    distinct pairs of the answers, exact binomial tail
 
@@ -90,7 +90,7 @@ def main() -> None:
     }
     from benchmarks.power_plot import draw
 
-    save("power", f"python -m benchmarks.power {arguments.run}", record)
+    save("power", "python -m benchmarks.power runs/strong", record)
     draw(students, Path("docs/power.svg"))
 
 
@@ -255,7 +255,7 @@ def mass_of_positions(key: Key, model: Remembered, probes: Sequence[Probe]) -> f
     """Hoeffding's bound on the mean green probability, every position by itself.
 
     Null: the positions' green masses are independent with mean gamma; positions that share a context are not, so this
-    is no valid p where contexts repeat. It is here as its authors have it.
+    is no valid p where contexts repeat. It is here to be kind to the peer.
     """
     green, rule, masses = GreenList(key), window_rule(key), []
     for probe in probes:

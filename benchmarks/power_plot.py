@@ -15,7 +15,7 @@ NAMES = {
     "reading": "reading (Taggant)",
     "argmax": "argmax, distinct pairs (Sander et al.)",
     "green_mass": "green mass, distinct contexts (Hoeffding)",
-    "green_mass, all positions": "green mass, all positions (as ADFP; not valid)",
+    "green_mass, all positions": "green mass, all positions (Hoeffding; as if independent)",
     "sampled, excess": "n − e against a reference (Taggant)",
     "sampled, distinct": "distinct pairs",
 }
@@ -32,11 +32,13 @@ def draw(rows: list[dict[str, Any]], path: Path, goal: float = -6.0) -> None:
     figure, panels = pyplot.subplots(1, 2, figsize=(11, 4.2), sharey=True)
     for panel, (label, tests) in zip(panels, PANELS, strict=True):
         for colour, test in enumerate(tests):
-            curves = [row["curves"][test] for row in rows]
-            sizes = sorted(map(int, curves[0]))
-            values = np.array([[np.median(_at(curve, n)) for n in sizes] for curve in curves])
-            panel.plot(sizes, values.T, color=f"C{colour}", alpha=0.25, linewidth=0.8)
-            panel.plot(sizes, np.median(values, axis=0), color=f"C{colour}", linewidth=2, label=NAMES[test])
+            curves = [{int(n): np.median(values) for n, values in row["curves"][test].items()} for row in rows]
+            for curve in curves:
+                sizes = sorted(curve)
+                panel.plot(sizes, [curve[n] for n in sizes], color=f"C{colour}", alpha=0.25, linewidth=0.8)
+            common = sorted(set.intersection(*map(set, curves)))
+            middle = [np.median([curve[n] for curve in curves]) for n in common]
+            panel.plot(common, middle, color=f"C{colour}", linewidth=2, label=NAMES[test])
         panel.axhline(goal, color="0.5", linestyle=":")
         panel.set_xscale("log")
         panel.set_ylim(-30, 0.5)
@@ -46,7 +48,3 @@ def draw(rows: list[dict[str, Any]], path: Path, goal: float = -6.0) -> None:
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
-
-
-def _at(curve: dict[Any, list[float]], n: int) -> list[float]:
-    return curve[n] if n in curve else curve[str(n)]

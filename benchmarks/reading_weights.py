@@ -81,7 +81,7 @@ def main() -> None:
     names = list(dict.fromkeys(name for _, _, name in found))
     save(
         "reading_weights",
-        f"python -m benchmarks.reading_weights {arguments.run}",
+        "python -m benchmarks.reading_weights runs/strong",
         {
             "keys": len(keys),
             "sets": SETS,

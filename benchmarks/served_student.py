@@ -50,7 +50,7 @@ def main() -> None:
                     }.items()
                 }
             print(who, {name: one["log10_p"] for name, one in results[who].items()}, flush=True)
-    save("served_student", f"python -m benchmarks.served_student {arguments.run}", results)
+    save("served_student", "python -m benchmarks.served_student runs/strong", results)
 
 
 def _suspect(

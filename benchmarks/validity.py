@@ -77,7 +77,7 @@ def main() -> None:
                 print(rows[-1], flush=True)
     save(
         "validity",
-        f"python -m benchmarks.validity {arguments.run}",
+        "python -m benchmarks.validity runs/strong",
         {
             "keys": KEYS,
             "limits": {str(level): limit for level, limit in LIMITS.items()},
