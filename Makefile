@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo test lint format types imports unit bench clean
+.PHONY: demo test lint format types imports unit bench bench-power clean
 
 demo: $(VENV)/.installed
 	$(BIN)/taggant demo -o $(RUN)
@@ -31,6 +31,10 @@ imports: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.ten_keys
+
+bench-power: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.strong_students -o runs/strong
+	for one in power reading_weights excess_weights validity served_student; do $(BIN)/python -m benchmarks.$$one runs/strong || exit 1; done
 
 $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)

@@ -36,7 +36,7 @@ from distill_sim.teacher import pull_smollm2
 from watermark import GreenList, Key
 from watermark.engines.models import load_model
 
-SIZES = (600, 1200, 2400)  # answer tokens
+SIZES = (600, 1200)  # answer tokens
 SCALES = ((0.25, 0.0, 0.0), (0.5, 0.0, 0.0), (0.5, -0.5, 0.0), (0.5, 0.0, 0.125), (0.75, 0.0, 0.125), (0.5, 0.0, 0.25))
 LISTED = (1, 5, 20)
 

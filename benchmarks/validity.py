@@ -44,9 +44,9 @@ from watermark.windows import Pairs
 KEYS = 10_000
 LIMITS = {0.1: 1_113, 0.01: 139, 1e-3: 24, 1e-4: 6}  # of 10,000: design.md, How validity is tested
 SEED = 5
-POSITIONS = 400
-ASKED = 600  # answer tokens
-TOP = 48
+POSITIONS = 200
+ASKED = 250  # answer tokens
+TOP = 32
 LISTED = 5
 LANGUAGES = ("german", "french", "spanish", "chinese", "italian", "portuguese")
 CODE = ("python", "sql", "shell", "web", "code")

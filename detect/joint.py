@@ -33,6 +33,10 @@ SOMEWHERE_NOTE = (
     "each span is significant by itself, all of them together: somewhere in it the text depends on the key; "
     "its ends are those of the scan's grid, not of the marked passage"
 )
+NOWHERE_NOTE = (
+    "the scan as a whole reaches the level, as other tests were rejected before it; no span reaches what is left for "
+    "spans, so none is named"
+)
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ class _Family:
         if claimed is not None and claimed <= log10_alpha:
             spans = scan.spans(log10_alpha, math.log10(remaining) + self.key_check)
             finding: Finding = "detected"
-            notes.append(SOMEWHERE_NOTE)
+            notes.append(SOMEWHERE_NOTE if spans else NOWHERE_NOTE)
         else:
             spans = []
             finding, note = self._what_was_missed(scan, claimed)

@@ -47,6 +47,19 @@ class Results:
         judged = [one for one in (self.raw, self.normalised) if one is not None]
         return [*(one.whole.finding for one in judged), *(one.scan.finding for one in judged if one.scan is not None)]
 
+    @property
+    def detected_by(self) -> list[str]:
+        """Tests other than the count of the text as it came that detected the mark, in words."""
+        found = []
+        for judged, name in ((self.raw, RAW), (self.normalised, NORMALISED)):
+            if judged is None or (judged is self.raw and name == NORMALISED):
+                continue
+            if name == NORMALISED and judged.whole.finding == "detected":
+                found.append(f"the count of {name}")
+            if judged.scan is not None and judged.scan.finding == "detected":
+                found.append(f"the scan of {name}")
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """The pooled evidence, as without the options, then `scan` and `normalised`."""
         values = self._judged(self.raw, None)

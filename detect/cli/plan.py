@@ -100,7 +100,7 @@ def _table(alpha: float, power: float, gamma: float, rows: list[dict[str, float]
         lines.append(f"{row['effect']:14g}   {row['pairs_needed']:21,}   {row['pairs_maximum_sequential']:,}")
     lines += [
         "",
-        "No command of this version stops early: the last column is for procedures of your own.",
+        "The last column is the maximum of an e-process, which may stop early: `plan -o`, then `suspect --plan`.",
         "Pairs repeat, so more tokens than pairs are needed, the more the larger the collection: compare n_tokens and",
         "n_scored of a result on text of the same kind. Several tests at once, and a key check, need some more pairs.",
     ]

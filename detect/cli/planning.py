@@ -259,7 +259,7 @@ def _summary(plan: Plan, output: Path, notes: list[str]) -> str:
         ("fixed n", "–" if plan.fixed_pairs is None else f"{plan.fixed_pairs:,} pairs"),
         ("probes", f"{probes.rows:,} rows, {probes.prompts:,} prompts, SHA-256 {probes.sha256}"),
         ("reference", plan.reference or "none"),
-        ("frequencies", "what the reference expects" if plan.frequencies is None else plan.frequencies),
+        ("frequencies", plan.frequencies or ("–" if plan.reference is None else "what the reference expects")),
         ("control", "none" if plan.positive_control is None else plan.positive_control.digest),
         ("line-up", f"{plan.lineup.decoys:,} decoys, seed {plan.lineup.seed}"),
     ]  # fmt: skip

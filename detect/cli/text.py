@@ -144,7 +144,8 @@ def _highlight(ctx: click.Context, key: Key, results: Results, path: Path, at_ha
     from detect.pages.highlight import highlight_page
 
     raw = results.raw
-    highlight_page(key, results.collection, raw.whole, path, tokenizer=at_hand.loaded, scan=raw.scan)
+    highlight_page(key, results.collection, raw.whole, path, tokenizer=at_hand.loaded, scan=raw.scan,
+                   detected_by=results.detected_by)  # fmt: skip
     if not at_hand.checked:
         note(ctx, f"The page shows token ids: {at_hand.problem}")
     if results.normalised is not None and results.normalised.scan is not None and results.normalised is not raw:

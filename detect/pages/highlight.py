@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +51,7 @@ def highlight_page(
     tokenizer: Any | None = None,
     max_tokens: int = MAX_TOKENS,
     scan: ScanEvidence | None = None,
+    detected_by: Sequence[str] = (),
 ) -> None:
     """Write the page. It needs no network and no script, and what it quotes is inert.
 
@@ -62,6 +63,7 @@ def highlight_page(
         tokenizer: turns ids back into text; without one the ids are shown.
         max_tokens: how many tokens are shown at most; all are counted.
         scan: the scan of these documents as they came; its spans are framed.
+        detected_by: the other tests of these texts that detected the mark, in words.
 
     Raises:
         InputError: something is at `path`, or it cannot be written.
@@ -80,7 +82,7 @@ def highlight_page(
         "highlight.html.jinja",
         {
             "evidence": evidence,
-            "headline": HEADLINES[evidence.finding] if evidence.log10_p_adjusted is not None else NOTHING_CLAIMED,
+            "headline": _headline(evidence, detected_by),
             "chance": chance(evidence),
             "legend": _legend(evidence, counts),
             "documents": shown,
@@ -124,6 +126,14 @@ def _documents(
         state = states(key, rule, ids, label[:room])
         yield mark_document(identifier, beginning, len(ids), state, tokenizer)
         room -= len(beginning)
+
+
+def _headline(evidence: Evidence, detected_by: Sequence[str]) -> str:
+    if evidence.log10_p_adjusted is None:
+        return NOTHING_CLAIMED
+    if detected_by and evidence.finding != "detected":
+        return f"The mark of this key was detected by {' and '.join(detected_by)}; by the count of the whole, not."
+    return HEADLINES[evidence.finding]
 
 
 def _frames(scan: ScanEvidence, document: int) -> list[Frame]:

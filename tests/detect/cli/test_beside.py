@@ -16,6 +16,7 @@ from detect.exact.multiplicity import holm
 from detect.exact.scan import FAMILY
 from tests.detect.cli.helpers import EVIDENCE, SPEECH, Cli, save_key, write_rows
 from tests.detect.cli.test_detect import green_stream
+from tests.detect.material import docstrings
 from tests.detect.pages.test_highlight import FORBIDDEN, HOSTILE, Page
 from tests.watermark.engines.helpers import tokenizer
 from watermark import GreenList, Key
@@ -316,3 +317,19 @@ def test_bare_keys_on_text_fail_as_before(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("text")
     key = save_key(tmp_path / "k.key", bare=True)
     cli("detect", "--key", key, tmp_path / "t.txt", "--scan", "--normalise").refused(3, "text needs a tokenizer")
+
+
+def test_the_pages_headline_knows_of_every_test(cli: Cli, text_key: Path, tmp_path: Path) -> None:
+    """What only the scan finds is not headed by what the whole did not show."""
+    human = "\n".join(docstrings()[:6])[:9000]
+    text = tmp_path / "partly.txt"
+    text.write_text(f"{human[:4500]}\n{marked_text(text_key, 120)}\n{human[4500:]}", encoding="utf-8")
+    page = tmp_path / "page.html"
+    found = cli("detect", "--key", text_key, text, "--scan", "--highlight", page, "--json").json()
+    assert found["finding"] != "detected"
+    assert found["scan"]["finding"] == "detected"
+    heading = page.read_text(encoding="utf-8").partition("<h1>")[2].partition("</h1>")[0]
+    assert (
+        heading
+        == "The mark of this key was detected by the scan of the text as it came; by the count of the whole, not."
+    )

@@ -50,7 +50,7 @@ def test_the_table_for_people(cli: Cli) -> None:
     assert rows[0] == ["alpha", "1e-06,", "power", "0.9,", "gamma", "0.25"]
     assert ["0.5", "132", "212"] in rows
     assert ["0.35", "758", "1,213"] in rows
-    assert "No command of this version stops early" in result.out
+    assert "The last column is the maximum of an e-process, which may stop early" in result.out
     assert "0.9 distinct" not in result.out
 
 
