@@ -45,6 +45,11 @@ def judge(tests: Mapping[str, Examined], how: Assessment) -> dict[str, Evidence]
     return dict(zip(tests, found, strict=True))
 
 
+NOT_BOUND_NOTE = (
+    "the plan binds neither the questioned model nor how often it is carried out; no p here allows for a second time"
+)
+
+
 def judge_planned(plan: Plan, tests: Mapping[str, Examined], how: Assessment) -> dict[str, Evidence]:
     """Judge the tests of a plan, by their names in it.
 
@@ -87,7 +92,7 @@ def _under_plan(plan: Plan, name: str, one: Examined, evidence: Evidence, how: A
         evidence,
         finding=finding,
         status="exploratory" if why_not else "confirmatory",
-        notes=(*notes, *_family_note(plan), *plan.notes, *why_not),
+        notes=(*notes, *_family_note(plan), *plan.notes, NOT_BOUND_NOTE, *why_not),
         plan={
             "sha256": plan.digest,
             "test": name,

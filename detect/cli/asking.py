@@ -130,7 +130,9 @@ class ApiExamination:
             counted = counting.tally([ids for one in responses if (ids := reader.read(one).ids)])
             found["sampled/distinct"] = Examined(counted, notes, deviation=deviation)
         if weighing is not None:
-            answered = Answered.of_server(responses, reader, prompts, plain)
+            answered = Answered.of_server(
+                responses, reader, prompts, plain, lists_wanted=self.questions.sampling.logprobs is not None
+            )
             notes = [*notes, *weighing.notes(answered)]
             found["sampled/excess"] = Examined(weighing.weigh(answered), notes, deviation=deviation)
         return found

@@ -42,7 +42,7 @@ _OPTIONS = (
                  help="Of the primary test.  [default: distinct for sampled; difference with --reference, mass without "
                  "it for reading]"),
     click.option("--also", multiple=True, type=click.Choice(TESTS), help="Another test that will be run; its p is "
-                 "adjusted. May be repeated."),
+                 "adjusted for the number of these. May be repeated."),
     click.option("--stopping", type=click.Choice(["e-process", "fixed"]),
                  help="Stop as soon as it may, or at a fixed number.  [default: e-process for distinct pairs]"),
     click.option("--max-pairs", type=_AT_LEAST_1,

@@ -59,18 +59,21 @@ class Answered:
         reader: AnswerReader,
         prompts: Sequence[Document],
         plain_prompts: Sequence[Document],
+        *,
+        lists_wanted: bool,
     ) -> Answered:
         """Of a server.
 
         Args:
             prompts: by the number a response knows its prompt by, in the key's token ids.
             plain_prompts: in every other form they were given in.
+            lists_wanted: log-probabilities were asked for; what a server sends unasked does not choose the weights.
         """
         from detect.observation import Probe
 
         answered = [one for one in responses if reader.length(one)]
         probes = [Probe(prompts[one.prompt], reader.read(one).ids) for one in answered]
-        listed = [reader.alternatives(one) for one in answered]
+        listed = [reader.alternatives(one) if lists_wanted else None for one in answered]
         return cls(probes, [*prompts, *plain_prompts], listed, (SERVER_NOTE,))
 
 

@@ -15,7 +15,7 @@ from detect.counting import CountTally, WeightTally, tally
 from detect.evidence import EXPLORATORY_NOTE, Assessment, Evidence, assess
 from detect.exact.power import pairs_needed
 from detect.exact.weighted import CumulantFunction
-from detect.examined import Examined, judge, judge_planned
+from detect.examined import NOT_BOUND_NOTE, Examined, judge, judge_planned
 from detect.plan import UNCOMMITTED_NOTE, Plan
 from detect.planned import PlannedSampling, PositiveControl
 from detect.sequential import Sequential, SequentialTally
@@ -100,7 +100,7 @@ def test_a_plan_that_was_followed_is_confirmatory() -> None:
     found = sequential(one, notes=["how"])
     assert (found.status, found.finding, found.sequential["stopped"]) == ("confirmatory", "detected", "early")
     assert found.plan == {"sha256": one.digest, "test": "sampled/distinct", "primary": True, "control": None}
-    assert found.notes[-3:] == one.notes
+    assert found.notes[-4:] == (*one.notes, NOT_BOUND_NOTE)
     assert "how" in found.notes
     assert EXPLORATORY_NOTE not in found.notes
 
@@ -129,7 +129,7 @@ def test_what_was_not_checked_is_named() -> None:
     one.check_key(KEY)
     found = sequential(one)
     assert found.status == "exploratory"
-    assert found.notes[-1].endswith("not checked against the plan: probes, reference, settings, sampling")
+    assert found.notes[-1].endswith("not checked against the plan: probes, reference, frequencies, settings, sampling")
 
 
 def test_other_tests_or_rules_than_the_plans_are_refused() -> None:

@@ -50,7 +50,9 @@ def test_a_servers_answers_bring_what_it_listed() -> None:
     names = [tokenizer().decode([token]) for token in encoded(WORDS)]
     position = tuple({"token": name, "logprob": -0.5, "top": [[name, -0.5]]} for name in names)
     responses = [Response(0, 1, WORDS), Response(1, 2, ""), Response(2, 0, WORDS, logprobs=position)]
-    found = Answered.of_server(responses, AnswerReader(tokenizer()), PROMPTS, PLAIN)
+    found = Answered.of_server(responses, AnswerReader(tokenizer()), PROMPTS, PLAIN, lists_wanted=True)
+    unasked = Answered.of_server(responses, AnswerReader(tokenizer()), PROMPTS, PLAIN, lists_wanted=False)
+    assert unasked.listed == [None] * len(found.probes)
     assert found.probes == [Probe([1, 20], encoded(WORDS)), Probe([1, 10, 11], encoded(WORDS))]
     assert found.listed == [None, [Listed({token: -0.5}, -0.5) for token in encoded(WORDS)]]
     assert found.prompts == [*PROMPTS, *PLAIN]
