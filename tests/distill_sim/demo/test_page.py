@@ -410,11 +410,12 @@ class TestCommands:
             result = json.loads(output)
             assert set(result) == {"reading", "sampled"}
             assert result["reading"]["lineup"]["decoys"] == DECOYS
-            for test in ("reading", "sampled"):
-                mine, pages = result[test], done.summary[name][test]
-                assert mine["finding"] == pages["finding"]
-                for number in ("z_score", "log10_p", "log10_p_adjusted"):
-                    assert mine[number] == pytest.approx(pages[number], abs=1e-3), (name, test)
+            mine, pages = result["reading"], done.summary[name]["reading"]
+            assert mine["finding"] == pages["finding"]
+            for number in ("z_score", "log10_p"):
+                assert mine[number] == pytest.approx(pages[number], abs=1e-3), name
+            counted, pages = result["sampled"]["comparisons"]["distinct_pairs"], done.summary[name]["sampled"]
+            assert counted == {each: pages[each] for each in ("n_scored", "n_green", "log10_p")}, name
         assert json.loads(shown)["key_id"] == done.key.key_id
         assert "secret" not in json.loads(shown)
         assert (done.root.parent / "marked.html").exists()  # not inside: a demo refuses a directory with other things
