@@ -11,7 +11,7 @@ Each test looks at growing numbers of tokens, in orders fixed by a seed, until i
     sampled, excess      the answers' n - e against the base model
     sampled, distinct    distinct pairs of the answers, exact binomial tail
 
-Forty minutes on one core, in pieces that are kept: killed and started again, it goes on. The curves are drawn into
+In pieces that are kept: killed and started again, it goes on. The curves are drawn into
 docs/power.svg.
 """
 

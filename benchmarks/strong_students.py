@@ -4,7 +4,7 @@
 
 Under each key: a corpus at delta 3, a student of it, and a student of a corpus with one marked answer in four; one
 control, whose teacher was unmarked. They answer new prompts; the teacher's own unmarked answers to these are the
-probes. Resumable: finished stages are kept. Two hours on two cores.
+probes. Resumable: finished stages are kept. Hours on two cores.
 """
 
 from __future__ import annotations

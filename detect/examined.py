@@ -16,6 +16,10 @@ from detect.plan import Plan
 from detect.sequential import SequentialTally
 from watermark.errors import InputError
 
+NOT_BOUND_NOTE = (
+    "the plan binds neither the questioned model nor how often it is carried out; no p here allows for a second time"
+)
+
 
 @dataclass(frozen=True)
 class Examined:
@@ -43,11 +47,6 @@ def judge(tests: Mapping[str, Examined], how: Assessment) -> dict[str, Evidence]
         notes=[one.notes for one in tests.values()],
     )
     return dict(zip(tests, found, strict=True))
-
-
-NOT_BOUND_NOTE = (
-    "the plan binds neither the questioned model nor how often it is carried out; no p here allows for a second time"
-)
 
 
 def judge_planned(plan: Plan, tests: Mapping[str, Examined], how: Assessment) -> dict[str, Evidence]:

@@ -19,7 +19,8 @@ that, and only such tokens count besides the listed.
 
 Without a reference a = n, and Σ p_s over the listed tokens: valid, weak.
 
-Three students of SmolLM2 (of `benchmarks.ten_keys`: 9k marked tokens, δ = 2), 2,560 answer tokens each, mean log10 p:
+Three students of SmolLM2 (of `benchmarks.ten_keys`: 9k marked tokens, δ = 2), 2,560 answer tokens each, mean log10 p,
+not scaled, measured once with a script that was not kept; the form was chosen on these same students:
 
     likeliest tokens listed                      none      1      5     20
     distinct pairs                               −1.4
