@@ -4,13 +4,14 @@
 
 Under each key: a corpus at delta 3, a student of it, and a student of a corpus with one marked answer in four; one
 control, whose teacher was unmarked. They answer new prompts; the teacher's own unmarked answers to these are the
-probes. Resumable: finished stages are kept. Hours on two cores.
+probes. Last a student that learnt more, of a louder mark: the one whose answers `benchmarks.stopping` counts, for the
+others' are hardly greener than chance. Resumable: finished stages are kept. Hours on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from distill_sim.pipeline import Event, Pipeline, Stage
@@ -29,7 +30,11 @@ RECIPE = Recipe(layers=10, epochs=2, learning_rate=2e-4, batch_size=8)
 DELTA = 3.0
 MARKED_EVERY = 4  # in the diluted students' corpora
 SAMPLED_TOKENS = 48_000
-FEWER_TOKENS, FEWER_FROM = 12_800, 1  # from the second key on, and from the control
+FEWER_TOKENS, FEWER_FROM = 20_000, 1  # from the second key on
+CONTROL_TOKENS = 12_800
+LOUD_DELTA, LOUD_SAMPLES = 4.0, 13  # to all of the first 60 prompts: about 50,000 tokens
+LOUD_RECIPE = replace(RECIPE, epochs=3, learning_rate=4e-4)
+LOUD_TOKENS = 24_000
 
 
 def main() -> None:
@@ -38,22 +43,25 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=5)
     arguments = parser.parse_args()
     teacher = pull_smollm2()
-    files = [arguments.output / "keys" / f"{number}.key" for number in range(arguments.keys)]
+    keys = arguments.output / "keys"
+    files = [keys / f"{number}.key" for number in range(arguments.keys)]
 
     def show(event: Event) -> None:
         if event.kind == "finished":
             print(f"{event.stage} {event.seconds:.0f} s", flush=True)
 
-    Pipeline(arguments.output, stages(files, teacher)).run(2, 1, show)
+    Pipeline(arguments.output, stages(files, keys / "loud.key", teacher)).run(2, 1, show)
 
 
-def stages(key_files: list[Path], teacher: Path) -> list[Stage]:
+def stages(key_files: list[Path], loud: Path, teacher: Path) -> list[Stage]:
     """All of them, those first that the most wait for."""
     model_id = model_digest(teacher)
     private = {"model": str(teacher)}
 
-    def corpus(name: str, prompts: list[str], samples: int, seed: int, file: Path | None = None) -> Stage:
-        key = None if file is None else _key(file, teacher)
+    def corpus(
+        name: str, prompts: list[str], samples: int, seed: int, file: Path | None = None, delta: float = DELTA
+    ) -> Stage:
+        key = None if file is None else _key(file, teacher, delta)
         settings = {
             "model": model_id, "prompts": prompts, "samples": samples, "sampling": SAMPLING, "seed": seed,
             "key_id": None if key is None else key.key_id, "delta": None if key is None else key.delta,
@@ -61,10 +69,10 @@ def stages(key_files: list[Path], teacher: Path) -> list[Stage]:
         own = private if file is None else {**private, "key": str(file)}
         return Stage(name, "distill_sim.stages:corpus", settings, private=own)
 
-    def student(name: str, source: str, seed: int) -> Stage:
-        recipe = {**asdict(RECIPE), "seed": seed}
+    def student(name: str, source: str, seed: int, recipe: Recipe = RECIPE) -> Stage:
+        settings = {**asdict(recipe), "seed": seed}
         return Stage(
-            name, "distill_sim.stages:student", {"recipe": recipe, "model": model_id}, (source,), private=private
+            name, "distill_sim.stages:student", {"recipe": settings, "model": model_id}, (source,), private=private
         )
 
     def sampled(who: str, n_tokens: int) -> Stage:
@@ -86,14 +94,17 @@ def stages(key_files: list[Path], teacher: Path) -> list[Stage]:
         made.append(student(f"diluted-{number}", f"mixed-{number}", number))
     for number in numbers:
         made.append(sampled(f"student-{number}", SAMPLED_TOKENS if number < FEWER_FROM else FEWER_TOKENS))
-    made.append(sampled("control", FEWER_TOKENS))
+    made.append(sampled("control", CONTROL_TOKENS))
+    made.append(corpus("marked-loud", built_in_prompts()[:60], LOUD_SAMPLES, 40, loud, LOUD_DELTA))
+    made.append(student("loud", "marked-loud", 0, LOUD_RECIPE))
+    made.append(sampled("loud", LOUD_TOKENS))
     return made
 
 
-def _key(path: Path, teacher: Path) -> Key:
+def _key(path: Path, teacher: Path, delta: float) -> Key:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        Key.generate(tokenizer=load_tokenizer(teacher), delta=DELTA).save(path)
+        Key.generate(tokenizer=load_tokenizer(teacher), delta=delta).save(path)
     return Key.load(path)
 
 
