@@ -103,7 +103,7 @@ def judge_readings(readings: Sequence[Reading], how: Assessment) -> list[Judged]
     adjusted = holm([*whole, *(scan.log10_p for scan in scans)]).tolist()
     family = _Family(how, len(adjusted), _names(readings))
     wholes = [family.whole(one, holms) for one, holms in zip(readings, adjusted, strict=False)]
-    remaining = sum(p > math.log10(how.alpha / len(adjusted)) for p in whole) + len(scans)
+    remaining = sum(p > math.log10(how.level / len(adjusted)) for p in whole) + len(scans)
     judged = iter([family.scan(scan, p, remaining) for scan, p in zip(scans, adjusted[len(readings) :], strict=True)])
     return [Judged(one, None if r.scan is None else next(judged)) for one, r in zip(wholes, readings, strict=True)]
 

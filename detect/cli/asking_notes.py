@@ -75,13 +75,21 @@ def notes_on_tokens(
     Args:
         drawn: token ids of the probes' answers, where they were given.
     """
-    from detect.questioned.answer_ids import Detour, surviving_share
+    from detect.questioned.answer_ids import SPELLED_ALIKE, Detour, surviving_share
 
-    returned = sum(reader.read(one).returned for one in responses)
-    if returned == len(responses):
-        return [f"token ids: the server's own; the key's tokenizer decodes all {returned} to the text it sent"]
-    again, width = len(responses) - returned, context_width + 1
-    notes = [f"token ids: the server's own in {returned} answers; in {again} the text was tokenised again"]
+    answers, width = [reader.read(one) for one in responses], context_width + 1
+    own = [answer.ids for answer in answers if answer.returned]
+    alike = surviving_share(tokenizer, own, width)
+    share = "" if alike is None else f"; {alike:.1%} of their windows are the tokenizer's own"
+    if len(own) == len(answers):
+        return [f"token ids: the server's own; the key's tokenizer decodes all {len(own)} to the text it sent{share}"]
+    again = len(answers) - len(own)
+    notes = [f"token ids: the server's own in {len(own)} answers{share}; in {again} the text was tokenised again"]
+    if otherwise := sum(answer.spelled_otherwise for answer in answers):
+        notes.append(
+            f"in {otherwise} of these the server's ids spelled the text otherwise than its tokenizer does (fewer than "
+            f"{SPELLED_ALIKE:.0%} of their windows of two tokens are its own): they would hide pairs, and were not used"
+        )
     detour = Detour.measured(reader, responses)
     if detour.answers:
         cost = f"{detour.share_of_pairs(context_width):.1%} of the pairs ({width + 1} a token)"
@@ -92,11 +100,11 @@ def notes_on_tokens(
         )
     else:
         notes.append("tokenised again: the server counted no tokens, so what share of pairs this cost is unknown")
-    own = surviving_share(tokenizer, [reader.read(one).ids for one in responses], width)
+    stable = surviving_share(tokenizer, [answer.ids for answer in answers if not answer.returned], width)
     probes = surviving_share(tokenizer, drawn, width)
-    if own is not None:
+    if stable is not None:
         notes.append(
-            f"our ids of the answers, decoded and tokenised once more: {own:.1%} of their windows are there again "
+            f"our ids of the answers, decoded and tokenised once more: {stable:.1%} of their windows are there again "
             "(how stable the tokenizer is on this text; not what the model drew)"
         )
     if probes is not None:

@@ -48,7 +48,10 @@ class Frequencies:
     @property
     def words(self) -> str:
         """For people."""
-        return f"{self.identity.rows:,} rows, SHA-256 {self.identity.sha256}"
+        return (
+            f"{self.identity.rows:,} rows, SHA-256 {self.identity.sha256} (audited under the key by their distinct "
+            "pairs, while repeats count in the weights)"
+        )
 
 
 def scaled_by(frequencies: Frequencies | None) -> str:

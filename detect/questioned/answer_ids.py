@@ -1,7 +1,9 @@
 """From recorded answers to token ids of the key's tokenizer, and what a detour through text may have cost.
 
 A server's own ids are used only where they are the key's: their text, decoded by the key's tokenizer, must be the text
-the server sent. Else the text is tokenised again, and that may split words otherwise than the model did.
+the server sent, and they must split it much as that tokenizer does. Else the text is tokenised again: a server that
+spells an answer out byte by byte would otherwise hide every pair of it. That may split words otherwise than the model
+did.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _ID_NAME = "token_id:"  # how vLLM names a token by its id
 _LONGEST_ID_NAME = len(_ID_NAME) + 10
+SPELLED_ALIKE = 0.8  # least share of a server's windows of two tokens; sampled at temperature 1.3, 0.9 are (facts.md)
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,12 @@ class AnswerIds:
     Attributes:
         ids: the answer's tokens.
         returned: the server gave them; else its text was tokenised again.
+        spelled_otherwise: the server's are the text's, but too few of their windows are the tokenizer's own.
     """
 
     ids: list[int]
     returned: bool
+    spelled_otherwise: bool = False
 
 
 class AnswerReader:
@@ -91,24 +96,30 @@ class AnswerReader:
         return found
 
     def _read(self, response: Response) -> AnswerIds:
-        if response.token_ids is not None and self._says(response.token_ids, response.text):
-            return AnswerIds(list(response.token_ids), True)
-        return AnswerIds(list(self._tokenizer(response.text, add_special_tokens=False)["input_ids"]), False)
+        own = [int(token) for token in self._tokenizer(response.text, add_special_tokens=False)["input_ids"]]
+        words = None if response.token_ids is None else self._words(response.token_ids, response.text)
+        if words is None or response.token_ids is None:
+            return AnswerIds(own, False)
+        before, shared = _shared_windows(words, own, 2)
+        if before and shared < SPELLED_ALIKE * before:
+            return AnswerIds(own, False, spelled_otherwise=True)
+        return AnswerIds(list(response.token_ids), True)
 
-    def _says(self, ids: Sequence[int], text: str) -> bool:
-        """Whether these ids are this text; an end within a character is shown by some servers and not by others.
+    def _words(self, ids: Sequence[int], text: str) -> list[int] | None:
+        """The ids without special tokens at the end, if they are this text; else None.
 
-        Special tokens stand at the end, if at all: between others they would keep pairs from being counted, unseen.
+        An end within a character is shown by some servers and not by others. Special tokens stand at the end, if at
+        all: between others they would keep pairs from being counted, unseen.
         """
         if max(ids, default=0) >= len(self._tokenizer):
-            return False
+            return None
         words = list(ids)
         while words and words[-1] in self._special:
             words.pop()
         if self._special & set(words):
-            return False
-        decoded = self._tokenizer.decode(words)
-        return str(decoded).strip().rstrip("\ufffd") == text.strip().rstrip("\ufffd")
+            return None
+        decoded = str(self._tokenizer.decode(words))
+        return words if decoded.strip().rstrip("\ufffd") == text.strip().rstrip("\ufffd") else None
 
     def _id_of(self, name: str, returned: bool) -> int | None:
         if name.startswith(_ID_NAME) and name[len(_ID_NAME) :].isdecimal():
@@ -173,12 +184,16 @@ def surviving_share(tokenizer: PreTrainedTokenizerBase, documents: Iterable[Docu
     before, after = 0, 0
     for document in documents:
         ids = [int(token) for token in document]
-        text = tokenizer.decode(ids)
-        windows, again = (_windows(one, width) for one in (ids, tokenizer(text, add_special_tokens=False)["input_ids"]))
-        before += windows.total()
-        after += (windows & again).total()
+        again = tokenizer(tokenizer.decode(ids), add_special_tokens=False)["input_ids"]
+        windows, shared = _shared_windows(ids, again, width)
+        before += windows
+        after += shared
     return after / before if before else None
 
 
-def _windows(ids: Sequence[int], width: int) -> Counter[tuple[int, ...]]:
-    return Counter(tuple(ids[start : start + width]) for start in range(len(ids) - width + 1))
+def _shared_windows(ids: Sequence[int], again: Sequence[int], width: int) -> tuple[int, int]:
+    """How many windows of `width` tokens there are in the first, and how many of these in the second as well."""
+    windows, others = (
+        Counter(tuple(one[start : start + width]) for start in range(len(one) - width + 1)) for one in (ids, again)
+    )
+    return windows.total(), (windows & others).total()

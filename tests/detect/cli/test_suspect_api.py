@@ -147,16 +147,36 @@ def test_a_marked_model_is_detected_and_an_unmarked_one_is_not(cli: Cli, prompts
         assert wanted == "detected" or evidence["log10_p"] > -3
 
 
-def test_returned_ids_are_counted_as_they_are(cli: Cli, text_key: Path, prompts: Path) -> None:
-    """Byte by byte, as the tokenizer would never write it."""
+def test_returned_ids_are_counted_as_they_are(cli: Cli, text_key: Path, prompts: Path, tmp_path: Path) -> None:
+    """With an end-of-text behind each, which the text does not show."""
+
+    def more(chosen: list[str]) -> dict[str, Any]:
+        return {"token_ids": [*tokenizer()(" ".join(chosen), add_special_tokens=False).input_ids, 2]}
+
+    log = tmp_path / "log"
+    with FakeServer(more=more) as server:
+        evidence = cli(*command(text_key, server, prompts, "--json", "--log", log)).json()["sampled"]
+    assert any("the server's own; the key's tokenizer decodes all" in note for note in evidence["notes"])
+    assert any("100.0% of their windows are the tokenizer's own" in note for note in evidence["notes"])
+    sizes = np.cumsum([len(entry["token_ids"]) for entry in entries(log)])
+    assert evidence["n_tokens"] == sizes[np.searchsorted(sizes, 600)]
+
+
+def test_ids_that_spell_the_text_out_hide_nothing(cli: Cli, tmp_path: Path, prompts: Path) -> None:
+    """Byte by byte, as the tokenizer would never write it: the same text says the same without them."""
+    hot = save_key(tmp_path / "hot")
 
     def more(chosen: list[str]) -> dict[str, Any]:
         return {"token_ids": [t for c in " ".join(chosen) for t in tokenizer()(c, add_special_tokens=False).input_ids]}
 
-    with FakeServer(more=more) as server:
-        evidence = cli(*command(text_key, server, prompts, "--json")).json()["sampled"]
-    assert any("the server's own; the key's tokenizer decodes all" in note for note in evidence["notes"])
-    assert evidence["n_scored"] < 200  # pairs of bytes
+    found = []
+    for name, extra in (("plain", None), ("spelled", more)):
+        with FakeServer(text=marked(hot), **({} if extra is None else {"more": extra})) as server:
+            options = ["--sample", 3000, "--json", "-q", "--log", tmp_path / name]
+            found.append(cli(*command(hot, server, prompts, *options)).json()["sampled"])
+    assert [one["finding"] for one in found] == ["detected", "detected"]
+    assert found[0]["log10_p"] == found[1]["log10_p"]
+    assert any("spelled the text otherwise than its tokenizer does" in note for note in found[1]["notes"])
 
 
 def test_completions_with_token_ids_and_their_exclusion(cli: Cli, text_key: Path, tmp_path: Path) -> None:

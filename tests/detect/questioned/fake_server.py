@@ -115,7 +115,7 @@ class FakeServer:
         chosen, cut = words(question, body.get("max_tokens", body.get("max_completion_tokens", 10**6)))
         text = " ".join(chosen) if self.text is None else self.text(question)
         reason = "length" if cut else "stop"
-        choice: dict[str, Any] = {"index": 0, "finish_reason": reason, **self.more(chosen)}
+        choice: dict[str, Any] = {"index": 0, "finish_reason": reason, **self.more(text.split(" "))}
         if "messages" in body:
             choice["message"] = {"role": "assistant", "content": text}
         else:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detect.questioned.answer_ids import AnswerReader, Detour, Listed, surviving_share
+from detect.questioned.answer_ids import AnswerIds, AnswerReader, Detour, Listed, surviving_share
 from detect.questioned.responses import Response
 from tests.watermark.engines.helpers import tokenizer
 
@@ -23,6 +23,14 @@ def encoded(text: str) -> list[int]:
 def split(text: str) -> list[int]:
     """A way to write `text` that a model may draw and the tokenizer never would: byte by byte."""
     return [token for char in text for token in encoded(char)]
+
+
+def drawn_otherwise(text: str) -> list[int]:
+    """As a model now and then draws it: the last long token in two."""
+    ids = encoded(text)
+    at = max(i for i, token in enumerate(ids) if len(str(tokenizer().decode([token]))) > 2)
+    name = str(tokenizer().decode([ids[at]]))
+    return [*ids[:at], *encoded(name[:1]), *encoded(name[1:]), *ids[at + 1 :]]
 
 
 def answer(text: str = TEXT, **members: Any) -> Response:
@@ -40,16 +48,28 @@ def test_text_is_tokenised_again_where_there_are_no_ids() -> None:
 
 
 def test_the_servers_ids_win_where_they_say_the_same() -> None:
-    drawn = split(TEXT)
-    assert drawn != encoded(TEXT)
-    assert read(answer(token_ids=tuple(drawn))) == (drawn, True)
+    text = f"{TEXT} {TEXT}"
+    drawn = drawn_otherwise(text)
+    assert drawn != encoded(text)
+    assert read(answer(text, token_ids=tuple(drawn))) == (drawn, True)
     with_end = [*drawn, 2]  # vLLM hands the end-of-text over, too
-    assert read(answer(token_ids=tuple(with_end))) == (with_end, True)
+    assert read(answer(text, token_ids=tuple(with_end))) == (with_end, True)
     assert read(answer("", token_ids=(2,))) == ([2], True)
     assert read(answer("", token_ids=())) == ([], True)
     cut = encoded("é")[:1]
-    for shown in ("ab", "ab\ufffd"):  # an end within a character
-        assert read(answer(shown, token_ids=(*split("ab"), *cut))) == ([*split("ab"), *cut], True)
+    for shown in (TEXT, f"{TEXT}\ufffd"):  # an end within a character
+        assert read(answer(shown, token_ids=(*encoded(TEXT), *cut))) == ([*encoded(TEXT), *cut], True)
+
+
+def test_a_text_spelled_out_is_tokenised_again() -> None:
+    """A server that hands ids over byte by byte would hide every pair of the mark, and still say the same text."""
+    reader = AnswerReader(tokenizer())
+    found = reader.read(answer(token_ids=tuple(split(TEXT))))
+    assert found == AnswerIds(encoded(TEXT), returned=False, spelled_otherwise=True)
+    half = [*encoded(TEXT[: len(TEXT) // 2]), *split(TEXT[len(TEXT) // 2 :])]
+    assert reader.read(answer(request=1, token_ids=tuple(half))).spelled_otherwise
+    assert not reader.read(answer(request=2)).spelled_otherwise
+    assert not reader.read(answer(request=3, token_ids=(5, 6))).spelled_otherwise  # another text
 
 
 @pytest.mark.parametrize(
@@ -142,7 +162,7 @@ def test_the_detour_is_measured_against_the_servers_count() -> None:
         answer(request=4, finish_reason="stop", completion_tokens=n + 3),
         answer(request=5, finish_reason="length", completion_tokens=n - 1),
         answer(request=6, completion_tokens=None),
-        answer(request=7, completion_tokens=900, token_ids=tuple(split(TEXT))),  # its ids are used
+        answer(request=7, completion_tokens=900, token_ids=tuple(encoded(TEXT))),  # its ids are used
         answer("", request=8, completion_tokens=1),
     ]
     found = Detour.measured(AnswerReader(tokenizer()), answers)
