@@ -1,7 +1,8 @@
 """Results of an examination: without a plan one exploratory family; with one, judged as the plan says.
 
 Under a plan the primary test is judged by itself, and p of all others is Holm-adjusted among them. What was planned,
-committed to and checked is confirmatory; everything else says why it is not.
+committed to and checked is confirmatory, but no detection past a primary test that found nothing; everything else says
+why it is not.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from watermark.errors import InputError
 NOT_BOUND_NOTE = (
     "the plan binds neither the questioned model nor how often it is carried out; no p here allows for a second time"
 )
+
+GATE_NOTE = "a detection by another than the primary test is confirmatory only behind a confirmatory one by that"
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ def judge_planned(plan: Plan, tests: Mapping[str, Examined], how: Assessment) ->
     """Judge the tests of a plan, by their names in it.
 
     Null: as `assess_family`. The chance that the primary test detects under it is at most alpha, and so is the chance
-    that any of the others does.
+    that any of the others does. A detection by one of these is confirmatory only behind one by the primary test
+    (serial gatekeeping), so that the chance of any confirmatory detection is at most alpha, too.
 
     Raises:
         InputError: these are not the plan's tests, or not judged or stopped as it says.
@@ -61,10 +65,14 @@ def judge_planned(plan: Plan, tests: Mapping[str, Examined], how: Assessment) ->
     _check(plan, tests, how)
     others = {name: one for name, one in tests.items() if name != plan.primary}
     found = {**judge({plan.primary: tests[plan.primary]}, how), **judge(others, how)}
-    return {
-        name: _under_plan(plan, name, one, found[name], how, 1 if name == plan.primary else len(others))
-        for name, one in tests.items()
+    primary = _under_plan(plan, plan.primary, tests[plan.primary], found[plan.primary], how, 1, [])
+    opened = (primary.finding, primary.status) == ("detected", "confirmatory")
+    gates = {name: [] if opened or found[name].finding != "detected" else [GATE_NOTE] for name in others}
+    behind = {
+        name: _under_plan(plan, name, one, found[name], how, len(others), gates[name]) for name, one in others.items()
     }
+    judged = {plan.primary: primary, **behind}
+    return {name: judged[name] for name in tests}
 
 
 def _check(plan: Plan, tests: Mapping[str, Examined], how: Assessment) -> None:
@@ -78,10 +86,12 @@ def _check(plan: Plan, tests: Mapping[str, Examined], how: Assessment) -> None:
         raise InputError("the primary test did not stop by the plan's rule; carry it out as it says")
 
 
-def _under_plan(plan: Plan, name: str, one: Examined, evidence: Evidence, how: Assessment, family: int) -> Evidence:
+def _under_plan(
+    plan: Plan, name: str, one: Examined, evidence: Evidence, how: Assessment, family: int, gate: list[str]
+) -> Evidence:
     """What the plan adds to one test's evidence: its status, and what its positive control shows."""
     control = None if one.control is None else assess(one.control, replace(how, alpha=how.alpha / family))
-    why_not = _why_exploratory(plan, one, evidence)
+    why_not = _why_exploratory(plan, one, evidence, gate)
     notes = [note for note in evidence.notes if note != EXPLORATORY_NOTE]
     finding = evidence.finding
     if isinstance(one.tally, WeightTally) and finding == "inconclusive" and evidence.log10_p_adjusted is not None:
@@ -101,13 +111,9 @@ def _under_plan(plan: Plan, name: str, one: Examined, evidence: Evidence, how: A
     )
 
 
-def _why_exploratory(plan: Plan, one: Examined, evidence: Evidence) -> list[str]:
+def _why_exploratory(plan: Plan, one: Examined, evidence: Evidence, gate: list[str]) -> list[str]:
     """Empty where it is confirmatory."""
-    reasons = [] if one.deviation is None else [one.deviation]
-    if plan.unchecked:
-        reasons.append(f"not checked against the plan: {', '.join(plan.unchecked)}")
-    if plan.inclusion is None:
-        reasons.append("no key commitment in the plan")
+    reasons = [*([] if one.deviation is None else [one.deviation]), *plan.shortcomings, *gate]
     if evidence.log10_p_adjusted is None:
         reasons.append("nothing is claimed")
     return [f"exploratory in spite of the plan: {'; '.join(reasons)}"] if reasons else []
@@ -130,4 +136,7 @@ def _family_note(plan: Plan) -> list[str]:
     if not others:
         return []
     how = "the other one is, too" if others == 1 else f"the {others} others are one family (Holm)"
-    return [f"the plan's primary test, {plan.primary}, is judged by itself; {how}"]
+    return [
+        f"the plan's primary test, {plan.primary}, is judged by itself; {how}, and a detection there is confirmatory "
+        "only behind one by the primary test: so the chance of any that is confirmatory is at most alpha"
+    ]

@@ -59,6 +59,9 @@ class Plan(PlanContent):
         power: float = 0.9,
         effect: float = 0.28,
         inclusion: Inclusion | None = None,
+        key_check: bool = False,
+        access: str | None = None,
+        tokenizer: str | None = None,
         reference: str | None = None,
         frequencies: str | None = None,
         positive_control: PositiveControl | None = None,
@@ -74,6 +77,7 @@ class Plan(PlanContent):
 
         Args:
             rows: of the probe files.
+            access: default: "weights" where the model is read, else "chat".
             stopping: default: "e-process" where the primary test allows it.
             maximum_pairs: default: 1.6 × the fixed n.
             seed: of the decoys, 32 bytes; drawn by default.
@@ -84,7 +88,8 @@ class Plan(PlanContent):
         """
         rows = list(rows)
         wanted = {primary, *also}
-        if any(test.startswith("reading/") for test in wanted) and not any(map(_has_answer, rows)):
+        read = any(test.startswith("reading/") for test in wanted)
+        if read and not any(map(_has_answer, rows)):
             raise InputError(
                 "the probes hold prompts only, and `reading` needs answers: give rows with text or token_ids"
             )
@@ -102,6 +107,9 @@ class Plan(PlanContent):
             context_width=key.context_width,
             key_id=key.key_id,
             inclusion=inclusion,
+            key_check=key_check,
+            access=access or ("weights" if read else "chat"),
+            tokenizer=tokenizer,
             primary=primary,
             tests=tuple(test for test in TESTS if test in wanted),
             probes=PlannedProbes.of(rows),
@@ -151,6 +159,34 @@ class Plan(PlanContent):
         if self.inclusion is not None:
             self.inclusion.check(key.key_id)
         self._checked.add("key")
+
+    def check_key_check(self, accepted: bool | None) -> None:
+        """Raise CommitmentError unless the key's check on human text is the one the plan knows of.
+
+        Args:
+            accepted: what the record beside the key says; None: there is none (any more, where the plan knows of one).
+        """
+        if accepted is not None and (not accepted or not self.key_check):
+            outcome = "passed" if accepted else "was refused by"
+            raise CommitmentError(
+                f"the key {outcome} a check on human text that the plan does not know of: a key is checked before its "
+                "first use, and planned for then; make the plan again"
+            )
+        self._checked.add("key check")
+
+    def check_access(self, access: str) -> None:
+        """Raise InputError unless the questioned model is reached as planned."""
+        if access != self.access:
+            how = {"weights": "give --model, its weights"}
+            advice = how.get(self.access, f"give --api with --endpoint {self.access}")
+            raise InputError(f"access is {access}, the plan says {self.access}: {advice}")
+        self._checked.add("access")
+
+    def check_tokenizer(self, fingerprint: str | None) -> None:
+        """Raise InputError unless text becomes ids by the planned tokenizer, where the plan names one."""
+        if self.tokenizer is not None:
+            _same("tokenizer", fingerprint, self.tokenizer)
+        self._checked.add("tokenizer")
 
     def check_probes(self, rows: Iterable[Row]) -> None:
         """Raise InputError unless the rows are those of the plan, in its order."""
@@ -208,7 +244,7 @@ class Plan(PlanContent):
     @property
     def unchecked(self) -> tuple[str, ...]:
         """Which of the checks above have not been passed."""
-        needed = ["key", "probes", "reference", "frequencies", "settings"]
+        needed = ["key", "key check", "access", "tokenizer", "probes", "reference", "frequencies", "settings"]
         needed += ["sampling"] if self.sampling is not None else []
         return tuple(name for name in needed if name not in self._checked)
 
@@ -219,8 +255,16 @@ class Plan(PlanContent):
 
     @property
     def is_confirmatory(self) -> bool:
-        """Whether the key was committed to, and everything was checked against the plan."""
-        return self.inclusion is not None and not self.unchecked
+        """Whether the key was committed to, a tokenizer was named, and everything was checked against the plan."""
+        return not self.shortcomings
+
+    @property
+    def shortcomings(self) -> tuple[str, ...]:
+        """Why no result under it can be confirmatory; empty: it can."""
+        reasons = [] if not self.unchecked else [f"not checked against the plan: {', '.join(self.unchecked)}"]
+        reasons += [] if self.inclusion is not None else ["no key commitment in the plan"]
+        reasons += [] if self.tokenizer is not None else ["no tokenizer in the plan"]
+        return tuple(reasons)
 
     @property
     def notes(self) -> tuple[str, ...]:

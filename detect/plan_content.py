@@ -11,6 +11,7 @@ import rfc8785
 from detect.exact.arguments import require_probability
 from detect.exact.power import pairs_needed, planned_maximum
 from detect.planned import (
+    ACCESS,
     MOST,
     NEED_REFERENCE,
     TESTS,
@@ -31,9 +32,19 @@ FORMAT = "taggant-plan/1"
 E_PROCESS, FIXED = "e-process", "fixed"
 COUNTED = "sampled/distinct"  # the one test that counts distinct pairs, and so has an e-process
 _MEMBERS = (
-    *("format", "created", "alpha", "power", "effect", "gamma", "context_width", "key", "primary", "tests", "probes"),
-    *("reference", "frequencies", "positive_control", "sampling", "stopping", "fixed_pairs", "maximum_pairs", "top"),
-    "lineup",
+    *("format", "created", "alpha", "power", "effect", "gamma", "context_width", "key", "access", "tokenizer"),
+    *(
+        "primary",
+        "tests",
+        "probes",
+        "reference",
+        "frequencies",
+        "positive_control",
+        "sampling",
+        "stopping",
+        "fixed_pairs",
+    ),
+    *("maximum_pairs", "top", "lineup"),
 )
 
 
@@ -47,6 +58,10 @@ class PlanContent:
         power: with which a green fraction of `effect` is to be found.
         key_id: 64 hex digits, of the key to be tested.
         inclusion: that key's place in a commitment; None: it was never committed to, or that was not shown.
+        key_check: the key passed its one check on human text before the plan; False: it was never checked.
+        access: how the questioned model is reached, one of ACCESS.
+        tokenizer: fingerprint (`watermark.engines.models.tokenizer_fingerprint`) of the tokenizer, chat template
+            included, that makes ids of text; None: it is left open, so results are exploratory.
         primary: one of TESTS; every other test's p is adjusted for their number.
         tests: all tests that will be run, the primary one included.
         reference: digest of the reference model, or None.
@@ -66,6 +81,9 @@ class PlanContent:
     context_width: int
     key_id: str
     inclusion: Inclusion | None
+    key_check: bool
+    access: str
+    tokenizer: str | None
     primary: str
     tests: tuple[str, ...]
     probes: PlannedProbes
@@ -84,6 +102,7 @@ class PlanContent:
         with as_input():
             self._check_values()
         self._check_tests()
+        self._check_access()
         self._check_pairs()
 
     def to_json(self) -> dict[str, Any]:
@@ -96,7 +115,9 @@ class PlanContent:
                 "key_id": self.key_id,
                 "commitment": None if self.inclusion is None else self.inclusion.commitment_json(),
                 "inclusion": None if self.inclusion is None else self.inclusion.to_json(),
+                "check": "accepted" if self.key_check else None,
             },
+            "tokenizer": None if self.tokenizer is None else {"fingerprint": self.tokenizer},
             "primary": {"test": test, "weights": weights},
             "tests": list(self.tests),
             "probes": asdict(self.probes),
@@ -127,15 +148,16 @@ class PlanContent:
         """
         content = dict(members(value, _MEMBERS, "the plan"))
         one_of(content.pop("format"), "format", [FORMAT])
-        key = members(content.pop("key"), ("key_id", "commitment", "inclusion"), "'key'")
+        key = members(content.pop("key"), ("key_id", "commitment", "inclusion", "check"), "'key'")
+        if key["check"] is not None:
+            one_of(key["check"], "key.check", ["accepted"])
         primary = members(content["primary"], ("test", "weights"), "'primary'")
         both = (key["commitment"], key["inclusion"])
-        tests, reference = content["tests"], content["reference"]
-        if reference is not None:
-            reference = hex_digits(members(reference, ("digest",), "'reference'")["digest"], "reference.digest")
-        frequencies = content["frequencies"]
-        if frequencies is not None:
-            frequencies = members(frequencies, ("sha256",), "'frequencies'")["sha256"]
+        tests = content["tests"]
+        named = {
+            what: _digest_in(content[what], what, member)
+            for what, member in (("reference", "digest"), ("frequencies", "sha256"), ("tokenizer", "fingerprint"))
+        }
         parts = {"positive_control": PositiveControl, "sampling": PlannedSampling}
         read = {
             name: None if content[name] is None else part(kind, content[name], name) for name, kind in parts.items()
@@ -144,12 +166,12 @@ class PlanContent:
             **{
                 **content,
                 **read,
+                **named,
                 "key_id": key["key_id"],
                 "inclusion": None if both == (None, None) else Inclusion.from_json(*both),
+                "key_check": key["check"] is not None,
                 "primary": f"{primary['test']}/{primary['weights']}",
                 "tests": tuple(tests) if isinstance(tests, list) else (),
-                "reference": reference,
-                "frequencies": frequencies,
                 "probes": part(PlannedProbes, content["probes"], "probes"),
                 "lineup": part(PlannedLineup, content["lineup"], "lineup"),
             }
@@ -167,10 +189,14 @@ class PlanContent:
         one_of(self.primary, "primary", TESTS)
         for test in self.tests:
             one_of(test, "tests", TESTS)
-        if self.reference is not None:
-            hex_digits(self.reference, "reference.digest")
-        if self.frequencies is not None:
-            hex_digits(self.frequencies, "frequencies.sha256")
+        one_of(self.access, "access", ACCESS)
+        for digest, name in (
+            (self.reference, "reference.digest"),
+            (self.frequencies, "frequencies.sha256"),
+            (self.tokenizer, "tokenizer.fingerprint"),
+        ):
+            if digest is not None:
+                hex_digits(digest, name)
         one_of(self.stopping, "stopping", (E_PROCESS, FIXED))
         for name in ("fixed_pairs", "maximum_pairs"):
             if getattr(self, name) is not None:
@@ -178,6 +204,11 @@ class PlanContent:
         integer(self.top, "top", 1, MOST)
         if not is_created(self.created):
             raise KeyFileError("'created' must be a UTC time such as \"2026-11-24T08:00:00Z\"")
+        if self.inclusion is not None and self.inclusion.commitment.created > self.created:
+            raise InputError(
+                f"the key was committed to at {self.inclusion.commitment.created}, after the plan's date "
+                f"{self.created}: commit to it first, and plan then"
+            )
 
     def _check_tests(self) -> None:
         if self.primary not in self.tests or list(self.tests) != [test for test in TESTS if test in self.tests]:
@@ -199,6 +230,21 @@ class PlanContent:
         if self.sampling is not None and self.sampling.tokens is None and self.stopping == FIXED:
             raise InputError("without the e-process the number of tokens is fixed beforehand; give --sample TOKENS")
 
+    def _check_access(self) -> None:
+        """What can be had through the planned way to the model."""
+        server, sampling = self.access != "weights", self.sampling
+        if server and any(test.startswith("reading/") for test in self.tests):
+            raise InputError(f"reading needs the model's weights, and the plan's access is {self.access}")
+        if sampling is None:
+            return
+        if server and sampling.top_k:
+            raise InputError(f"the plan samples with top-k {sampling.top_k}, which no server can be asked for")
+        if sampling.logprobs is not None and not (server and "sampled/excess" in self.tests):
+            raise InputError(
+                "log-probabilities are asked of a server (access chat or completions), for sampled/excess; leave "
+                "--logprobs out"
+            )
+
     def _check_pairs(self) -> None:
         counts = self.primary == COUNTED
         if self.stopping == E_PROCESS and not counts:
@@ -218,3 +264,8 @@ class PlanContent:
                 f"a maximum of {self.maximum_pairs:,} pairs is below 1.6 x the {needed:,} that a fixed number would "
                 f"need: the e-process would lack power; plan {planned_maximum(needed):,} or more"
             )
+
+
+def _digest_in(value: object, what: str, member: str) -> str | None:
+    """Of {member: 64 hex digits}, or of null."""
+    return None if value is None else hex_digits(members(value, (member,), f"'{what}'")[member], f"{what}.{member}")

@@ -19,9 +19,11 @@ from watermark.keys.opening import MAX_LEAVES
 
 WEIGHTS = {"sampled": ("distinct", "excess"), "reading": ("difference", "mass")}
 TESTS = tuple(f"{test}/{weights}" for test, choices in WEIGHTS.items() for weights in choices)
+ACCESS = ("weights", "chat", "completions")  # how a questioned model is reached: the last two are a server's
 NEED_REFERENCE = ("sampled/excess", "reading/difference")
 MOST = 1 << 53  # integers beyond it are not exact in JSON
 LONGEST_NOTE = 400
+MOST_LOGPROBS = 20  # that a server may be asked for at a position
 
 T = TypeVar("T")
 
@@ -92,6 +94,8 @@ class PlannedSampling:
         tokens: answer tokens to collect, at least; None: until the e-process ends.
         max_new_tokens: longest answer.
         seed: of the sampling.
+        logprobs: of how many likeliest tokens a server is asked for log-probabilities, for sampled/excess; None: of
+            none.
     """
 
     tokens: int | None = None
@@ -100,6 +104,7 @@ class PlannedSampling:
     top_p: float = 1.0
     top_k: int = 0
     seed: int = 0
+    logprobs: int | None = None
 
     def __post_init__(self) -> None:
         with as_input():
@@ -108,6 +113,8 @@ class PlannedSampling:
             integer(self.max_new_tokens, "sampling.max_new_tokens", 1, MOST)
             integer(self.top_k, "sampling.top_k", 0, MOST)
             integer(self.seed, "sampling.seed", 0, MOST)
+            if self.logprobs is not None:
+                integer(self.logprobs, "sampling.logprobs", 1, MOST_LOGPROBS)
             object.__setattr__(self, "temperature", number(self.temperature, "sampling.temperature", 1e-4, 100))
             object.__setattr__(self, "top_p", number(self.top_p, "sampling.top_p", 1e-6, 1))
 

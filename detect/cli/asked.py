@@ -24,6 +24,7 @@ class Asked:
 
     Attributes:
         frequency_rows: of `frequency_files`, read once.
+        key_check: whether the key passed its check on human text; None: it was never checked.
         top_k: only a plan can ask for it.
         tests: by their names in a plan; None: what options and probes suggest.
         maximum_pairs: at which the plan's e-process ends; None: the number of tokens is fixed.
@@ -60,9 +61,15 @@ class Asked:
     alpha: float
     effect: float | None
     frequency_rows: list[Row] | None = None
+    key_check: bool | None = None
     top_k: int = 0
     tests: tuple[str, ...] | None = None
     maximum_pairs: int | None = None
+
+    @property
+    def access(self) -> str:
+        """How the model is reached, in the words of a plan."""
+        return "weights" if self.api_server is None else self.endpoint
 
     @property
     def sampled_tests(self) -> tuple[str, ...]:

@@ -20,19 +20,23 @@ def follow(ctx: click.Context, plan: Plan, asked: Asked, key: Key, rows: list[Ro
 
     Raises:
         UsageError: an option contradicts the plan.
-        CommitmentError: another key, or one that is not in the plan's commitment.
-        InputError: other probes, reference or control; or tests that cannot be carried out like this.
+        CommitmentError: another key, or one that is not in the plan's commitment; another check of it.
+        InputError: other probes, tokenizer, reference or control; another way to the model.
     """
     settled = _settled(plan)
     _refuse_contradictions(ctx, plan, asked, settled)
-    _refuse_impossible(ctx, plan, asked)
+    _refuse_meaningless(ctx, plan, asked)
     asked = replace(asked, **settled, tests=plan.tests, maximum_pairs=plan.maximum_pairs)
     plan.check_key(key)
+    plan.check_key_check(asked.key_check)
+    asked = replace(asked, key_check=True if plan.key_check else None)
+    plan.check_access(asked.access)
+    plan.check_tokenizer(fingerprint(key, asked.tokenizer))
     plan.check_probes(rows)
-    plan.check_reference(_digest(asked.reference_name))
+    plan.check_reference(model_digest_of(asked.reference_name))
     plan.check_frequencies(asked.frequency_rows)
     if asked.control_name is not None:
-        plan.check_positive_control(str(_digest(asked.control_name)))
+        plan.check_positive_control(str(model_digest_of(asked.control_name)))
     if plan.sampling is not None:
         plan.check_sampling(
             tokens=asked.sample_tokens,
@@ -41,6 +45,7 @@ def follow(ctx: click.Context, plan: Plan, asked: Asked, key: Key, rows: list[Ro
             top_p=asked.top_p,
             top_k=asked.top_k,
             seed=asked.sample_seed,
+            logprobs=asked.logprobs,
         )
     plan.check_settings(
         alpha=asked.alpha,
@@ -62,6 +67,8 @@ def _settled(plan: Plan) -> dict[str, Any]:
         "decoys": plan.lineup.decoys,
         "seed": bytes.fromhex(plan.lineup.seed),
     }
+    if plan.access != "weights":
+        values["endpoint"] = plan.access
     if plan.sampling is None:
         return values
     one = plan.sampling
@@ -72,10 +79,11 @@ def _settled(plan: Plan) -> dict[str, Any]:
         "top_p": one.top_p,
         "top_k": one.top_k,
         "sample_seed": one.seed,
+        "logprobs": one.logprobs,
     }
 
 
-_SAMPLING = ("sample_tokens", "max_new_tokens", "temperature", "top_p", "sample_seed")
+_SAMPLING = ("sample_tokens", "max_new_tokens", "temperature", "top_p", "sample_seed", "logprobs")
 
 
 def _refuse_contradictions(ctx: click.Context, plan: Plan, asked: Asked, settled: dict[str, Any]) -> None:
@@ -84,33 +92,37 @@ def _refuse_contradictions(ctx: click.Context, plan: Plan, asked: Asked, settled
             raise click.UsageError(f"{flag}: the plan has no sampled test; leave it out", ctx)
         if name not in settled or getattr(asked, name) == settled[name]:
             continue
-        given, planned = (_shown(value) for value in (getattr(asked, name), settled[name]))
+        given, planned = (_shown(name, value) for value in (getattr(asked, name), settled[name]))
         raise click.UsageError(f"{flag} {given} contradicts the plan, which says {planned}; leave it out", ctx)
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
     if value is None:
-        return "until its e-process ends"
+        return "until its e-process ends" if name == "sample_tokens" else "none"
     return value.hex() if isinstance(value, bytes) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _refuse_impossible(ctx: click.Context, plan: Plan, asked: Asked) -> None:
-    from watermark.errors import InputError
-
-    reading = [test for test in plan.tests if test.startswith("reading/")]
-    if asked.logprobs is not None:
-        raise click.UsageError("--logprobs would change the weights, and a plan does not settle it; leave it out", ctx)
-    if asked.api_server is not None and reading:
-        raise InputError(f"the plan has {reading[0]}, which needs the model's weights: give --model, not --api")
-    if asked.api_server is not None and plan.sampling is not None and plan.sampling.top_k:
-        raise InputError(f"the plan samples with top-k {plan.sampling.top_k}, which no server can be asked for")
+def _refuse_meaningless(ctx: click.Context, plan: Plan, asked: Asked) -> None:
+    reading = any(test.startswith("reading/") for test in plan.tests)
     if asked.control_name is not None and not reading and "sampled/excess" not in plan.tests:
         raise click.UsageError("--positive-control: the plan has no weighted test that needs it; leave it out", ctx)
     if asked.save_reading is not None and not reading:
         raise click.UsageError("--save-reading: the plan has no reading; leave it out", ctx)
 
 
-def _digest(model: str | None) -> str | None:
+def fingerprint(key: Key, given: str | None) -> str | None:
+    """Of --tokenizer, else of the one the key names; None: there is neither.
+
+    Raises:
+        ModelError: it cannot be had.
+    """
+    from watermark.engines.models import tokenizer_fingerprint
+
+    name = given or (None if key.tokenizer is None else key.tokenizer.name)
+    return tokenizer_fingerprint(name) if name else None
+
+
+def model_digest_of(model: str | None) -> str | None:
     if model is None:
         return None
     from watermark.engines.models import model_digest

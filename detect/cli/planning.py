@@ -15,14 +15,12 @@ from detect.cli.output import emit, emit_json, note, refuse_output, writing
 from detect.cli.types import DIRECTORY_OR_ID, PROBES, HexSeed, Number
 
 if TYPE_CHECKING:
-    from detect.plan import Plan
     from detect.planned import Inclusion, PlannedSampling, PositiveControl
-    from watermark.keys import Commitment, Leaf
+    from watermark.keys import Commitment, Key, Leaf
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 TESTS = ("sampled/distinct", "sampled/excess", "reading/difference", "reading/mass")
-LARGE_ALPHA = 1e-4  # from there on 1.6 × the fixed n gives an e-process less than the planned power
 _AT_LEAST_1 = click.IntRange(1, 2**53)
 _OPTIONS = (
     click.option("--commitment", "commitment_file", type=FILE, help="The published commitment that holds the key."),
@@ -42,7 +40,8 @@ _OPTIONS = (
                  help="Of the primary test.  [default: distinct for sampled; difference with --reference, mass without "
                  "it for reading]"),
     click.option("--also", multiple=True, type=click.Choice(TESTS), help="Another test that will be run; its p is "
-                 "adjusted for the number of these. May be repeated."),
+                 "adjusted for the number of these, and a detection by it is confirmatory only behind one by the "
+                 "primary test: make the strongest the primary one. May be repeated."),
     click.option("--stopping", type=click.Choice(["e-process", "fixed"]),
                  help="Stop as soon as it may, or at a fixed number.  [default: e-process for distinct pairs]"),
     click.option("--max-pairs", type=_AT_LEAST_1,
@@ -53,6 +52,14 @@ _OPTIONS = (
     click.option("--temperature", type=Number(1e-4, 100), help="Of sampling.  [default: 1]"),
     click.option("--top-p", type=Number(1e-6, 1), help="Of sampling; 1: off.  [default: 1]"),
     click.option("--sample-seed", type=click.IntRange(0, 2**31 - 1), help="Seed of the sampling.  [default: 0]"),
+    click.option("--access", type=click.Choice(["weights", "chat", "completions"]),
+                 help="How the questioned model will be reached: its weights (suspect --model), or that endpoint of a "
+                 "server (suspect --api).  [default: weights where it is read, else chat]"),
+    click.option("--tokenizer", type=DIRECTORY_OR_ID,
+                 help="Makes ids of text, by its chat template, too; settled by its digest.  [default: the key's]"),
+    click.option("--logprobs", type=click.IntRange(1, 20),
+                 help="With sampled/excess behind a server: ask it for the log-probabilities of so many tokens, which "
+                 "go into the weights."),
     click.option("--top", type=_AT_LEAST_1, help="Weights kept per context in weighted tests.  [default: 256]"),
     click.option("--decoys", type=click.IntRange(1, 1_000_000), help="Other keys in the line-up.  [default: 1000]"),
     click.option("--seed", type=HexSeed(), help="Seed of the decoys, 64 hex digits.  [default: drawn now]"),
@@ -90,6 +97,8 @@ def write_plan(
         asked: the options above.
         judging: what the table of pairs needs as well.
     """
+    from detect.cli.following import fingerprint, model_digest_of
+    from detect.cli.planned_words import notes_on, summary
     from detect.observation import DEFAULT_TOP
     from detect.plan import DEFAULT_DECOYS, Plan
 
@@ -105,7 +114,10 @@ def write_plan(
         primary=primary,
         also=also,
         inclusion=_inclusion(ctx, key.key_id, asked),
-        reference=_digest(asked["reference_name"]),
+        key_check=_checked(key, key_file),
+        access=asked["access"],
+        tokenizer=fingerprint(key, asked["tokenizer"]),
+        reference=model_digest_of(asked["reference_name"]),
         frequencies=_frequencies(asked, {primary, *also}),
         positive_control=_control(ctx, asked),
         sampling=_sampling(ctx, {primary, *also}, asked),
@@ -127,12 +139,12 @@ def write_plan(
         rows, how = choosing.choose_rows(ctx, key, rows, plan.reference or "", asked)
         plan, notes = settled(rows), [how]
         choosing.save_both(plan, output, rows, asked["chosen_file"])
-    notes += _notes(plan)
+    notes += notes_on(plan)
     if as_json:
         emit_json({"plan": plan.to_json(), "sha256": plan.digest, "fixed_pairs": plan.fixed_pairs,
                    "maximum_pairs": plan.maximum_pairs, "notes": notes})  # fmt: skip
     else:
-        emit(_summary(plan, output, notes))
+        emit(summary(plan, output, notes))
         note(ctx, "Publish the digest, or have the file timestamped, before the questioned model is touched.")
 
 
@@ -159,6 +171,7 @@ def _sampling(ctx: click.Context, tests: set[str], asked: dict[str, Any]) -> Pla
         "temperature": "temperature",
         "top_p": "top_p",
         "sample_seed": "seed",
+        "logprobs": "logprobs",
     }
     given = {names[option]: asked[option] for option in names if asked[option] is not None}
     if any(test.startswith("sampled/") for test in tests):
@@ -179,23 +192,30 @@ def _frequencies(asked: dict[str, Any], tests: set[str]) -> str | None:
     return PlannedProbes.of(rows_of(files)).sha256 if files and not choosing_alone else None
 
 
+def _checked(key: Key, key_file: Path) -> bool:
+    """Whether the key passed a check on human text."""
+    from detect.keycheck import accepted
+    from watermark.errors import KeyFileError
+
+    outcome = accepted(key, key_file)
+    if outcome is False:
+        raise KeyFileError(
+            f"{key_file} was refused by its own check on human text, so nothing could be claimed under it; plan for a "
+            "key that passed"
+        )
+    return bool(outcome)
+
+
 def _control(ctx: click.Context, asked: dict[str, Any]) -> PositiveControl | None:
+    from detect.cli.following import model_digest_of
     from detect.planned import PositiveControl
 
-    digest = _digest(asked["control_name"])
+    digest = model_digest_of(asked["control_name"])
     if digest is None:
         if asked["control_note"] is not None:
             raise click.UsageError("--positive-control-note describes --positive-control: give both", ctx)
         return None
     return PositiveControl(digest, asked["control_note"] or "")
-
-
-def _digest(model: str | None) -> str | None:
-    if model is None:
-        return None
-    from watermark.engines.models import model_digest
-
-    return model_digest(model)
 
 
 def _inclusion(ctx: click.Context, key_id: str, asked: dict[str, Any]) -> Inclusion | None:
@@ -224,48 +244,3 @@ def _leaves(path: Path) -> tuple[Leaf, ...]:
 
     advice = "give the file that `taggant key commit --leaves` wrote"
     return read_document(path, parse, private=False, advice=advice, error=CommitmentError)
-
-
-def _notes(plan: Plan) -> list[str]:
-    """What must be known before it is carried out."""
-    from detect.plan_content import E_PROCESS
-    from watermark.keys import UNTIMESTAMPED_NOTE
-
-    notes = list(plan.notes[1:])
-    if plan.inclusion is None:
-        notes.append(UNTIMESTAMPED_NOTE.replace("The commitment's date", "A commitment's date"))
-    notes.append("the plan's date is the planner's own statement, too, until its digest is timestamped from outside")
-    if plan.stopping == E_PROCESS and plan.alpha >= LARGE_ALPHA:
-        notes.append("at so large an alpha an e-process needs up to 2.5 x the fixed number for the same power: raise "
-                     "--max-pairs")  # fmt: skip
-    if plan.positive_control is None and plan.primary != "sampled/distinct":
-        notes.append("without a positive control a negative result of a weighted test will be inconclusive")
-    return notes
-
-
-def _summary(plan: Plan, output: Path, notes: list[str]) -> str:
-    from detect.visible import one_line
-
-    probes, sampling, where = plan.probes, plan.sampling, plan.inclusion
-    lines = [
-        ("plan", one_line(output)),
-        ("digest", f"{plan.digest} (SHA-256 of the file)"),
-        ("key", f"{plan.key_id[:16]}, gamma {plan.gamma:g}, context width {plan.context_width}"),
-        ("commitment", "none" if where is None else f"root {where.commitment.root}, {where.commitment.size} marks"),
-        ("tests", ", ".join([f"{plan.primary} (primary)", *(test for test in plan.tests if test != plan.primary)])),
-        ("level", f"alpha {plan.alpha:g}, power {plan.power:g} for a green fraction of {plan.effect:g}"),
-        ("stopping", plan.stopping if plan.maximum_pairs is None else
-         f"{plan.stopping}, at most {plan.maximum_pairs:,} pairs"),
-        ("fixed n", "–" if plan.fixed_pairs is None else f"{plan.fixed_pairs:,} pairs"),
-        ("probes", f"{probes.rows:,} rows, {probes.prompts:,} prompts, SHA-256 {probes.sha256}"),
-        ("reference", plan.reference or "none"),
-        ("frequencies", plan.frequencies or ("–" if plan.reference is None else "what the reference expects")),
-        ("control", "none" if plan.positive_control is None else plan.positive_control.digest),
-        ("line-up", f"{plan.lineup.decoys:,} decoys, seed {plan.lineup.seed}"),
-    ]  # fmt: skip
-    if sampling is not None:
-        tokens = "until it stops" if sampling.tokens is None else f"{sampling.tokens:,} tokens"
-        drawn = f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, seed {sampling.seed}"
-        lines.append(("sampling", f"{tokens}, {sampling.max_new_tokens} new tokens an answer at most, {drawn}"))
-    lines += [("note", text) for text in notes]
-    return "\n".join(f"{name:12}  {text}" for name, text in lines)

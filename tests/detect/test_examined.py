@@ -15,7 +15,7 @@ from detect.counting import CountTally, WeightTally, tally
 from detect.evidence import EXPLORATORY_NOTE, Assessment, Evidence, assess
 from detect.exact.power import pairs_needed
 from detect.exact.weighted import CumulantFunction
-from detect.examined import NOT_BOUND_NOTE, Examined, judge, judge_planned
+from detect.examined import GATE_NOTE, NOT_BOUND_NOTE, Examined, judge, judge_planned
 from detect.plan import UNCOMMITTED_NOTE, Plan
 from detect.planned import PlannedSampling, PositiveControl
 from detect.sequential import Sequential, SequentialTally
@@ -73,7 +73,7 @@ def test_the_primary_test_is_judged_by_itself_and_the_others_by_holm() -> None:
     assert found[smaller].log10_p_adjusted == pytest.approx(first + cost)
     assert found[larger].log10_p_adjusted == pytest.approx(max(first, alone[larger]) + cost)
     note = "the plan's primary test, reading/difference, is judged by itself; the 2 others are one family (Holm)"
-    assert all(note in evidence.notes for evidence in found.values())
+    assert all(any(one.startswith(note) for one in evidence.notes) for evidence in found.values())
     free = judge(three, how_of(one, key_check=True))
     assert free["reading/difference"].log10_p_adjusted > found["reading/difference"].log10_p_adjusted
 
@@ -112,6 +112,7 @@ def test_a_plan_that_was_followed_is_confirmatory() -> None:
         ({}, {"deviation": "half of it"}, "half of it"),
         ({}, {"probes_marked": True}, "nothing is claimed"),
         ({}, {"key_check": False}, "nothing is claimed"),
+        ({"tokenizer": None}, {}, "no tokenizer in the plan"),
         ({"inclusion": None}, {"deviation": "half of it"}, "half of it; no key commitment in the plan"),
     ],
     ids=str,
@@ -124,12 +125,37 @@ def test_what_makes_it_exploratory_is_said(changes: dict[str, Any], more: dict[s
     assert (UNCOMMITTED_NOTE in found.notes) == ("inclusion" in changes)
 
 
+@pytest.mark.parametrize(
+    ("primary", "other", "deviation", "status"),
+    [
+        (0.6, 0.9, None, "confirmatory"),
+        (0.25, 0.9, None, "exploratory"),  # a detection behind a primary test that found nothing
+        (0.25, 0.1, None, "confirmatory"),  # no detection: it needs no gate
+        (0.6, 0.9, "half of it", "exploratory"),  # nor does a primary test that was not the planned one open it
+    ],
+)
+def test_the_primary_test_is_the_gate_of_the_others(
+    primary: float, other: float, deviation: str | None, status: str
+) -> None:
+    """Serial gatekeeping: any confirmatory detection has a confirmatory one by the primary test before it."""
+    one = followed(also=["reading/mass"], **FIXED)
+    tests = {"sampled/distinct": Examined(counted(primary), deviation=deviation),
+             "reading/mass": Examined(weighted(other))}  # fmt: skip
+    found = judge_planned(one, tests, how_of(one))
+    assert found["sampled/distinct"].finding == ("detected" if primary > 0.3 else "not detected")
+    assert found["reading/mass"].finding == ("detected" if other > 0.3 else "inconclusive")
+    assert found["reading/mass"].status == status
+    gated = f"exploratory in spite of the plan: {GATE_NOTE}"
+    assert (gated in found["reading/mass"].notes) == (status == "exploratory")
+
+
 def test_what_was_not_checked_is_named() -> None:
     one = plan(effect=0.5)
     one.check_key(KEY)
     found = sequential(one)
     assert found.status == "exploratory"
-    assert found.notes[-1].endswith("not checked against the plan: probes, reference, frequencies, settings, sampling")
+    missing = "key check, access, tokenizer, probes, reference, frequencies, settings, sampling"
+    assert found.notes[-1].endswith(f"not checked against the plan: {missing}")
 
 
 def test_other_tests_or_rules_than_the_plans_are_refused() -> None:

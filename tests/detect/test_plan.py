@@ -48,7 +48,7 @@ def inclusion(key: Any = KEY, others: int = 4) -> Inclusion:
 
 def plan(**changes: Any) -> Plan:
     values: dict[str, Any] = {"primary": COUNTED, "sampling": PlannedSampling(), "seed": SEED, "created": MOMENT}
-    values["inclusion"] = inclusion()
+    values |= {"inclusion": inclusion(), "tokenizer": "ef" * 32}
     values |= changes
     return Plan.make(values.pop("key", KEY), values.pop("rows", PROBES), **values)
 
@@ -110,10 +110,15 @@ def test_every_member_moves_the_digest() -> None:
         plan(also=["reading/mass"]),
         plan(positive_control=PositiveControl(DIGEST)),
         plan(positive_control=PositiveControl(DIGEST, "x")),
+        plan(tokenizer=DIGEST),
+        plan(tokenizer=None),
+        plan(key_check=True),
+        plan(access="completions"),
+        plan(access="weights"),
         plan(sampling=PlannedSampling(max_new_tokens=63)),
         plan(sampling=PlannedSampling(temperature=0.9)),
         plan(sampling=PlannedSampling(top_p=0.9)),
-        plan(sampling=PlannedSampling(top_k=40)),
+        plan(access="weights", sampling=PlannedSampling(top_k=40)),
         plan(sampling=PlannedSampling(seed=1)),
         plan(sampling=PlannedSampling(tokens=100)),
         plan(stopping="fixed", sampling=PlannedSampling(tokens=100)),
@@ -257,6 +262,9 @@ def _five() -> list[Leaf]:
 def follow(one: Plan, **other: Any) -> None:
     """Every check, with what the plan says, or with something else."""
     one.check_key(other.get("key", KEY))
+    one.check_key_check(other.get("key_check", one.key_check or None))
+    one.check_access(other.get("access", one.access))
+    one.check_tokenizer(other.get("tokenizer", one.tokenizer))
     one.check_probes(other.get("rows", PROBES))
     one.check_reference(other.get("reference", one.reference))
     one.check_frequencies(other.get("frequencies", None if one.frequencies is None else PROBES[:1]))
@@ -272,7 +280,8 @@ def follow(one: Plan, **other: Any) -> None:
 def test_followed_it_is_confirmatory(make: Callable[[], Plan]) -> None:
     one = make()
     assert not one.is_confirmatory
-    assert set(one.unchecked) >= {"key", "probes", "reference", "frequencies", "settings"}
+    always = {"key", "key check", "access", "tokenizer", "probes", "reference", "frequencies", "settings"}
+    assert set(one.unchecked) >= always
     follow(one)
     assert one.unchecked == ()
     assert one.is_confirmatory
@@ -281,12 +290,12 @@ def test_followed_it_is_confirmatory(make: Callable[[], Plan]) -> None:
 
 
 def test_each_check_is_needed() -> None:
-    checks = ("key", "probes", "reference", "frequencies", "sampling", "settings")
-    for name in (f"check_{each}" for each in checks):
+    checks = ("key", "key check", "access", "tokenizer", "probes", "reference", "frequencies", "sampling", "settings")
+    for each in checks:
         one = plan()
-        object.__setattr__(one, name, lambda *_, **__: None)
+        object.__setattr__(one, f"check_{each.replace(' ', '_')}", lambda *_, **__: None)
         follow(one)
-        assert one.unchecked == (name.removeprefix("check_"),)
+        assert one.unchecked == (each,)
         assert not one.is_confirmatory
 
 
@@ -298,12 +307,54 @@ def test_without_a_commitment_it_never_is() -> None:
     assert UNCOMMITTED_NOTE in one.notes
 
 
+def test_without_a_tokenizer_it_never_is() -> None:
+    one = plan(tokenizer=None)
+    follow(one, tokenizer=DIGEST)
+    assert one.unchecked == ()
+    assert one.shortcomings == ("no tokenizer in the plan",)
+
+
+@pytest.mark.parametrize(
+    ("planned", "found", "reason"),
+    [(False, True, "the key passed a check"), (False, False, "was refused by"), (True, False, "was refused by")],
+)
+def test_a_key_check_that_the_plan_does_not_know_of(planned: bool, found: bool, reason: str) -> None:
+    with pytest.raises(CommitmentError, match=f"{reason}.* that the plan does not know of"):
+        follow(plan(key_check=planned), key_check=found)
+    one = plan(key_check=True)
+    follow(one, key_check=None)  # its record may be lost; p is adjusted all the same
+    assert one.is_confirmatory
+
+
+def test_a_plan_is_not_older_than_its_commitment() -> None:
+    with pytest.raises(InputError, match="the key was committed to at 2026-11-24T08:00:00Z, after the plan's date"):
+        plan(created=datetime(2026, 11, 24, 7, 59, 59, tzinfo=UTC))
+
+
+def test_what_cannot_be_had_through_a_server() -> None:
+    weighed: dict[str, Any] = {"primary": "sampled/excess", "reference": DIGEST}
+    for values, reason in (
+        ({"primary": "reading/mass", "sampling": None, "access": "chat"}, "reading needs the model's weights"),
+        ({"access": "chat", "sampling": PlannedSampling(top_k=40)}, "top-k 40, which no server can be asked for"),
+        ({"access": "chat", "sampling": PlannedSampling(logprobs=5)}, "log-probabilities are asked of a server"),
+        ({**weighed, "access": "weights", "sampling": PlannedSampling(9, logprobs=5)}, "log-probabilities are asked"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            plan(**values)
+    assert plan(**weighed, sampling=PlannedSampling(9, logprobs=5)).access == "chat"
+    assert plan(access="weights", sampling=PlannedSampling(top_k=40)).access == "weights"
+    assert full().access == "weights"
+
+
 @pytest.mark.parametrize(
     ("other", "reason"),
     [
         ({"rows": PROBES[:2]}, "the probes have 2 rows, those of the plan 4"),
         ({"rows": [*PROBES[:3], *rows({"prompt": "What?"})]}, "content or order is not the plan's"),
         ({"rows": PROBES[::-1]}, "content or order"),
+        ({"access": "chat"}, "access is chat, the plan says weights: give --model"),
+        ({"tokenizer": None}, "tokenizer: none is given, digest efefefefefefefef is planned"),
+        ({"tokenizer": DIGEST}, "tokenizer: digest abababababababab is given"),
         ({"frequencies": None}, "frequencies: none are given, .* is planned"),
         ({"frequencies": PROBES[1:]}, "frequencies: SHA-256 .* is given, .* is planned; give the same files"),
         ({"reference": None}, f"reference: none is given, digest {DIGEST[:16]} is planned"),

@@ -132,7 +132,14 @@ def test_without_a_commitment_it_says_that_results_stay_exploratory(
     cli: Cli, key: Path, probes: Path, tmp_path: Path
 ) -> None:
     shown = cli("plan", "-o", tmp_path / "plan.json", "--key", key, "--probes", probes, "--json").json()
-    assert shown["plan"]["key"] == {"key_id": Key.load(key).key_id, "commitment": None, "inclusion": None}
+    assert shown["plan"]["key"] == {
+        "key_id": Key.load(key).key_id,
+        "commitment": None,
+        "inclusion": None,
+        "check": None,
+    }
+    assert shown["plan"]["tokenizer"] is None
+    assert any("names a tokenizer: results under this plan stay exploratory" in note for note in shown["notes"])
     assert UNCOMMITTED_NOTE in shown["notes"]
     assert any("2^40 keys" in note for note in shown["notes"])
 
@@ -157,13 +164,13 @@ def test_the_plan_for_people(cli: Cli, committed: list[object], probes: Path, tm
 
 
 def test_everything_is_settled(cli: Cli, key: Path, model: Path, probes: Path, tmp_path: Path) -> None:
-    from watermark.engines.models import model_digest
+    from watermark.engines.models import model_digest, tokenizer_fingerprint
 
     options: dict[str, Any] = {
         "--reference": model, "--positive-control": model, "--positive-control-note": "a student",
         "--primary": "reading", "--sample": 4000, "--max-new-tokens": 90, "--temperature": 0.7, "--top-p": 0.9,
         "--sample-seed": 5, "--top": 64, "--decoys": 200, "--seed": "ab" * 32, "--alpha": 1e-5, "--power": 0.8,
-        "--effect": 0.3,
+        "--effect": 0.3, "--tokenizer": model,
     }  # fmt: skip
     flat = [part for pair in options.items() for part in pair]
     also = ["--also", "sampled/excess", "--also", "sampled/distinct"]
@@ -177,7 +184,10 @@ def test_everything_is_settled(cli: Cli, key: Path, model: Path, probes: Path, t
     assert plan["positive_control"] == {"digest": model_digest(model), "note": "a student"}
     assert plan["sampling"] == {
         "tokens": 4000, "max_new_tokens": 90, "temperature": 0.7, "top_p": 0.9, "top_k": 0, "seed": 5,
+        "logprobs": None,
     }  # fmt: skip
+    assert plan["tokenizer"] == {"fingerprint": tokenizer_fingerprint(model)}
+    assert plan["access"] == "weights"
     assert plan["lineup"] == {"decoys": 200, "seed": "ab" * 32}
     assert (plan["alpha"], plan["power"], plan["effect"], plan["top"]) == (1e-5, 0.8, 0.3, 64)
     assert (plan["stopping"], plan["fixed_pairs"], plan["maximum_pairs"]) == ("fixed", None, None)
@@ -204,6 +214,29 @@ def test_a_seed_is_drawn_for_each_plan(cli: Cli, key: Path, probes: Path, tmp_pa
         seeds.add(Plan.load(tmp_path / name).lineup.seed)
     assert len(seeds) == 3
     assert "0" * 64 not in seeds
+
+
+def test_tokens_that_cannot_hold_the_pairs_are_warned_of(cli: Cli, key: Path, probes: Path, tmp_path: Path) -> None:
+    base = ["--key", key, "--probes", probes, "--json", "--effect", 0.5, "--sample"]
+    for number, (tokens, options, warned) in enumerate(
+        ((211, [], True), (212, [], False), (131, ["--stopping", "fixed"], True), (132, ["--stopping", "fixed"], False))
+    ):
+        notes = cli("plan", "-o", tmp_path / str(number), *base, tokens, *options).json()["notes"]
+        assert any("distinct pairs that the primary test may need" in note for note in notes) == warned
+
+
+def test_a_servers_logprobs_are_planned(cli: Cli, key: Path, model: Path, probes: Path, tmp_path: Path) -> None:
+    weights = ["--weights", "excess", "--reference", model, "--sample", 1000, "--logprobs", 5]
+    base = ["--key", key, "--probes", probes, *weights]
+    shown = cli("plan", "-o", tmp_path / "1", *base, "--access", "completions", "--json").json()["plan"]
+    assert (shown["access"], shown["sampling"]["logprobs"]) == ("completions", 5)
+    said = cli("plan", "-o", tmp_path / "2", *base).out
+    assert "a server's chat endpoint" in said
+    assert "log-probabilities of 5 tokens" in said
+    assert "level         alpha 1e-06\n" in said  # no power: it is not computed for weights
+    cli("plan", "-o", tmp_path / "3", *base, "--access", "weights").refused(
+        3, "log-probabilities are asked of a server"
+    )
 
 
 def test_a_large_alpha_is_warned_of(cli: Cli, key: Path, probes: Path, tmp_path: Path) -> None:

@@ -158,10 +158,10 @@ def test_an_unmarked_model_is_asked_up_to_the_maximum(cli: Cli, account: Path, p
 
 
 def test_after_a_key_check_it_stops_where_the_adjusted_p_is_small_enough(
-    cli: Cli, account: Path, plan: Path, prompts: Path
+    cli: Cli, account: Path, committed: list[object], prompts: Path
 ) -> None:
-    record = KeyCheck(Key.load(account).key_id, True, -0.3, 90, 22, "2026-11-01T00:00:00+00:00")
-    check_path(account).write_text(json.dumps(record.to_dict()))
+    checked(account, -0.3)
+    plan = planned(cli, Path("p"), account, prompts, *committed)
     with FakeServer(text=written(account, 0.6)) as server:
         evidence = cli(*asking(server, account, plan, prompts, "--log", "log", "--json")).json()["sampled"]
     pairs, _, values, stopped = by_hand(account, Path("log"), 1e-6 * 0.99, 212)
@@ -171,6 +171,30 @@ def test_after_a_key_check_it_stops_where_the_adjusted_p_is_small_enough(
     assert evidence["log10_p_adjusted"] <= -6
     assert evidence["finding"] == "detected"
     assert KEY_CHECK_NOTE[True] in evidence["notes"]
+
+
+def checked(key_file: Path, log10_p: float) -> None:
+    """Lay a check on human text beside the key."""
+    record = KeyCheck(Key.load(key_file).key_id, log10_p > -2, log10_p, 90, 22, "2026-11-01T00:00:00+00:00")
+    check_path(key_file).write_text(json.dumps(record.to_dict()))
+
+
+def test_a_check_of_the_key_is_the_plans(
+    cli: Cli, account: Path, plan: Path, committed: list[object], prompts: Path
+) -> None:
+    """A record that comes, or goes, after the plan changes nothing: neither the level nor who may be accused."""
+    with FakeServer(text=written(account, 0.6)) as server:
+        for log10_p, outcome in ((-0.3, "passed"), (-2.5, "was refused by")):
+            checked(account, log10_p)
+            cli(*asking(server, account, plan, prompts)).refused(5, f"the key {outcome} a check on human text that the")
+        assert server.asked == []
+        cli("plan", "-o", Path("r"), "--key", account, "--probes", prompts).refused(5, "refused by its own check")
+        checked(account, -0.3)
+        knowing = planned(cli, Path("k"), account, prompts, *committed)
+        first = cli(*asking(server, account, knowing, prompts, "--json")).out
+        check_path(account).unlink()
+        assert cli(*asking(server, account, knowing, prompts, "--json")).out == first
+    assert KEY_CHECK_NOTE[True] in json.loads(first)["sampled"]["notes"]
 
 
 def test_the_order_of_arrival_changes_nothing(cli: Cli, account: Path, plan: Path, prompts: Path) -> None:
@@ -283,7 +307,8 @@ def test_marked_probes_are_exploratory(cli: Cli, account: Path, plan: Path, prom
         (["--temperature", 0.9], "--temperature 0.9 contradicts the plan, which says 1;"),
         (["--top-p", 0.9], "--top-p 0.9 contradicts"),
         (["--sample-seed", 1], "--sample-seed 1 contradicts"),
-        (["--logprobs", 3], "--logprobs would change the weights, and a plan does not settle it"),
+        (["--logprobs", 3], "--logprobs 3 contradicts the plan, which says none"),
+        (["--endpoint", "completions"], "--endpoint completions contradicts the plan, which says chat"),
     ],
     ids=str,
 )
@@ -326,13 +351,15 @@ def test_what_is_not_the_plans(cli: Cli, account: Path, text_key: Path, plan: Pa
 def test_tests_that_cannot_be_carried_out(cli: Cli, text_key: Path, model: Path, prompts: Path) -> None:
     answers = write_rows(Path("answers.jsonl"), [{"prompt": PROMPTS[0], "text": "The rain fell."}])
     reading = planned(cli, Path("r"), text_key, answers, "--primary", "reading")
-    counted = planned(cli, Path("c"), text_key, prompts)
+    counted = planned(cli, Path("c"), text_key, prompts, "--access", "weights")
     for plan, probes, code, more, fragment in (
-        (reading, answers, 3, [], "the plan has reading/mass, which needs the model's weights: give --model"),
+        (reading, answers, 3, [], "access is chat, the plan says weights: give --model"),
         (reading, answers, 2, ["--temperature", 1], "--temperature: the plan has no sampled test; leave it out"),
     ):
         cli(*asking("http://127.0.0.1:9", text_key, plan, probes, *more)).refused(code, fragment)
     local = ["suspect", "--key", text_key, "--model", model, "--probes", prompts]
+    behind = planned(cli, Path("b"), text_key, prompts, "--access", "completions")
+    cli(*local, "--plan", behind).refused(3, "access is weights, the plan says completions: give --api with --endpoint")
     cli(*local, "--positive-control", model).refused(2, "--positive-control needs --plan")
     cli(*local, "--plan", counted, "--positive-control", model).refused(2, "no weighted test that needs it")
     cli(*local, "--plan", counted, "--save-reading", "reading.npz").refused(2, "the plan has no reading")
@@ -368,7 +395,7 @@ def probes(tmp_path: Path) -> Path:
 def test_a_local_model_is_asked_until_the_process_ends(
     cli: Cli, text_key: Path, tables: dict[str, Path], prompts: Path
 ) -> None:
-    plan = planned(cli, Path("p"), text_key, prompts, "--top-p", 0.99, "--sample-seed", 4)
+    plan = planned(cli, Path("p"), text_key, prompts, "--top-p", 0.99, "--sample-seed", 4, "--access", "weights")
     command = ["suspect", "--key", text_key, "--probes", prompts, "--plan", plan, "--json", "--model"]
     for model, stopped, finding in (("student", "early", "detected"), ("control", "maximum", "not detected")):
         evidence = cli(*command, tables[model]).json()["sampled"]
@@ -405,10 +432,8 @@ def test_a_reading_with_its_positive_control(cli: Cli, text_key: Path, tables: d
         assert (result["reading"]["plan"]["primary"], result["sampled"]["plan"]["primary"]) == (True, False)
         for test in ("reading", "sampled"):  # the primary one by itself, the only other one by itself
             assert result[test]["log10_p_adjusted"] == result[test]["log10_p"]
-            assert (
-                "the plan's primary test, reading/difference, is judged by itself; the other one is, too"
-                in (result[test]["notes"])
-            )
+            first = "the plan's primary test, reading/difference, is judged by itself; the other one is, too"
+            assert any(note.startswith(first) for note in result[test]["notes"])
     plan = Path("student.json")
     without = cli(*command, "--plan", plan, "--model", tables["control"])
     evidence = without.json()["reading"]

@@ -227,7 +227,7 @@ def planned(cli: Cli, path: Path, key: Path, probes: Path, *options: object) -> 
 
 def test_a_plan_with_a_positive_control(cli: Cli, text_key: Path, tables: dict[str, Path], prompts: Path) -> None:
     models = ["--reference", tables["base"], "--positive-control", tables["marked"]]
-    plan = planned(cli, Path("plan"), text_key, prompts, *models, "--also", "sampled/distinct")
+    plan = planned(cli, Path("plan"), text_key, prompts, *models, "--also", "sampled/distinct", "--access", "weights")
     command = ["suspect", "--key", text_key, "--probes", prompts, "--plan", plan, *models, "--json", "-q"]
     other = cli(*command, "--model", tables["other"]).json()
     assert list(other) == ["sampled/distinct", "sampled/excess"]
@@ -252,6 +252,13 @@ def test_a_plan_behind_a_server(cli: Cli, text_key: Path, model: Path, prompts: 
     assert found["sampled"]["plan"]["test"] == "sampled/excess"
     assert found["sampled"]["lineup"]["decoys"] == 9
     assert any("as planned" in note for note in found["sampled"]["notes"])
+
+
+def test_planned_log_probabilities_are_asked_for(cli: Cli, text_key: Path, model: Path, prompts: Path) -> None:
+    plan = planned(cli, Path("plan"), text_key, prompts, "--reference", model, "--logprobs", 3)
+    with FakeServer(text=_words) as server:
+        cli(*asking(server, text_key, prompts, "--plan", plan, "--reference", model, "--json")).json()
+        assert {body["top_logprobs"] for body in server.bodies} == {3}
 
 
 def _words(question: Question) -> str:

@@ -1,0 +1,83 @@
+"""A plan in words: what must be known before it is carried out, and its summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from detect.plan import Plan
+
+LARGE_ALPHA = 1e-4  # from there on 1.6 × the fixed n gives an e-process less than the planned power
+
+
+def notes_on(plan: Plan) -> list[str]:
+    """What must be known before it is carried out."""
+    from detect.plan_content import E_PROCESS
+    from watermark.keys import UNTIMESTAMPED_NOTE
+
+    notes = list(plan.notes[1:])
+    if plan.inclusion is None:
+        notes.append(UNTIMESTAMPED_NOTE.replace("The commitment's date", "A commitment's date"))
+    notes.append("the plan's date is the planner's own statement, too, until its digest is timestamped from outside")
+    if plan.stopping == E_PROCESS and plan.alpha >= LARGE_ALPHA:
+        notes.append("at so large an alpha an e-process needs up to 2.5 x the fixed number for the same power: raise "
+                     "--max-pairs")  # fmt: skip
+    if plan.tokenizer is None:
+        notes.append("neither the key nor --tokenizer names a tokenizer: results under this plan stay exploratory")
+    notes += _too_few(plan)
+    if plan.positive_control is None and plan.primary != "sampled/distinct":
+        notes.append("without a positive control a negative result of a weighted test will be inconclusive")
+    return notes
+
+
+def _too_few(plan: Plan) -> list[str]:
+    """A note where the planned tokens cannot hold the pairs that the primary test needs: pairs repeat, if anything."""
+    tokens = None if plan.sampling is None else plan.sampling.tokens
+    needed = plan.maximum_pairs or plan.fixed_pairs
+    if tokens is None or needed is None or tokens >= needed:
+        return []
+    return [
+        f"{tokens:,} tokens hold fewer than the {needed:,} distinct pairs that the primary test may need: a negative "
+        "would be inconclusive; raise --sample"
+    ]
+
+
+def summary(plan: Plan, output: Path, notes: list[str]) -> str:
+    from detect.visible import one_line
+
+    probes, sampling, where = plan.probes, plan.sampling, plan.inclusion
+    lines = [
+        ("plan", one_line(output)),
+        ("digest", f"{plan.digest} (SHA-256 of the file)"),
+        ("key", f"{plan.key_id[:16]}, gamma {plan.gamma:g}, context width {plan.context_width}"),
+        ("commitment", "none" if where is None else f"root {where.commitment.root}, {where.commitment.size} marks"),
+        ("tests", ", ".join([f"{plan.primary} (primary)", *(test for test in plan.tests if test != plan.primary)])),
+        ("level", _level(plan)),
+        ("stopping", plan.stopping if plan.maximum_pairs is None else
+         f"{plan.stopping}, at most {plan.maximum_pairs:,} pairs"),
+        ("fixed n", "–" if plan.fixed_pairs is None else f"{plan.fixed_pairs:,} pairs"),
+        ("key check", "passed before the plan" if plan.key_check else "none"),
+        ("access", plan.access if plan.access == "weights" else f"a server's {plan.access} endpoint"),
+        ("tokenizer", plan.tokenizer or "none"),
+        ("probes", f"{probes.rows:,} rows, {probes.prompts:,} prompts, SHA-256 {probes.sha256}"),
+        ("reference", plan.reference or "none"),
+        ("frequencies", plan.frequencies or ("–" if plan.reference is None else "what the reference expects")),
+        ("control", "none" if plan.positive_control is None else plan.positive_control.digest),
+        ("line-up", f"{plan.lineup.decoys:,} decoys, seed {plan.lineup.seed}"),
+    ]  # fmt: skip
+    if sampling is not None:
+        tokens = "until it stops" if sampling.tokens is None else f"{sampling.tokens:,} tokens"
+        drawn = f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, seed {sampling.seed}"
+        listed = "" if sampling.logprobs is None else f", log-probabilities of {sampling.logprobs} tokens"
+        lines.append(("sampling", f"{tokens}, {sampling.max_new_tokens} new tokens an answer at most, {drawn}{listed}"))
+    lines += [("note", text) for text in notes]
+    return "\n".join(f"{name:12}  {text}" for name, text in lines)
+
+
+def _level(plan: Plan) -> str:
+    """A weighted test's power is shown by a positive control, not computed."""
+    counted = plan.fixed_pairs is not None
+    return f"alpha {plan.alpha:g}" + (
+        f", power {plan.power:g} for a green fraction of {plan.effect:g}" if counted else ""
+    )
