@@ -50,7 +50,7 @@ def notes_on_asking(
     use = "weighed" if extent.weighed else "in the log, not counted"
     logprobs = "" if s.logprobs is None else f", log-probabilities of {s.logprobs} tokens ({use})"
     return [
-        f"questioned server {q.server}, model {one_line(q.model, 80)}{_other_names(q.model, responses)}, "
+        f"questioned server {q.shown_server}, model {one_line(q.model, 80)}{_other_names(q.model, responses)}, "
         f"endpoint {q.endpoint}",
         f"prompts: {len(q.prompts)}, SHA-256 {q.prompts_sha256} over their canonical JSON list",
         _account(responses),

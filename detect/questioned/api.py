@@ -172,7 +172,7 @@ class _Asking:
             return self._waiting.pause(failure, attempt)
         except OutOfPatience as error:
             raise InputError(
-                f"{self._questions.server}: {error}; answers so far are in {self._log.path}, the same command goes on "
+                f"{self._questions.shown_server}: {error}; answers so far are in {self._log.path}, the same command goes on "
                 "from there"
             ) from None
 
@@ -210,7 +210,7 @@ class _Asking:
             ) from None
         if status in (400, 422) and self._dialect.adapt(message):
             return await self._attempt(client, request)
-        raise InputError(f"{self._questions.server}: {self._refusal(status, message, request)}") from None
+        raise InputError(f"{self._questions.shown_server}: {self._refusal(status, message, request)}") from None
 
     def _refusal(self, status: int, message: str, request: int) -> str:
         if status == 401 and self._api_key.variable is None:
@@ -253,7 +253,7 @@ class _Asking:
             async for chunk in response.iter_bytes():
                 content += chunk
                 if len(content) > LARGEST_ANSWER:
-                    raise InputError(f"{self._questions.server}: an answer larger than {LARGEST_ANSWER >> 20} MiB")
+                    raise InputError(f"{self._questions.shown_server}: an answer larger than {LARGEST_ANSWER >> 20} MiB")
         return bytes(content)
 
     def _client(self) -> AsyncOpenAI:

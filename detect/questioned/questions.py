@@ -74,6 +74,11 @@ class Questions:
             raise InputError("there is no prompt to ask: give rows with `prompt` or `prompt_ids`")
         return cls(server, model, endpoint, once, sampling, seed)
 
+    @cached_property
+    def shown_server(self) -> str:
+        """The server's address as it may be shown and written, see `shown_address`."""
+        return shown_address(self.server)
+
     def prompt_of(self, request: int) -> int:
         """Which prompt request `request` asks."""
         return request % len(self.prompts)
@@ -112,7 +117,7 @@ class Questions:
         """What the response log says in its first line: equal exactly where the questions are."""
         return {
             "kind": "taggant-responses/1",
-            "server": self.server,
+            "server": self.shown_server,
             "model": self.model,
             "endpoint": self.endpoint,
             "sampling": asdict(self.sampling),
@@ -134,6 +139,21 @@ def is_this_machine(server: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def shown_address(server: str) -> str:
+    """An address, as `server_address` returns it, in which path segments that may be keys are digests.
+
+    Some gateways take a key as part of the path: 20 characters or more, digits and letters among them.
+    """
+    parts = urlsplit(server)
+    return urlunsplit(parts._replace(path="/".join(_shown_segment(one) for one in parts.path.split("/"))))
+
+
+def _shown_segment(segment: str) -> str:
+    if len(segment) < 20 or not (any(map(str.isdigit, segment)) and any(map(str.isalpha, segment))):
+        return segment
+    return f"sha256-{hashlib.sha256(segment.encode()).hexdigest()[:16]}"
 
 
 def server_address(given: str) -> str:

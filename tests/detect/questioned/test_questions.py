@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from detect.questioned.questions import ApiSampling, Questions, is_this_machine, server_address
+from detect.questioned.questions import ApiSampling, Questions, is_this_machine, server_address, shown_address
 from watermark.errors import InputError
 
 CHAT = Questions("http://h/v1", "m", "chat", ("why?", "how?", "who?"))
@@ -130,3 +130,15 @@ def test_addresses_that_are_refused_and_never_quoted(given: str) -> None:
 )
 def test_which_addresses_stay_on_this_machine(address: str, here: bool) -> None:
     assert is_this_machine(server_address(address)) is here
+
+
+def test_a_key_in_the_path_is_never_written() -> None:
+    secret = "sk-0123456789abcdefghij"
+    for path, kept in ((f"/v1/{secret}/openai", False), ("/openai/deployments/smollm2-135m/v1", True), ("/v1", True)):
+        server = server_address(f"https://gateway.example{path}")
+        one = Questions.distinct(server, "m", "chat", ["why?"])
+        assert one.server == f"https://gateway.example{path}"
+        assert (one.shown_server == one.server) == kept
+        assert secret not in json.dumps(one.identity())
+    digest = hashlib.sha256(secret.encode()).hexdigest()[:16]
+    assert shown_address(f"https://h/{secret}/v1") == f"https://h/sha256-{digest}/v1"
