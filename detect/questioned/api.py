@@ -171,9 +171,9 @@ class _Asking:
         try:
             return self._waiting.pause(failure, attempt)
         except OutOfPatience as error:
+            server, path = self._questions.shown_server, self._log.path
             raise InputError(
-                f"{self._questions.shown_server}: {error}; answers so far are in {self._log.path}, the same command goes on "
-                "from there"
+                f"{server}: {error}; answers so far are in {path}, the same command goes on from there"
             ) from None
 
     async def _attempt(self, client: AsyncOpenAI, request: int) -> Response:
@@ -253,7 +253,8 @@ class _Asking:
             async for chunk in response.iter_bytes():
                 content += chunk
                 if len(content) > LARGEST_ANSWER:
-                    raise InputError(f"{self._questions.shown_server}: an answer larger than {LARGEST_ANSWER >> 20} MiB")
+                    largest = f"{LARGEST_ANSWER >> 20} MiB"
+                    raise InputError(f"{self._questions.shown_server}: an answer larger than {largest}")
         return bytes(content)
 
     def _client(self) -> AsyncOpenAI:
