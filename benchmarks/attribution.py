@@ -1,7 +1,12 @@
-"""Attribution among many accounts: `python -m benchmarks.attribution [speed] [simulation] [--repetitions 200]`.
+"""Attribution among many accounts.
+
+    python -m benchmarks.attribution [speed] [simulation] [unequal] [--repetitions 200]
 
 speed       10,000 accounts, derived from an owner's key, on 100,000 distinct pairs: wall and CPU seconds
 simulation  1,000 accounts, 0, 1 and 3 true sources, fresh keys in every repetition: who is attributed, at two levels
+unequal     the same with three sources that wrote 70, 20 and 10 % of the documents, and with five times as many
+
+Parts that are not asked for stay in the results as they were.
 """
 
 from __future__ import annotations
@@ -10,22 +15,25 @@ import argparse
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import save
+from benchmarks.common import kept, save
 from detect.attribution import Attribution, Candidate, Group, Judgement, Observation, attribute, derived_candidates
 from detect.exact.power import critical_count
 from watermark import GreenList, Key, chacha
 from watermark.keys import Parameters
 
 LEVELS = (0.05, 1e-6)
-SOURCES = (0, 1, 3)
+EQUAL: tuple[tuple[float, ...], ...] = ((), (1.0,), (1 / 3, 1 / 3, 1 / 3))  # shares of the true sources
+UNEQUAL = (0.7, 0.2, 0.1)
 VOCABULARY = 512
 DOCUMENTS, LENGTH, DELTA = 48, 60, 2.0  # of one repetition: 48 answers of 60 tokens
+MORE_DOCUMENTS = 5 * DOCUMENTS
 
 
 def owner_key(rng: np.random.Generator | None = None) -> Key:
@@ -49,37 +57,55 @@ def write(key: Key | None, documents: int, rng: np.random.Generator) -> NDArray[
     return tokens
 
 
-def repetition(n_accounts: int, n_sources: int, rng: np.random.Generator) -> tuple[Group, set[str]]:
-    """Fresh keys, and documents of `n_sources` of them mixed in equal shares (0: unmarked); and whose they are."""
+def documents_of(shares: Sequence[float], documents: int) -> list[int]:
+    """How many documents each source wrote: rounded, what is left over goes to the first."""
+    counts = [round(share * documents) for share in shares]
+    counts[0] += documents - sum(counts)
+    return counts
+
+
+def repetition(
+    n_accounts: int, shares: Sequence[float], documents: int, rng: np.random.Generator
+) -> tuple[Group, list[str]]:
+    """Fresh keys, and documents of a source for each share (none: unmarked); and whose they are, in that order."""
     candidates = list(derived_candidates(owner_key(rng), [f"account-{i:04}" for i in range(n_accounts)]))
-    sources = [candidates[i] for i in rng.choice(n_accounts, n_sources, replace=False)]
+    sources = [candidates[i] for i in rng.choice(n_accounts, len(shares), replace=False)]
     keys: Sequence[Key | None] = [source.key for source in sources] or [None]
-    documents = np.concatenate([write(key, DOCUMENTS // len(keys), rng) for key in keys])
-    return Group(candidates, Observation.of_documents(candidates[0].key, documents)), {s.account for s in sources}
+    counts = documents_of(shares or (1.0,), documents)
+    written = np.concatenate([write(key, count, rng) for key, count in zip(keys, counts, strict=True)])
+    return Group(candidates, Observation.of_documents(candidates[0].key, written)), [s.account for s in sources]
 
 
-def simulate(n_accounts: int, n_sources: int, repetitions: int, seed: int = 0) -> dict[str, Any]:
-    """How often every source, and how often anybody else, was attributed at each of LEVELS."""
-    rng = np.random.default_rng([seed, n_sources])
+def simulate(
+    n_accounts: int, shares: Sequence[float], repetitions: int, documents: int = DOCUMENTS, seed: int = 0
+) -> dict[str, Any]:
+    """How often each source, all of them, and anybody else was attributed at each of LEVELS."""
+    rng = np.random.default_rng([seed, len(shares)])
+    each = {alpha: [0] * len(shares) for alpha in LEVELS}
     every, wrong = dict.fromkeys(LEVELS, 0), dict.fromkeys(LEVELS, 0)
     pairs, gaps = [], []
     for _ in range(repetitions):
-        group, sources = repetition(n_accounts, n_sources, rng)
+        group, sources = repetition(n_accounts, shares, documents, rng)
         for alpha in LEVELS:
             found = attribute([group], Judgement(alpha))
-            every[alpha] += sources <= set(found.attributed)
-            wrong[alpha] += bool(set(found.attributed) - sources)
+            hits = [source in found.attributed for source in sources]
+            each[alpha] = [count + hit for count, hit in zip(each[alpha], hits, strict=True)]
+            every[alpha] += all(hits)
+            wrong[alpha] += bool(set(found.attributed) - set(sources))
         pairs.append(len(group.observation.pairs))
         gaps += [] if found.runner_up_gap is None else [found.runner_up_gap]
     return {
         "accounts": n_accounts,
-        "sources": n_sources,
+        "sources": len(shares),
+        "shares": [round(share, 3) for share in shares],
+        "documents": documents_of(shares or (1.0,), documents),
         "repetitions": repetitions,
         "distinct_pairs_median": int(np.median(pairs)),
         "runner_up_gap_median": round(float(np.median(gaps)), 2) if gaps else None,
         "levels": {
             f"{alpha:g}": {
-                "every_source_attributed": every[alpha] if n_sources else None,
+                "every_source_attributed": every[alpha] if shares else None,
+                "attributed_by_share": each[alpha],
                 "any_false_attribution": wrong[alpha],
                 "false_attribution_limit": limit(repetitions, alpha),
             }
@@ -122,19 +148,41 @@ def speed(n_accounts: int, n_pairs: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["speed", "simulation"], metavar="speed|simulation")
+    parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="|".join(PARTS))
     parser.add_argument("--repetitions", type=int, default=200)
-    parser.add_argument("--accounts", type=int, default=1000, help="of the simulation")
+    parser.add_argument("--accounts", type=int, default=1000, help="of the simulations")
     options = parser.parse_args()
-    result: dict[str, Any] = {}
-    if "speed" in options.parts:
-        result["speed"] = speed(10_000, 100_000)
-    if "simulation" in options.parts:
-        chacha.NUMBA_FROM = 1  # some hundred pairs a key, but 600,000 keys: the compiled kernel pays for itself
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+    result = kept("attribution")
+    for part in (part for part in PARTS if part in options.parts):
         begun = time.process_time()
-        result["simulation"] = [simulate(options.accounts, n, options.repetitions) for n in SOURCES]
-        result["simulation_cpu_seconds"] = round(time.process_time() - begun, 1)
+        result[part] = PARTS[part](options.accounts, options.repetitions)
+        result["measured"][part] = {
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "cpu_seconds": round(time.process_time() - begun, 1),
+        }
     save("attribution", "python -m benchmarks.attribution", result)
+
+
+def equal_shares(n_accounts: int, repetitions: int) -> list[dict[str, Any]]:
+    """No source, one, and three with equal shares."""
+    chacha.NUMBA_FROM = 1  # some hundred pairs a key, but 600,000 keys: the compiled kernel pays for itself
+    return [simulate(n_accounts, shares, repetitions) for shares in EQUAL]
+
+
+def unequal_shares(n_accounts: int, repetitions: int) -> list[dict[str, Any]]:
+    """Three sources with unequal shares, of few documents and of more."""
+    chacha.NUMBA_FROM = 1
+    sizes = (DOCUMENTS, MORE_DOCUMENTS)
+    return [simulate(n_accounts, UNEQUAL, repetitions, size, seed=1) for size in sizes]
+
+
+PARTS: dict[str, Callable[[int, int], Any]] = {
+    "speed": lambda *_: speed(10_000, 100_000),
+    "simulation": equal_shares,
+    "unequal": unequal_shares,
+}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
+from watermark import Key
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -80,7 +82,21 @@ def save(name: str, command: str, result: dict[str, Any]) -> None:
     print(text)
 
 
+def kept(name: str) -> dict[str, Any]:
+    """What results/<name>.json holds, and when each part was measured: for a benchmark that is run part by part."""
+    path = RESULTS / f"{name}.json"
+    record = json.loads(path.read_text()) if path.exists() else {}
+    date = record.pop("date", None)
+    parts = {part: value for part, value in record.items() if part not in ("command", "machine", "measured")}
+    return {**parts, "measured": record.get("measured") or {part: {"date": date} for part in parts}}
+
+
 def stage_directory(run: Path, name: str) -> Path:
     """Where a finished run of the demo or of `benchmarks.ten_keys` keeps what stage `name` made."""
     (directory,) = (run / "stages").glob(f"{name}-[0-9a-f]*")
     return directory
+
+
+def vocab_size(key: Key) -> int:
+    assert key.tokenizer is not None
+    return key.tokenizer.vocab_size

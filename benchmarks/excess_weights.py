@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import save, stage_directory
-from benchmarks.power import answers_of, log10_p, part_of, vocab_size
+from benchmarks.common import save, stage_directory, vocab_size
+from benchmarks.power import answers_of, log10_p, part_of
 from benchmarks.remembered import Remembered
 from benchmarks.validity import coarse
 from detect import Probe, window_rule

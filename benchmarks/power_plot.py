@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 PANELS = (
-    ("tokens read", ("reading", "argmax", "green_mass", "green_mass, all positions")),
+    ("tokens read", ("reading", "argmax", "ADFP", "green_mass", "green_mass, all positions")),
     ("tokens sampled", ("sampled, excess", "sampled, distinct")),
 )
 NAMES = {
     "reading": "reading (Taggant)",
     "argmax": "argmax, distinct pairs (Sander et al.)",
-    "green_mass": "green mass, distinct contexts (Hoeffding)",
+    "ADFP": "ADFP: green mass, each context once (Hoeffding)",
+    "green_mass": "green mass, mean of each context (Hoeffding)",
     "green_mass, all positions": "green mass, all positions (Hoeffding; as if independent)",
     "sampled, excess": "n − e against a reference (Taggant)",
     "sampled, distinct": "distinct pairs",

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.common import save, stage_directory
-from benchmarks.power import part_of, vocab_size
+from benchmarks.common import save, stage_directory, vocab_size
+from benchmarks.power import part_of
 from benchmarks.remembered import Remembered
 from detect import Probe, window_rule
 from detect.counting import statistic

@@ -30,12 +30,13 @@ def save_arrays(path: str | Path, kind: str, arrays: Arrays) -> None:
         np.savez(handle, allow_pickle=False, format=np.array(kind), **arrays)
 
 
-def load_arrays(path: str | Path, kind: str, again: str, decode: Callable[[Arrays], T]) -> T:
-    """What `decode` makes of the arrays in a file of this kind.
+def load_arrays(path: str | Path, kinds: Mapping[str, Callable[[Arrays], T]], again: str) -> T:
+    """What the decoder of its kind makes of the arrays in a file.
 
     Args:
-        again: what to do when it is none.
-        decode: may raise ValueError, TypeError or KeyError where they don't belong together.
+        kinds: a decoder for every kind that is taken; it may raise ValueError, TypeError or KeyError where the arrays
+            don't belong together.
+        again: what to do when the file is of none of them.
 
     Raises:
         InputError: not such a file, or not readable. Pickled content is refused.
@@ -46,13 +47,11 @@ def load_arrays(path: str | Path, kind: str, again: str, decode: Callable[[Array
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("one array")
             arrays = {name: file[name] for name in file.files}
-        if str(arrays["format"]) != kind:
-            raise ValueError("format")
-        return decode(arrays)
+        return kinds[str(arrays["format"])](arrays)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or 'input error'})") from None
     except (ValueError, TypeError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
-        raise InputError(f"{path} is not a {kind} file; {again}") from None
+        raise InputError(f"{path} is not a {' or '.join(kinds)} file; {again}") from None
 
 
 def checked(arrays: Arrays, name: str, dtype: str, shape: Sequence[int]) -> NDArray[Any]:

@@ -1,6 +1,6 @@
 """Whose mark: one observation scored under the keys of thousands of accounts, and judged as one family.
 
-Every key's p is that of the tests elsewhere: exact for counts, a valid bound for a reading. The keys are derived by a
+Every key's p is that of the tests elsewhere: exact for counts, a valid bound for weights. The keys are derived by a
 pseudo-random function, so the text of one account does not depend on the key of another: with true sources present the
 other p-values still hold, and Holm's adjustment over all keys keeps the chance of any false attribution at alpha.
 """
@@ -58,6 +58,7 @@ class Attribution:
     """Whose marks were found. Field for field what `--json` prints.
 
     Attributes:
+        weighted: whether pairs were weighed, as a reading and answers against a reference are; else they were counted.
         n_accounts: distinct accounts.
         n_keys: keys scored: the family that every adjusted p accounts for.
         n_tokens: None where groups of keys were scored on different numbers of them, as `n_scored`; see `groups`.
@@ -72,6 +73,7 @@ class Attribution:
 
     schema: str
     test: TestName
+    weighted: bool
     n_accounts: int
     n_keys: int
     n_tokens: int | None
@@ -123,6 +125,7 @@ def attribute(
     return Attribution(
         schema=SCHEMA,
         test=family.test,
+        weighted=family.weighted,
         n_accounts=len({candidate.account for candidate in candidates}),
         n_keys=len(candidates),
         n_tokens=_common(described, "n_tokens"),

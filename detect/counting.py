@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from detect.exact.binomial import log10_cdf, log10_sf
 from detect.observation import ContextMass, Excess, ProbePairs, Reading, Weighted
+from detect.wording import amount
 from watermark.greenlist import GreenList
 from watermark.keys import SCHEME, Key
 from watermark.windows import Document, Extraction, Pairs, Reason, WindowRule
@@ -93,9 +94,11 @@ class CountComparison:
 
 @dataclass(frozen=True)
 class MassComparison:
-    """Mean probability that falls on green tokens, over distinct contexts.
+    """Mean probability that falls on green tokens, over distinct contexts, each by the mean of its positions.
 
-    Probability beyond the tokens followed counts as γ of itself, whatever the key.
+    Probability beyond the tokens followed, of special tokens and of pairs that occur in a prompt counts as γ of itself,
+    whatever the key. ADFP (Xu et al. 2026, arXiv 2602.03812) has the same bound, but one position of each context, and
+    special tokens are red; that form is in `benchmarks.green_mass`, with what was checked of theirs.
     """
 
     n_contexts: int
@@ -189,7 +192,8 @@ _Kind = tuple[TestName, int, str, dict[str, Comparison]]  # test, n_tokens, note
 
 def _read(green: GreenList, observed: Reading) -> _Kind:
     """The argmax reading with deduplication (Sander et al. 2024, arXiv 2402.14904), and the green mass, beside."""
-    note = f"{observed.n_positions} positions of {observed.pairs.n_contexts} contexts read {_against(observed)}"
+    read = f"{amount(observed.n_positions, 'position')} of {amount(observed.pairs.n_contexts, 'context')} read"
+    note = f"{read} {_against(observed)}"
     beside: dict[str, Comparison] = {
         "argmax": _counted(green, observed.argmax),
         "green_mass": _mass(green, observed.mass),
@@ -200,8 +204,8 @@ def _read(green: GreenList, observed: Reading) -> _Kind:
 def _answered(green: GreenList, observed: Excess) -> _Kind:
     """The plain count of the answers' distinct pairs, beside."""
     note = (
-        f"answers weighed {_against(observed)}, at {observed.n_positions} of their {observed.n_tokens} tokens, "
-        f"{observed.pairs.n_contexts} contexts"
+        f"answers weighed {_against(observed)}, at {observed.n_positions:,} of their "
+        f"{amount(observed.n_tokens, 'token')}, {amount(observed.pairs.n_contexts, 'context')}"
     )
     if observed.n_listed:
         share = observed.n_listed / observed.n_positions
@@ -271,7 +275,7 @@ def account(tokens: Mapping[Reason, int], of: str) -> str:
         tokens: how many met which reason.
         of: what they stand in, such as "3 documents".
     """
-    parts = [f"{sum(tokens.values())} tokens in {of}"]
+    parts = [f"{amount(sum(tokens.values()), 'token')} in {of}"]
     for reason, words in ACCOUNT_WORDS:
         if tokens[reason] or reason == Reason.COUNTED:
             parts.append(f"{tokens[reason]} {words}")
@@ -286,4 +290,4 @@ def _account(extraction: Extraction) -> str:
         Reason.SPECIAL: extraction.special,
         Reason.NO_CONTEXT: extraction.no_context,
     }
-    return account(tokens, f"{extraction.n_documents} documents")
+    return account(tokens, amount(extraction.n_documents, "document"))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from detect.arrays import Arrays, checked, count, load_arrays, pairs_arrays, pairs_from, save_arrays
 from watermark.windows import Document, Pairs, WindowRule
 
-READING_FORMAT = "taggant-reading/1"
-EXCESS_FORMAT = "taggant-excess/1"
 DEFAULT_TOP = 256  # K, weights kept per context; ADR 0005
 
 
@@ -113,7 +111,11 @@ class ContextMass:
 class Weighted:
     """Pairs with weights that were fixed without a key: what the weighted tests are made on.
 
+    On disk it is an .npz of plain numbers, so that anyone can score it again under an opened key.
+
     Attributes:
+        FORMAT: names the kind in a file.
+        AGAIN: what to do when a file is not of this kind.
         pairs: distinct pairs with a non-zero weight.
         weights: float64 [len(pairs)].
         n_positions: positions that the weights are of.
@@ -121,33 +123,61 @@ class Weighted:
         probes: what the questioned model was fed, for the audit that the key did not mark it.
     """
 
+    FORMAT: ClassVar[str]
+    AGAIN: ClassVar[str]
+
     pairs: Pairs
     weights: NDArray[np.float64]
     n_positions: int
     with_reference: bool
     probes: ProbePairs
 
-    def _weighted_arrays(self) -> dict[str, NDArray[Any]]:
-        return {
+    def save(self, path: str | Path) -> None:
+        """Write a new file.
+
+        Raises:
+            InputError: the file exists.
+        """
+        common = {
             **pairs_arrays(self.pairs),
             "weights": self.weights,
             "n_positions": np.array(self.n_positions),
             "with_reference": np.array(self.with_reference),
             **self.probes.to_arrays(),
         }
+        save_arrays(path, self.FORMAT, {**common, **self._own_arrays()})
 
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote.
 
-def _weighted_from(arrays: Arrays) -> tuple[int, dict[str, Any]]:
-    """Context width, and the fields that every weighted observation has; ValueError if they don't belong together."""
-    _, width = arrays["contexts"].shape
-    pairs = pairs_from(arrays, width)
-    return width, {
-        "pairs": pairs,
-        "weights": checked(arrays, "weights", "float64", (len(pairs),)),
-        "n_positions": count(arrays, "n_positions"),
-        "with_reference": bool(arrays["with_reference"]),
-        "probes": ProbePairs.from_arrays(arrays, width),
-    }
+        Raises:
+            InputError: not such a file, or not readable. Pickled content is refused.
+        """
+        return load_arrays(path, {cls.FORMAT: cls.from_arrays}, cls.AGAIN)
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self:
+        """What `save` wrote; ValueError, TypeError or KeyError if it does not belong together."""
+        _, width = arrays["contexts"].shape
+        pairs = pairs_from(arrays, width)
+        common: dict[str, Any] = {
+            "pairs": pairs,
+            "weights": checked(arrays, "weights", "float64", (len(pairs),)),
+            "n_positions": count(arrays, "n_positions"),
+            "with_reference": bool(arrays["with_reference"]),
+            "probes": ProbePairs.from_arrays(arrays, width),
+        }
+        return cls(**common, **cls._own_from(arrays, width, common["n_positions"]))
+
+    def _own_arrays(self) -> dict[str, NDArray[Any]]:
+        """Of what this kind has besides."""
+        raise NotImplementedError
+
+    @classmethod
+    def _own_from(cls, arrays: Arrays, width: int, n_positions: int) -> dict[str, Any]:
+        """The fields that `_own_arrays` gave."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -159,39 +189,29 @@ class Reading(Weighted):
         mass: for the comparison test by green mass.
     """
 
+    FORMAT = "taggant-reading/1"
+    AGAIN = "read the model again"
+
     argmax: Pairs
     mass: ContextMass
 
-    def save(self, path: str | Path) -> None:
-        """Write as .npz: numbers only, so that anyone can score it again under an opened key."""
-        own = {
+    def _own_arrays(self) -> dict[str, NDArray[Any]]:
+        return {
             **pairs_arrays(self.argmax, "argmax_"),
             "mass_contexts": self.mass.contexts,
             "mass_tokens": self.mass.tokens,
             "mass_probabilities": self.mass.probabilities,
         }
-        save_arrays(path, READING_FORMAT, {**self._weighted_arrays(), **own})
 
     @classmethod
-    def load(cls, path: str | Path) -> Reading:
-        """Read what `save` wrote.
-
-        Raises:
-            InputError: not such a file, or not readable. Pickled content is refused.
-        """
-        return load_arrays(path, READING_FORMAT, "read the model again", cls._from_arrays)
-
-    @classmethod
-    def _from_arrays(cls, arrays: Arrays) -> Reading:
-        width, common = _weighted_from(arrays)
+    def _own_from(cls, arrays: Arrays, width: int, n_positions: int) -> dict[str, Any]:
         rows, followed = arrays["mass_tokens"].shape
         mass = ContextMass(
             checked(arrays, "mass_contexts", "uint32", (rows, width)),
             checked(arrays, "mass_tokens", "uint32", (rows, followed)),
             checked(arrays, "mass_probabilities", "float32", (rows, followed)),
         )
-        argmax = pairs_from(arrays, width, "argmax_")
-        return cls(**common, argmax=argmax, mass=mass)
+        return {"argmax": pairs_from(arrays, width, "argmax_"), "mass": mass}
 
 
 @dataclass(frozen=True)
@@ -206,32 +226,35 @@ class Excess(Weighted):
         distinct: the answers' distinct pairs, for the comparison test that counts them.
     """
 
+    FORMAT = "taggant-excess/1"
+    AGAIN = "let the reference read the answers again"
+
     n_tokens: int
     n_listed: int
     distinct: Pairs
 
-    def save(self, path: str | Path) -> None:
-        """Write as .npz: numbers only, so that anyone can score it again under an opened key."""
-        own = {
+    def _own_arrays(self) -> dict[str, NDArray[Any]]:
+        return {
             "n_tokens": np.array(self.n_tokens),
             "n_listed": np.array(self.n_listed),
             **pairs_arrays(self.distinct, "distinct_"),
         }
-        save_arrays(path, EXCESS_FORMAT, {**self._weighted_arrays(), **own})
 
     @classmethod
-    def load(cls, path: str | Path) -> Excess:
-        """Read what `save` wrote.
-
-        Raises:
-            InputError: not such a file, or not readable. Pickled content is refused.
-        """
-        return load_arrays(path, EXCESS_FORMAT, "let the reference read the answers again", cls._from_arrays)
-
-    @classmethod
-    def _from_arrays(cls, arrays: Arrays) -> Excess:
-        width, common = _weighted_from(arrays)
-        n_listed = count(arrays, "n_listed")
-        if not n_listed <= common["n_positions"] <= (n_tokens := count(arrays, "n_tokens")):
+    def _own_from(cls, arrays: Arrays, width: int, n_positions: int) -> dict[str, Any]:
+        n_tokens, n_listed = count(arrays, "n_tokens"), count(arrays, "n_listed")
+        if not n_listed <= n_positions <= n_tokens:
             raise ValueError("more positions than tokens")
-        return cls(**common, n_tokens=n_tokens, n_listed=n_listed, distinct=pairs_from(arrays, width, "distinct_"))
+        return {"n_tokens": n_tokens, "n_listed": n_listed, "distinct": pairs_from(arrays, width, "distinct_")}
+
+
+def load_observed(path: str | Path) -> Reading | Excess:
+    """Whichever of the two a file holds.
+
+    Raises:
+        InputError: neither, or not readable. Pickled content is refused.
+    """
+    kinds: dict[str, Callable[[Arrays], Reading | Excess]] = {
+        kind.FORMAT: kind.from_arrays for kind in (Reading, Excess)
+    }
+    return load_arrays(path, kinds, "give what `taggant suspect` saved")

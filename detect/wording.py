@@ -14,6 +14,11 @@ MEANINGS = {
 }
 
 
+def amount(number: int, noun: str) -> str:
+    """ "1 row", "1,500 rows"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def probability_words(log10_p: float | None) -> str:
     """ "about 0.31", "below 10^-7"; never less than 10^-30. "not claimed" for None."""
     if log10_p is None:

@@ -30,6 +30,9 @@ from watermark.progress import Progress
 RECORD = "stage.json"
 LARGE = 64 << 20  # bytes; what is larger is read again only where a stage is about to use it
 VERSION = 1  # of the stages' meaning; raise it when the same settings would give another result
+REVISIONS = {  # of single stages, on top of it
+    "distill_sim.stages:sampled": 1,  # a batch's answers beyond the planned tokens no longer count
+}
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ class Pipeline:
         value = {
             "stage": stage.name,
             "function": stage.function,
-            "version": VERSION,
+            "version": VERSION + REVISIONS.get(stage.function, 0),
             "settings": dict(stage.settings),
             "needs": {need: self.identities[need] for need in stage.needs},
         }

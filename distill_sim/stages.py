@@ -154,7 +154,10 @@ def reading(context: StageContext) -> None:
 
 
 def sampled(context: StageContext) -> None:
-    """A questioned model answers prompts. Settings: questioned, prompts, n_tokens, sampling, seed."""
+    """A questioned model answers prompts, up to the answer that makes `n_tokens` tokens full.
+
+    Settings: questioned, prompts, n_tokens, sampling, seed.
+    """
     from detect.questioned.probes import plain_prompts
     from detect.questioned.sampled import sample_model
     from watermark.engines.answers import Sampling, chat_prompt_ids

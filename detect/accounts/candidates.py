@@ -9,6 +9,7 @@ from pathlib import Path
 
 from detect.keycheck import accepted, check_path
 from detect.visible import one_line
+from detect.wording import amount
 from watermark.errors import InputError
 from watermark.keys import DerivedFrom, Key
 
@@ -119,6 +120,29 @@ def same_rule(candidates: Iterable[Candidate]) -> list[list[Candidate]]:
     for candidate in candidates:
         groups.setdefault(candidate.rule, []).append(candidate)
     return list(groups.values())
+
+
+def what_is_listed(candidates: Sequence[Candidate]) -> list[str]:
+    """What must be known about the list of keys: which months it covers, and whether an owner's key is in it."""
+    months = sorted({candidate.epoch for candidate in candidates if candidate.epoch is not None})
+    without = sum(candidate.epoch is None for candidate in candidates)
+    notes = []
+    if not months:
+        notes.append(
+            "no key is a month's: what an account's key of some month marked is not found under these; list the "
+            "months' keys (with --owner: --epoch)"
+        )
+    else:
+        named = f"{months[0]} to {months[-1]}, {amount(len(months), 'month')}" if len(months) > 1 else months[0]
+        also = f", and {amount(without, 'key')} of no month" if without else ""
+        notes.append(f"months of the keys: {named}{also}; what another month's key marked is not found under these")
+    roots = [candidate for candidate in candidates if candidate.key.derived_from is None]
+    if 0 < len(roots) < len(candidates):
+        notes.append(
+            f"{amount(len(roots), 'key')} (first: {roots[0].name}) {'was' if len(roots) == 1 else 'were'} derived from "
+            "no other, unlike the rest: what an owner's key marked is no account's"
+        )
+    return notes
 
 
 def _named(path: Path, key: Key, key_check: bool | None, own: Mapping[str, DerivedFrom | None]) -> Candidate:

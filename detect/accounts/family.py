@@ -11,14 +11,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.accounts.candidates import Candidate
+from detect.accounts.candidates import Candidate, what_is_listed
 from detect.accounts.scores import Bools, Group, Observation, Scores
 from detect.evidence import DEFAULT_ALPHA, DEFAULT_EFFECT, KEY_CHECK_ACCEPTS, PLANNED_POWER, POWER_NOTE, PROBES_LOG10_P
 from detect.exact.binomial import count_z_score
 from detect.exact.multiplicity import holm, key_check_adjustment
 from detect.exact.power import pairs_needed_if_any
 from detect.exact.weighted import CumulantFunction, chernoff, z_score
-from detect.wording import FLOOR
+from detect.wording import FLOOR, amount
 
 DEFAULT_TOP = 10
 UNCHECKED_NOTE = (
@@ -28,6 +28,12 @@ UNCHECKED_NOTE = (
 FED_NOTE = (
     f"what the model was fed carries the mark, or avoids it (two-sided log10_p at most {PROBES_LOG10_P:g}; by chance "
     "up to three keys in a thousand), and a model copies what it is fed, so nothing is claimed"
+)
+
+WHOLE_NOTE = (
+    "everything is counted as one, without a windowed scan: a document that is marked in part may not stand out. "
+    "`taggant detect --scan` looks for stretches under one key and has a p of its own; do not attribute a stretch that "
+    "it found, since that key chose it"
 )
 
 KeyFinding = Literal["attributed", "not attributed", "inconclusive"]
@@ -59,11 +65,11 @@ DEFAULT_JUDGEMENT = Judgement()
 class KeyEvidence:
     """One account's key (of one month, where it is one's).
 
-    Null of its p-values: what was observed does not depend on this key. Exact for counts, a valid bound for a reading;
+    Null of its p-values: what was observed does not depend on this key. Exact for counts, a valid bound for weights;
     one-sided (upper).
 
     Attributes:
-        statistic: S of a reading; None for counts.
+        statistic: S of weights; None for counts.
         z_score: for display; no p is computed from it.
         log10_p: this key alone. None: its claim is withdrawn, as it marked what the model was fed.
         log10_p_adjusted: after the key's check, if it had one, and Holm over all keys. None: nothing is claimed.
@@ -90,6 +96,7 @@ class Family:
 
     def __init__(self, groups: Sequence[Group], scores: Sequence[Scores], how: Judgement) -> None:
         self.how, self.groups, self.test = how, groups, groups[0].observation.test
+        self.weighted = groups[0].observation.weights is not None
         self.members = [(candidate, group.observation) for group in groups for candidate in group.candidates]
         self.statistic = np.concatenate([one.statistic for one in scores])
         self.alone = np.concatenate([one.log10_p for one in scores])
@@ -174,7 +181,10 @@ class Family:
     def notes(self) -> tuple[str, ...]:
         """What must be known about the numbers."""
         notes = [note for group in self.groups for note in group.observation.notes]
-        notes.append(f"log10_p_adjusted: Holm over {len(self.members)} keys")
+        notes.append(f"log10_p_adjusted: Holm over {amount(len(self.members), 'key')}")
+        notes += what_is_listed([candidate for candidate, _ in self.members])
+        if self.test == "text":
+            notes.append(WHOLE_NOTE)
         for which, text in (
             (~(self.checked | self.refused), UNCHECKED_NOTE),
             (self.checked, "passed the key check before first use, their p is multiplied by 1/.99"),
@@ -183,8 +193,8 @@ class Family:
         ):
             if which.any():
                 notes.append(f"{self._some(which)}: {text}")
-        if self.test == "reading":
-            notes.append("without a positive control a reading cannot say that a mark is absent")
+        if self.weighted:
+            notes.append("without a positive control weights cannot say that a mark is absent")
         else:
             notes += self._power_notes()
         if self.claimed.min() < FLOOR:

@@ -15,7 +15,7 @@ from detect.counting import TestName, statistic, tally, two_sided_log10_p, weigh
 from detect.evidence import PROBES_LOG10_P
 from detect.exact.binomial import log10_sf
 from detect.exact.weighted import CumulantFunction, TailCurve
-from detect.observation import ProbePairs, Reading
+from detect.observation import Excess, ProbePairs, Reading, Weighted
 from watermark.errors import InputError
 from watermark.greenlist import GreenList
 from watermark.keys import Key
@@ -32,7 +32,7 @@ class Observation:
     Attributes:
         n_tokens: tokens looked at; for `reading` the positions.
         pairs: the distinct pairs that count.
-        weights: float64 [len(pairs)] for a reading, None where pairs are counted.
+        weights: float64 [len(pairs)] for a reading or an excess, None where pairs are counted.
         fed: what a questioned model was fed: nothing is claimed under a key that marked it. None: nothing was fed.
         notes: what people must know about the counting.
     """
@@ -66,15 +66,15 @@ class Observation:
         return cls(test, counted.n_tokens, counted.pairs, None, fed, (*counted.notes, *notes))
 
     @classmethod
-    def of_reading(cls, key: Key, reading: Reading) -> Observation:
-        """A saved reading, for keys with the rule of `key`.
+    def of_weighted(cls, key: Key, observed: Reading | Excess) -> Observation:
+        """A saved reading, or the saved excess of answers, for keys with the rule of `key`.
 
         Raises:
-            InputError: it was read by another rule.
+            InputError: it was made by another rule.
         """
-        _refuse_other_rule(key, reading)
-        read = weigh(key, reading)
-        return cls("reading", read.n_tokens, read.pairs, read.weights, reading.probes, read.notes)
+        _refuse_other_rule(key, observed)
+        found = weigh(key, observed)
+        return cls(found.test, found.n_tokens, found.pairs, found.weights, observed.probes, found.notes)
 
 
 @dataclass(frozen=True)
@@ -151,15 +151,15 @@ def _count_tails(green: Floats, n: int, gammas: Floats, tail: Callable[[int, int
     return log10_p
 
 
-def _refuse_other_rule(key: Key, reading: Reading) -> None:
-    """A reading does not name its rule, but what it holds must be possible under the key's."""
-    width = reading.pairs.contexts.shape[1]
+def _refuse_other_rule(key: Key, observed: Weighted) -> None:
+    """What was saved does not name its rule, but what it holds must be possible under the key's."""
+    width = observed.pairs.contexts.shape[1]
     if width != key.context_width:
         raise InputError(
-            f"the reading has context width {width}, key {key.short_id} {key.context_width}; give keys of one width"
+            f"what was saved has context width {width}, key {key.short_id} {key.context_width}; give keys of one width"
         )
-    ids = np.concatenate([reading.pairs.contexts.reshape(-1), reading.pairs.tokens])
+    ids = np.concatenate([observed.pairs.contexts.reshape(-1), observed.pairs.tokens])
     if not ids.size or key.tokenizer is None:
         return
     if window_rule(key).is_special(ids).any() or int(ids.max()) >= key.tokenizer.vocab_size:
-        raise InputError(f"the reading scores tokens that key {key.short_id} never does; it is of another tokenizer")
+        raise InputError(f"what was saved scores tokens that key {key.short_id} never does; it is of another tokenizer")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from detect.cli.asking import API_ONLY
+from detect.cli.server_options import API_ONLY
 
 if TYPE_CHECKING:
     from detect.questioned.questions import Endpoint
@@ -42,6 +42,7 @@ class Asked:
     control_name: str | None
     tokenizer: str | None
     save_reading: Path | None
+    save_excess: Path | None
     top: int | None
     sample_tokens: int | None
     max_new_tokens: int | None
@@ -95,6 +96,12 @@ def refuse_mixed(ctx: click.Context, asked: Asked) -> None:
         raise click.UsageError("--top has no meaning with --api unless there is a --reference; leave it out", ctx)
     if asked.frequency_files and asked.reference_name is None:
         raise click.UsageError("--frequencies scale what is weighed against a --reference: give both", ctx)
+    if asked.save_excess is not None and asked.plan_file is None and "sampled/excess" not in asked.sampled_tests:
+        raise click.UsageError(
+            "--save-excess: no answers are weighed; give --reference, and --sample with --model", ctx
+        )
+    if asked.save_excess is not None and asked.save_excess == asked.save_reading:
+        raise click.UsageError("--save-reading and --save-excess must be two files", ctx)
     if asked.control_name is not None and asked.plan_file is None:
         raise click.UsageError("--positive-control needs --plan: which model is one is settled beforehand", ctx)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from detect.cli.options import FILE, Command, tokenizer_for
+from detect.cli.options import tokenizer_for
 from detect.cli.output import detail, note
-from detect.cli.types import Number
+from detect.wording import amount
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,55 +23,11 @@ if TYPE_CHECKING:
     from detect.questioned.answer_ids import AnswerReader
     from detect.questioned.api_key import ApiKey
     from detect.questioned.questions import Prompt, Questions
-    from detect.questioned.responses import Response
+    from detect.questioned.responses import Response, ResponseLog
     from watermark.keys import Key
     from watermark.windows import Document
 
 DEFAULT_TOKENS, MAX_NEW_TOKENS = 20_000, 256
-
-
-def _address(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    from detect.questioned.questions import server_address
-    from watermark.errors import InputError
-
-    try:
-        return None if value is None else server_address(value)
-    except InputError as error:
-        raise click.BadParameter(f"{error}.", ctx, param) from None
-
-
-_AT_LEAST_1 = click.IntRange(min=1)
-_OPTIONS: list[Callable[[Any], Any]] = [
-    click.option("--api", "api_server", metavar="URL", callback=_address,
-                 help="Address of an OpenAI-compatible server that runs the questioned model."),
-    click.option("--model-name", "api_model", metavar="NAME", help="The name the server knows it by."),
-    click.option("--endpoint", type=click.Choice(["chat", "completions"]), default="chat", show_default=True,
-                 help="--api: chat sends `prompt` as a user's message, completions as it is; prompt_ids go to "
-                 "completions only."),
-    click.option("--log", "log_file", type=FILE,
-                 help="--api: the response log.  [default: ./responses-<digest of the questions>.jsonl]"),
-    click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True,
-                 help="--api: requests under way at a time."),
-    click.option("--max-tokens", type=_AT_LEAST_1, help="--api: budget of answer tokens, all runs together."),
-    click.option("--max-requests", type=_AT_LEAST_1, help="--api: budget of questions, all runs together."),
-    click.option("--timeout", type=Number(0.1, 86400), default=120.0, show_default=True,
-                 help="--api: seconds for one attempt."),
-    click.option("--give-up-after", type=Number(0, 1e6), default=300.0, show_default=True,
-                 help="--api: seconds without any answer."),
-    click.option("--top-p", type=Number(0, 1, min_open=True), default=1.0, show_default=True,
-                 help="--api: probability kept; 1: all."),
-    click.option("--logprobs", type=click.IntRange(1, 20),
-                 help="--api: ask for the log-probabilities of this many likeliest tokens, into the log."),
-]  # fmt: skip
-API_ONLY = ("endpoint", "log_file", "concurrency", "max_tokens", "max_requests", "timeout", "give_up_after", "top_p",
-            "logprobs", "api_model")  # fmt: skip
-
-
-def api_options(command: Command) -> Command:
-    """Everything about a server; the values arrive under the names in `API_ONLY`, and `api_server`."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 @dataclass
@@ -148,9 +104,10 @@ class ApiExamination:
         stop = counting.stop
         self._say_where(api_key)
         path = how.log_file or Path(f"responses-{self.questions.sha256[:16]}.jsonl")
-        with ResponseLog(path, self.questions) as log, _going_on(self.ctx, path):
+        with ResponseLog(path, self.questions) as log, _going_on(self.ctx, log):
             if log.answered:
-                note(self.ctx, f"{len(log.answered)} answers are in {path} already; going on")
+                held = len(log.answered)
+                note(self.ctx, f"{amount(held, 'answer')} {'is' if held == 1 else 'are'} in {path} already; going on")
             with counting.progress(self.ctx, "asking") as advance:
                 responses = ask(
                     self.questions,
@@ -163,16 +120,17 @@ class ApiExamination:
                     api_key=api_key,
                     on_tokens=advance,
                 )
-            note(self.ctx, f"{len(log.answered)} answers, of which {len(responses)} count: {path}")
+            note(self.ctx, f"{amount(len(log.answered), 'answer')}, of which {len(responses):,} count: {path}")
         return responses
 
     def _say_where(self, api_key: ApiKey) -> None:
         from detect.questioned.questions import is_this_machine
 
         server = self.questions.server
-        detail(self.ctx, f"API key: {api_key.variable or 'none'}; {server}")
+        shown = self.questions.shown_server
+        detail(self.ctx, f"API key: {api_key.variable or 'none'}; {shown}")
         if api_key.secret is not None and server.startswith("http://") and not is_this_machine(server):
-            note(self.ctx, f"The API key in {api_key.variable} goes over the network unencrypted: {server}")
+            note(self.ctx, f"The API key in {api_key.variable} goes over the network unencrypted: {shown}")
 
     def _prompt_ids(self, prompt: Prompt) -> list[int]:
         """A prompt as the model sees it, if its tokenizer and template are the key's."""
@@ -218,9 +176,11 @@ def _as_sent(rows: list[Any], endpoint: str, vocabulary: int) -> list[Prompt]:
 
 
 @contextmanager
-def _going_on(ctx: click.Context, path: Path) -> Iterator[None]:
+def _going_on(ctx: click.Context, log: ResponseLog) -> Iterator[None]:
+    """Interrupted, say where the answers are; a log without any is not left behind."""
     try:
         yield
     except KeyboardInterrupt:
-        note(ctx, f"The answers so far are in {path}; the same command goes on from there.")
+        if log.answered:
+            note(ctx, f"The answers so far are in {log.path}; the same command goes on from there.")
         raise

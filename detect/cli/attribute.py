@@ -40,7 +40,12 @@ if TYPE_CHECKING:
     "--epoch", "epochs", multiple=True, type=EPOCH, help="With --owner: the accounts' keys of this month; repeatable."
 )
 @click.argument("files", nargs=-1, type=ROWS)
-@click.option("--reading", "reading_file", type=FILE, help="Instead of FILES: what `suspect --save-reading` wrote.")
+@click.option(
+    "--reading",
+    "saved_file",
+    type=FILE,
+    help="Instead of FILES: what `suspect` saved, a reading or the weights of a model's answers; which, the file says.",
+)
 @click.option(
     "--sampled",
     is_flag=True,
@@ -69,7 +74,8 @@ def attribute(
 
     FILES are what `taggant detect` takes, all pooled, and every distinct pair is counted once under each key. The
     p-values are Holm-adjusted over all keys, so --alpha is the chance of any false attribution, also when some marks
-    are there. List every account that could have had a part, not those that an earlier look brought up.
+    are there. List every account that could have had a part, and every month; not those that an earlier look brought
+    up.
 
     \b
     taggant attribute --keys accounts/ answers.jsonl
@@ -104,7 +110,7 @@ class _Question:
     accounts_file: Path | None
     epochs: tuple[str, ...]
     files: tuple[str, ...]
-    reading_file: Path | None
+    saved_file: Path | None
     sampled: bool
     tokenizer: str | None
 
@@ -114,11 +120,11 @@ class _Question:
             ((self.directory is None) == (self.owner_file is None), "give --keys DIR, or --owner KEY --accounts FILE"),
             ((self.owner_file is None) != (self.accounts_file is None), "--owner and --accounts go together"),
             (self.directory is not None and self.epochs, "--epoch goes with --owner; key files name their own months"),
-            (bool(self.files) == (self.reading_file is not None), "give FILES, or --reading FILE"),
-            (self.reading_file is not None and self.sampled, "--sampled goes with FILES, not with --reading"),
+            (bool(self.files) == (self.saved_file is not None), "give FILES, or --reading FILE"),
+            (self.saved_file is not None and self.sampled, "--sampled goes with FILES, not with --reading"),
             (
-                self.reading_file is not None and self.tokenizer,
-                "--tokenizer goes with FILES; a reading holds token ids",
+                self.saved_file is not None and self.tokenizer,
+                "--tokenizer goes with FILES; what was saved holds token ids",
             ),
         ):
             if wrong:
@@ -146,8 +152,8 @@ class _Question:
 
         groups = same_rule(candidates)
         tokenizers = {group[0].rule[2] for group in groups}
-        if self.reading_file is not None:
-            seen = _read(self.reading_file, [group[0].key for group in groups], len(tokenizers))
+        if self.saved_file is not None:
+            seen = _saved(self.saved_file, [group[0].key for group in groups], len(tokenizers))
         else:
             rows = list(rows_of(self.files))  # read once: standard input cannot be read again
             _refuse_ambiguous_ids(rows, len(tokenizers - {None}))
@@ -174,15 +180,15 @@ class _Question:
         )
 
 
-def _read(path: Path, keys: Sequence[Key], tokenizers: int) -> list[Observation]:
+def _saved(path: Path, keys: Sequence[Key], tokenizers: int) -> list[Observation]:
     from detect.attribution import Observation
-    from detect.observation import Reading
+    from detect.observation import load_observed
     from watermark.errors import InputError
 
     if tokenizers > 1:
-        raise InputError("a reading is of one tokenizer, but the keys are of several; give the keys of one")
-    reading = Reading.load(path)
-    return [Observation.of_reading(key, reading) for key in keys]
+        raise InputError("what was saved is of one tokenizer, but the keys are of several; give the keys of one")
+    observed = load_observed(path)
+    return [Observation.of_weighted(key, observed) for key in keys]
 
 
 def _refuse_ambiguous_ids(rows: Sequence[Row], tokenizers: int) -> None:

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from detect.visible import one_line
-from detect.wording import probability_words
+from detect.wording import amount, probability_words
 
 if TYPE_CHECKING:
     from detect.attribution import Attribution, KeyEvidence
 
-TITLES = {
+WEIGHED = {
+    "sampled": "Attribution of a questioned model's answers: weighed against a reference, under every key",
+    "reading": "Attribution of a reading: a questioned model's next-token distributions, weighed under every key",
+}
+COUNTED = {
     "text": "Attribution of a text: distinct pairs, counted under every key",
     "sampled": "Attribution of a questioned model's answers: distinct pairs, counted under every key",
-    "reading": "Attribution of a reading: a questioned model's next-token distributions, weighed under every key",
 }
 _HEAD = ("account", "month", "key", "green", "z", "p alone", "adjusted", "finding")
 _NAMED = 20  # accounts named in one line
@@ -22,9 +25,10 @@ _NAMED = 20  # accounts named in one line
 
 def describe(found: Attribution) -> str:
     """A few lines, and one for each key shown."""
-    lines = [TITLES[found.test], f"  finding      {_meaning(found)}"]
-    counted = "" if found.n_scored is None else f", {found.n_scored:,} {_unit(found)}"
-    lines.append(f"  keys         {found.n_keys:,} of {found.n_accounts:,} accounts{counted}")
+    lines = [(WEIGHED if found.weighted else COUNTED)[found.test], f"  finding      {_meaning(found)}"]
+    unit = "weight" if found.weighted else "distinct pair"
+    counted = "" if found.n_scored is None else f", {amount(found.n_scored, unit)}"
+    lines.append(f"  keys         {found.n_keys:,} of {amount(found.n_accounts, 'account')}{counted}")
     lines.append(f"  alpha        {found.alpha:g}: chance of any false attribution among all of them")
     if found.runner_up_gap is not None:
         lines.append(f"  runner-up    {found.runner_up_gap:.1f} decades of p behind the last one attributed")
@@ -32,10 +36,6 @@ def describe(found: Attribution) -> str:
     lines.append(f"  status       {found.status}")
     lines += [f"  note         {one_line(text, limit=400)}" for text in found.notes]
     return "\n".join(lines)
-
-
-def _unit(found: Attribution) -> str:
-    return "weights" if found.test == "reading" else "distinct pairs"
 
 
 def _meaning(found: Attribution) -> str:

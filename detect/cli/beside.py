@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from detect.visible import one_line
-from detect.wording import MEANINGS, probability_words
+from detect.wording import MEANINGS, amount, probability_words
 
 if TYPE_CHECKING:
     from detect.counting import CountTally
     from detect.decoys import Lineup
-    from detect.evidence import Assessment, Evidence
+    from detect.evidence import Assessment, Evidence, Finding
     from detect.joint import Judged
     from detect.readers import Collection
     from detect.reread import Reread
@@ -46,6 +46,18 @@ class Results:
     def findings(self) -> list[str]:
         judged = [one for one in (self.raw, self.normalised) if one is not None]
         return [*(one.whole.finding for one in judged), *(one.scan.finding for one in judged if one.scan is not None)]
+
+    @property
+    def named(self) -> list[tuple[str, Finding]]:
+        """What each test is called on a terminal, and its finding; a text that nothing was folded in is one test."""
+        found = [("the text test", self.raw.whole.finding)]
+        folded = self.normalised if self.normalised is not self.raw else None
+        if folded is not None:
+            found.append(("the normalised text", folded.whole.finding))
+        for judged, name in ((self.raw, "the scan"), (folded, "the scan of the normalised text")):
+            if judged is not None and judged.scan is not None:
+                found.append((name, judged.scan.finding))
+        return found
 
     @property
     def detected_by(self) -> list[str]:
@@ -178,14 +190,14 @@ def _describe_normalised(evidence: Evidence, reread: Reread) -> list[str]:
     adjusted = probability_words(evidence.log10_p_adjusted)
     lines.append(f"  finding      {evidence.finding}")
     lines.append(f"  p            {probability_words(evidence.log10_p)} (exact, one-sided); adjusted: {adjusted}")
-    return [*lines, f"  green        {evidence.n_green or 0:,} of {evidence.n_scored:,} pairs"]
+    return [*lines, f"  green        {evidence.n_green or 0:,} of {amount(evidence.n_scored, 'pair')}"]
 
 
 def _describe_scan(title: str, results: Results, judged: Judged, reread: Reread | None) -> list[str]:
     scan = judged.scan
     assert scan is not None
     adjusted = probability_words(scan.log10_p_adjusted)
-    lines = [f"{title}: {scan.intervals:,} intervals of documents, each on its own"]
+    lines = [f"{title}: {amount(scan.intervals, 'interval')} of documents, each on its own"]
     lines.append(f"  finding      {scan.finding}{': ' + MEANINGS['detected'] if scan.finding == 'detected' else ''}")
     lines.append(f"  p            {probability_words(scan.log10_p)} (valid bound, one-sided); adjusted: {adjusted}")
     shown = results.spans(scan.spans[:MOST_SPANS], reread)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import click
 from detect.cli.frequencies import Frequencies
 from detect.cli.options import FILE, rows_of
 from detect.cli.output import note, progress, refuse_output, writing
+from detect.wording import amount
 
 JSONL_SUFFIXES = (".jsonl", ".ndjson")  # as detect.readers.paths, which would import numpy
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from detect.readers import Row
     from watermark.keys import Key
     from watermark.windows import WindowRule
+
+MOST_ROUNDS = 10  # asked more often than that, prompts bring few new pairs: 12 of them 25 times, one in three tokens
+COLD = 0.1  # temperature below which an answer is much the same again
 
 OPTIONS = (
     click.option("--choose", "choose_tokens", type=click.IntRange(1, 2**53), metavar="TOKENS",
@@ -85,10 +90,11 @@ def choose_rows(
     chosen = choose(information, asked["choose_tokens"])
     silent = sum(not len(values) for values in information.values)
     if silent:
-        note(ctx, f"{silent} probes have no answer to be read and could not be chosen")
+        have = "has" if silent == 1 else "have"
+        note(ctx, f"{amount(silent, 'probe')} {have} no answer to be read and could not be chosen")
     tokens = int(information.tokens[chosen].sum())
     how = (
-        f"probes: {len(chosen)} of {len(rows)} candidates, {tokens:,} answer tokens of at most "
+        f"probes: {len(chosen):,} of {amount(len(rows), 'candidate')}, {amount(tokens, 'answer token')} of at most "
         f"{asked['choose_tokens']:,}, chosen for the information per token that the reference, digest "
         f"{reference_digest}, expects of them (ADR 0011); candidates: {_identity(PlannedProbes.of(rows))}; contexts "
         f"weigh by their frequency in {'the candidates' if frequencies is None else frequencies.words}"
@@ -97,7 +103,7 @@ def choose_rows(
 
 
 def save_both(plan: Plan, output: Path, rows: Sequence[Row], chosen: Path) -> None:
-    """Write the chosen rows as JSONL, and the plan that names them: both, or neither."""
+    """Write the chosen rows as JSONL, and the plan that names them: both, or neither. Say what they are too few for."""
     from watermark.files import new_file
 
     with writing(chosen), new_file(chosen) as handle:
@@ -109,6 +115,23 @@ def save_both(plan: Plan, output: Path, rows: Sequence[Row], chosen: Path) -> No
     except BaseException:
         chosen.unlink(missing_ok=True)
         raise
+    for problem in too_few_prompts(plan):
+        note(click.get_current_context(), problem)
+
+
+def too_few_prompts(plan: Plan) -> list[str]:
+    """A note where an e-process would have to ask the plan's prompts again and again to come to its maximum."""
+    if plan.maximum_pairs is None or plan.sampling is None:
+        return []
+    rounds = plan.maximum_pairs / (plan.sampling.max_new_tokens * plan.probes.prompts)
+    if rounds <= (1 if plan.sampling.temperature < COLD else MOST_ROUNDS):
+        return []
+    return [
+        f"the chosen rows have {amount(plan.probes.prompts, 'distinct prompt')}: for the e-process's maximum of "
+        f"{amount(plan.maximum_pairs, 'pair')} each would be asked {math.ceil(rounds):,} times or more, and answers "
+        "that repeat bring no new pairs: it may end before its maximum, inconclusive; choose more tokens, or plan "
+        "another primary test"
+    ]
 
 
 def _members(row: Row) -> dict[str, Any]:
@@ -119,7 +142,7 @@ def _members(row: Row) -> dict[str, Any]:
 
 
 def _identity(probes: Any) -> str:
-    return f"{probes.rows:,} rows, SHA-256 {probes.sha256}"
+    return f"{amount(probes.rows, 'row')}, SHA-256 {probes.sha256}"
 
 
 def _positions(probes: Sequence[Probe], rule: WindowRule) -> int:

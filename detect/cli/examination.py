@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import click
 from detect.cli.frequencies import Frequencies, scaled_by
 from detect.cli.options import tokenizer_for
 from detect.cli.output import detail, note, progress
+from detect.wording import amount
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -70,10 +73,11 @@ class Examination:
 
         from detect.observation import probes_digest
 
+        other = "" if self.asked.tests is None else "; the plan's own digest is over the rows as written, so another"
         return [
             f"questioned model: digest {self.digest}; torch {torch.__version__}, threads {torch.get_num_threads()}",
-            f"probes: {len(self.probes)} rows, SHA-256 {probes_digest(self.probes)} over prompt, answer of each "
-            "(length, then token ids; little-endian uint32)",
+            f"probes: {amount(len(self.probes), 'row')}, SHA-256 {probes_digest(self.probes)} over the token ids of "
+            f"prompt, answer of each (length, then ids; little-endian uint32){other}",
             *self.tokenizer_notes,
             *more,
         ]
@@ -167,7 +171,7 @@ class Examination:
 
         own = tokenizer_of(model, self.tokenizer)
         how: dict[str, Any] = {"sampling": self._drawn, "seed": self.asked.sample_seed, "stop": counting.stop}
-        with counting.progress(self.ctx, what) as advance:
+        with _from_the_start(self.ctx), counting.progress(self.ctx, what) as advance:
             if own is not self.tokenizer:
                 return answers_in_own_tokens(
                     model, own, self.rows, self.probes, self.tokenizer, extent.tokens, on_tokens=advance, **how
@@ -199,10 +203,20 @@ class Examination:
         )
         how = (
             f"sampling: {extent.words}, temperature {drawn.temperature:g}{cut}, at most {drawn.max_new_tokens} new "
-            f"tokens an answer, seed {self.asked.sample_seed}, {drawn.batch_size} prompts at a time"
+            f"tokens an answer, seed {self.asked.sample_seed}, {drawn.batch_size} prompts at a time; {extent.counted}"
         )
         later = "" if extent.next_look is None else f": {extent.next_look}"
         return [how] if extent.maximum_pairs is not None else [how, f"the number of tokens was {extent.settled}{later}"]
+
+
+@contextmanager
+def _from_the_start(ctx: click.Context) -> Iterator[None]:
+    """Interrupted, say what becomes of the answers: unlike a server's they are in no log."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        note(ctx, "No answers of a model at hand are kept: the same command asks from the start, with the same seed.")
+        raise
 
 
 def own_tokenizer(key: Key, model_name: str, given: str | None) -> tuple[PreTrainedTokenizerBase, list[str]]:

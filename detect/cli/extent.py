@@ -12,6 +12,7 @@ import click
 
 from detect.cli.asked import Asked
 from detect.cli.output import progress
+from detect.wording import amount
 
 if TYPE_CHECKING:
     from detect.counting import CountTally
@@ -49,9 +50,15 @@ class Extent:
     @property
     def words(self) -> str:
         if self.maximum_pairs is None:
-            return f"at least {self.tokens} tokens"
-        ends = f"until the e-process ended, at most {self.maximum_pairs:,} pairs"
-        return ends if self.tokens is None else f"{ends}, or {self.tokens} tokens or more"
+            return f"at least {amount(self.tokens or 0, 'token')}"
+        ends = f"until the e-process ended, at most {amount(self.maximum_pairs, 'pair')}"
+        return ends if self.tokens is None else f"{ends}, or {amount(self.tokens, 'token')} or more"
+
+    @property
+    def counted(self) -> str:
+        """Which of the answers count, whatever was asked beyond them."""
+        ends = "holds them" if self.maximum_pairs is None else "ends it"
+        return f"the smallest run of requests 0, 1, 2 … that {ends} counts"
 
     @property
     def settled(self) -> str:

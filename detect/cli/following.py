@@ -108,6 +108,8 @@ def _refuse_meaningless(ctx: click.Context, plan: Plan, asked: Asked) -> None:
         raise click.UsageError("--positive-control: the plan has no weighted test that needs it; leave it out", ctx)
     if asked.save_reading is not None and not reading:
         raise click.UsageError("--save-reading: the plan has no reading; leave it out", ctx)
+    if asked.save_excess is not None and "sampled/excess" not in plan.tests:
+        raise click.UsageError("--save-excess: the plan has no sampled/excess; leave it out", ctx)
 
 
 def fingerprint(key: Key, given: str | None) -> str | None:

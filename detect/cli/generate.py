@@ -12,6 +12,7 @@ import click
 from detect.cli.options import FILE, habits, load_key, rows_of, sample_seed_option, temperature_option
 from detect.cli.output import detail, note, progress, refuse_output, writing
 from detect.cli.types import DIRECTORY_OR_ID, ROWS, Number
+from detect.wording import amount
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -83,7 +84,7 @@ def generate(
     sampling = Sampling(max_new_tokens, temperature, top_k, top_p, batch_size)
     writer = _Writer(ctx, model_name, key, sampling, sample_seed)
     n_tokens = writer.write(rows, samples, output)
-    note(ctx, f"{len(rows) * samples} answers, {n_tokens} tokens: {output}")
+    note(ctx, f"{amount(len(rows) * samples, 'answer')}, {amount(n_tokens, 'token')}: {output}")
 
 
 def _load_accepted(key_file: Path) -> Key:
@@ -156,7 +157,7 @@ class _Writer:
             )
 
     def _progress(self, total: int) -> Any:
-        return progress(self.ctx, "answers", total, "answer")
+        return progress(self.ctx, "answering", total, "answer")
 
     def _journal(self, output: Path) -> Path:
         return output.with_name(f".{output.name}.journal")

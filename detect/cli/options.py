@@ -21,6 +21,16 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 FILE = click.Path(path_type=Path)  # existence is checked where the file is opened, once
 
+PROBES_HELP = (
+    "What is fed to the questioned model, a row each: what it is asked (`prompt` or `prompt_ids`) and an answer to be "
+    "read (`text` or `token_ids`), or one of the two. JSONL, Parquet, text files (answers alone), a directory; or "
+    "`builtin`, 185 rows that come with Taggant. May be repeated."
+)
+SAMPLE_HELP = (
+    "Ask the questioned model the prompts until its answers hold this many tokens, at least; these are counted. "
+    "Typical need: 1,000 to 2,000 with --reference, tens of thousands without."
+)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 key_option = click.option("--key", "key_file", required=True, type=FILE, help="The key file.")
 tokenizer_option = click.option(
@@ -50,8 +60,8 @@ frequencies_option = click.option(
     "frequency_files",
     multiple=True,
     type=ROWS,
-    help="Unmarked answers of the teacher: contexts and tokens that are frequent there weigh more against --reference. "
-    "May be repeated.  [default: the reference's own expectation, which is weaker]",
+    help="Unmarked answers of the teacher, files as for --probes: contexts and tokens that are frequent there weigh "
+    "more against --reference. May be repeated.  [default: the reference's own expectation, which is weaker]",
 )
 
 

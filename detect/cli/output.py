@@ -54,7 +54,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
-        return f"{len(value)} values" if len(value) > 12 else " ".join(map(str, value))
+        return f"{len(value):,} values" if len(value) > 12 else " ".join(map(str, value))
     if value is None:
         return "–"
     return ("no", "yes")[value] if isinstance(value, bool) else printable(value)
@@ -89,7 +89,7 @@ def printable(message: object) -> str:
 
 @contextmanager
 def progress(ctx: click.Context, name: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """A bar with the time left on stderr; yields a function to call with the units just done."""
+    """How far it is, on stderr, as `watermark.progress`; yields a function to call with the units just done."""
     from watermark.progress import counter
 
     with counter(name, total, unit, quiet=is_quiet(ctx)) as advance:

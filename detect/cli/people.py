@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from detect.visible import one_line
-from detect.wording import FLOOR, MEANINGS, probability_words
+from detect.wording import FLOOR, MEANINGS, amount, probability_words
 
 if TYPE_CHECKING:
-    from detect.evidence import Evidence
+    from detect.evidence import Evidence, Finding
 
 TITLES = {
     "text": "Text test: distinct (context, token) pairs of the text",
@@ -23,6 +24,35 @@ CONTROL_MISSED = "the positive control was not detected either: this test is too
 CONTROL_FOUND = (
     "the plan's positive control was detected by the same test; this does not show that the mark was never used"
 )
+
+
+def describe_all(found: Mapping[str, Evidence]) -> str:
+    """Several tests of a questioned model, by their names: what they say together, then each.
+
+    What a plan's primary test says is said whatever the others do.
+    """
+    lines = summary([(f"the {name} test", one.finding) for name, one in found.items()])
+    primary = [name for name, one in found.items() if (one.plan or {}).get("primary")]
+    if lines and primary:
+        lines = [f"{lines[0]}; the plan's primary test, {primary[0]}: {found[primary[0]].finding}"]
+    return "\n\n".join([*lines, *(describe(one) for one in found.values())])
+
+
+def summary(found: Sequence[tuple[str, Finding]]) -> list[str]:
+    """All tests that were run, in one line: which of them detected, and how many found what else. One test: nothing.
+
+    Args:
+        found: what each test is called, and its finding.
+    """
+    if len(found) < 2:
+        return []
+    names = [name for name, finding in found if finding == "detected"]
+    by = " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part) or "none of them"
+    by = by if len(names) < len(found) else "all of them"
+    findings = [finding for _, finding in found]
+    others = [f"{findings.count(one)} {one}" for one in ("not detected", "inconclusive") if one in findings]
+    rest = f" ({', '.join(others)})" if others else ""
+    return [f"Summary of {len(found)} tests: detected by {by}{rest}"]
 
 
 def describe(evidence: Evidence) -> str:
@@ -74,8 +104,8 @@ def _p(evidence: Evidence) -> str:
 
 def _counted(evidence: Evidence) -> str:
     if evidence.green_fraction is None:
-        return f"  weights      {evidence.n_scored:,} over {evidence.n_contexts:,} contexts"
-    line = f"  green        {evidence.n_green:,} of {evidence.n_scored:,} pairs, {evidence.green_fraction:.1%} "
+        return f"  weights      {evidence.n_scored:,} over {amount(evidence.n_contexts, 'context')}"
+    line = f"  green        {evidence.n_green:,} of {amount(evidence.n_scored, 'pair')}, {evidence.green_fraction:.1%} "
     if evidence.ci95 is None:
         return f"{line}(gamma {evidence.gamma:.1%}; {_ended(evidence)})"
     low, high = evidence.ci95

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detect.cli.asked import Asked, refuse_mixed
-from detect.cli.asking import api_options
 from detect.cli.examination import MAX_NEW_TOKENS
 from detect.cli.options import (
     FILE,
@@ -25,6 +24,7 @@ from detect.cli.options import (
     test_options,
 )
 from detect.cli.output import emit, emit_json, note, progress, refuse_output
+from detect.cli.server_options import api_options
 from detect.cli.types import DIRECTORY_OR_ID, PROBES
 
 if TYPE_CHECKING:
@@ -94,6 +94,11 @@ if TYPE_CHECKING:
     help="Write what `reading` read as .npz: weights of pairs, to be scored again by others.",
 )
 @click.option(
+    "--save-excess",
+    type=FILE,
+    help="With --reference: write the weights of the sampled answers as .npz, as for --save-reading.",
+)
+@click.option(
     "--tokenizer", type=DIRECTORY_OR_ID, help="Default: the one the key names; the questioned model's only without it."
 )
 @sample_seed_option
@@ -139,7 +144,7 @@ def suspect(
 
     asked = Asked(**options)
     refuse_mixed(ctx, asked)
-    refuse_output(asked.save_reading)
+    refuse_output(asked.save_reading, asked.save_excess)
     plan = None if asked.plan_file is None else Plan.load(asked.plan_file)
     key = load_key(asked.key_file)
     rows = list(rows_of(asked.probe_files, prompts_only_ok=True))

@@ -124,9 +124,9 @@ def detect(
     if each or as_json:
         emit_json(results.to_dict())
     else:
-        from detect.cli.people import describe
+        from detect.cli.people import describe, summary
 
-        emit("\n".join([describe(pooled), *describe_more(results)]))
+        emit("\n".join([*summary(results.named), describe(pooled), *describe_more(results)]))
     return exit_code(findings, strict=strict, fail_on_detect=fail_on_detect)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
     from watermark.keys import Key
     from watermark.windows import Document
 
+QUESTIONED = "reference"  # the progress bar of the questioned model's answers
 SERVER_NOTE = (
     "what the reference expected was read behind the prompts as the key's tokenizer and its chat template have them: a "
     "system prompt or template of the server's own is not visible, and would make it less exact; that costs evidence, "
-    "never validity"
+    "never validity, as long as nothing the server adds carries the mark"
 )
 
 
@@ -84,6 +86,7 @@ class Weighing:
     Attributes:
         temperature: at which the answers are sampled.
         top: K.
+        save_to: where the weights of the questioned model's answers are written; None: nowhere.
     """
 
     ctx: click.Context
@@ -94,6 +97,7 @@ class Weighing:
     temperature: float
     top: int
     frequencies: Frequencies | None = None
+    save_to: Path | None = None
 
     @classmethod
     def if_asked(
@@ -110,6 +114,7 @@ class Weighing:
             temperature=asked.temperature,
             top=asked.top,
             frequencies=Frequencies.of(asked.frequency_rows, key, tokenizer),
+            save_to=asked.save_excess,
         )
 
     @classmethod
@@ -123,6 +128,7 @@ class Weighing:
         temperature: float,
         top: int | None = None,
         frequencies: Frequencies | None = None,
+        save_to: Path | None = None,
     ) -> Weighing:
         """Load the reference.
 
@@ -138,17 +144,24 @@ class Weighing:
         _refuse_foreign(reference_name, tokenizer)
         reference, digest = load_model(reference_name), model_digest(reference_name)
         detail(ctx, f"reference {reference_name}, digest {digest}")
-        return cls(ctx, key, reference, digest, len(tokenizer), temperature, top or DEFAULT_TOP, frequencies)
+        return cls(ctx, key, reference, digest, len(tokenizer), temperature, top or DEFAULT_TOP, frequencies, save_to)
 
-    def weigh(self, answered: Answered, what: str = "reference") -> WeightTally:
+    def weigh(self, answered: Answered, what: str = QUESTIONED) -> WeightTally:
         """Let the reference read the answers, and colour the weights.
 
         Args:
-            what: the progress bar's name.
+            what: the progress bar's name; of a positive control, whose weights are not saved, another one.
+
+        Raises:
+            InputError: what is to be saved exists.
         """
         from detect.counting import weigh
 
-        return weigh(self.key, self._excess(answered, what), tokenizer_checked=True)
+        excess = self._excess(answered, what)
+        if self.save_to is not None and what == QUESTIONED:
+            excess.save(self.save_to)
+            note(self.ctx, f"weights of the answers: {self.save_to}")
+        return weigh(self.key, excess, tokenizer_checked=True)
 
     def notes(self, answered: Answered) -> list[str]:
         """What another examiner needs to see the same."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
+from detect.questioned.schedule import EMPTY_RUN, Schedule
 from watermark.engines.answers import Sampling, answer
 from watermark.errors import InputError
 
@@ -23,7 +24,7 @@ class Answers:
     """What a questioned model answered; made without a key.
 
     Attributes:
-        answers: token ids of every answer that has any.
+        answers: token ids of every answer that counts and has any.
         prompts: token ids of every distinct prompt that was planned, asked or not: their pairs count nowhere.
         asked: of every answer, which of `prompts` it answers.
     """
@@ -46,39 +47,44 @@ def sample_model(
 ) -> Answers:
     """Ask every distinct prompt in turn, round after round, until the answers hold `n_tokens` tokens or `stop` says so.
 
+    Counted is what `Schedule` counts of a server's answers: the smallest run of answers 0, 1, 2 … that holds them, or
+    with which `stop` ended it. What the last batch holds beyond that is dropped, so how many prompts are asked at a
+    time decides which answers are drawn, never how many of them count.
+
     Without `stop` the number of tokens is fixed beforehand and nothing is looked at on the way, so a fixed-n tail is
-    valid. The last batch is kept whole. With the same prompts, sampling and seed a larger number begins with the same
-    answers; who looks again after asking for more must judge by `log10_e`, which holds at any time.
+    valid. With the same prompts, sampling and seed a larger number begins with the same answers; who looks again after
+    asking for more must judge by `log10_e`, which holds at any time.
 
     Args:
         prompts: token ids as the model expects them (chat template included).
         n_tokens: how many answer tokens to collect, at least; None: until `stop` says so.
         sampling: its batch size counts up to `BATCH`.
         stop: is shown each answer with its number (from 0, empty ones included), in order; True makes it the last one
-            that is kept. A batch of empty answers ends the run as well, if there was any answer before.
-        on_tokens: called with the number of new tokens after each batch.
+            that counts. A run of empty answers ends the asking as well, if there was any answer before.
+        on_tokens: called after each batch with the number of its tokens that count.
 
     Raises:
-        InputError: no prompt, a prompt with token ids that the model doesn't have, or only empty answers.
+        InputError: no prompt, a prompt with token ids that the model doesn't have, or nothing but empty answers any
+            more.
     """
     sampling = as_asked(sampling or Sampling())
-    if n_tokens is None and stop is None:
-        raise ValueError("asking would never end: give a number of tokens or a rule to stop by")
-    distinct = _distinct(prompts, model.config.get_text_config().vocab_size)
     kept: list[tuple[int, list[int]]] = []
-    total = 0
+    in_order = None if stop is None else lambda number: stop(number, kept[number][1])
+    schedule = Schedule(n_tokens, sampling.max_new_tokens, stop=in_order)
+    distinct = _distinct(prompts, model.config.get_text_config().vocab_size)
     for batch in _batches(model, tokenizer, distinct, sampling, seed):
-        new = sum(len(ids) for _, ids in batch)
-        if not new and (stop is None or not total):
-            raise InputError(f"the model gave {len(batch)} empty answers in a row: nothing to count")
-        end = None if stop is None else _end(stop, len(kept), [ids for _, ids in batch])
-        kept += batch[:end]
-        total += new
+        before, first = schedule.tokens, len(kept)
+        kept += batch
+        for number, (_, ids) in enumerate(batch, first):
+            schedule.answered(number, len(ids))
         if on_tokens is not None:
-            on_tokens(new)
-        if not new or end is not None or (n_tokens is not None and total >= n_tokens):
+            on_tokens(schedule.tokens - before)
+        if schedule.complete or schedule.fruitless:
             break
-    return Answers([ids for _, ids in kept if ids], distinct, [which for which, ids in kept if ids])
+    if schedule.fruitless and (stop is None or not schedule.tokens):
+        raise InputError(f"the model gave {EMPTY_RUN} empty answers in a row: nothing to count")
+    counted = [(which, ids) for which, ids in kept[: schedule.counted] if ids]
+    return Answers([ids for _, ids in counted], distinct, [which for which, _ in counted])
 
 
 def _distinct(prompts: Sequence[Sequence[int]], vocab_size: int) -> list[list[int]]:
@@ -107,14 +113,6 @@ def _batches(
         which = [(first + i) % len(prompts) for i in range(sampling.batch_size)]
         (answers,) = answer(model, tokenizer, [prompts[i] for i in which], sampling, seed=_batch_seed(seed, first))
         yield list(zip(which, answers, strict=True))
-
-
-def _end(stop: Callable[[int, list[int]], bool], first: int, answers: list[list[int]]) -> int | None:
-    """After how many of these answers, numbered from `first`, `stop` ends the run; None: it goes on."""
-    for place, ids in enumerate(answers):
-        if stop(first + place, ids):
-            return place + 1
-    return None
 
 
 def as_asked(sampling: Sampling) -> Sampling:

@@ -85,10 +85,14 @@ class Usage:
 
 def context_counts(corpus: Sequence[Document], contexts: Table, rule: WindowRule) -> NDArray[np.float64]:
     """How often each of the contexts, uint32 [C, h], occurs in the corpus: float64 [C]."""
-    counts = dict.fromkeys((context.tobytes() for context in np.ascontiguousarray(contexts)), 0)
-    for document in corpus:
-        for context in np.ascontiguousarray(rule.contexts(document)[0]):
-            name = context.tobytes()
-            if name in counts:
-                counts[name] += 1
-    return np.array([counts[context.tobytes()] for context in np.ascontiguousarray(contexts)], dtype=np.float64)
+    if not len(contexts):
+        return np.zeros(0)
+    there = np.concatenate([contexts[:0], *(rule.contexts(document)[0] for document in corpus)])
+    asked, found = np.zeros(len(contexts), dtype=np.uint64), np.zeros(len(there), dtype=np.uint64)
+    for column in range(contexts.shape[1]):  # both sides as ranks among what is asked; what cannot be that is dropped
+        known, ranks = np.unique((asked << np.uint64(32)) | contexts[:, column], return_inverse=True)
+        wider = (found << np.uint64(32)) | there[:, column]
+        places = np.searchsorted(known, wider)
+        here = known.take(places, mode="clip") == wider
+        asked, found, there = ranks.astype(np.uint64), places[here].astype(np.uint64), there[here]
+    return np.bincount(found.astype(np.intp), minlength=len(contexts))[asked.astype(np.intp)].astype(np.float64)

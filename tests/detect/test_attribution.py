@@ -15,7 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from benchmarks.attribution import LEVELS, VOCABULARY, limit, owner_key, repetition, simulate, write
+from benchmarks.attribution import (
+    EQUAL,
+    LEVELS,
+    UNEQUAL,
+    VOCABULARY,
+    documents_of,
+    limit,
+    owner_key,
+    repetition,
+    simulate,
+    write,
+)
 from detect.accounts.family import DEFAULT_JUDGEMENT, Family
 from detect.accounts.scores import Scores, score
 from detect.attribution import (
@@ -32,7 +43,7 @@ from detect.counting import tally, weigh
 from detect.evidence import EXPLORATORY_NOTE, assess
 from detect.exact.binomial import log10_sf_table
 from detect.exact.power import pairs_needed
-from detect.observation import ContextMass, Probe, ProbePairs, Reading
+from detect.observation import ContextMass, Excess, Probe, ProbePairs, Reading
 from tests.detect.exact.oracles import mp_log10_upper
 from tests.detect.material import distinct_pairs, docstrings, is_green, make_key, no_probes, secret
 from watermark.errors import InputError
@@ -41,7 +52,7 @@ from watermark.keys import Key
 from watermark.windows import Pairs, WindowRule
 
 FIELDS = [
-    *("schema", "test", "n_accounts", "n_keys", "n_tokens", "n_scored", "alpha", "finding", "attributed"),
+    *("schema", "test", "weighted", "n_accounts", "n_keys", "n_tokens", "n_scored", "alpha", "finding", "attributed"),
     *("n_inconclusive", "n_withdrawn", "runner_up_gap", "accounts", "groups", "status", "notes"),
 ]
 KEY_FIELDS = [
@@ -97,6 +108,21 @@ def a_reading(weights: Any = None, *, probes: ProbePairs | None = None, h: int =
         argmax=Pairs(contexts[:4], tokens[:4], min(4, values.size)),
         mass=ContextMass(np.full((1, h), 5, np.uint32), np.ones((1, 1), np.uint32), np.ones((1, 1), np.float32)),
         probes=no_probes(h) if probes is None else probes,
+    )
+
+
+def an_excess(key: Key | None = None, *, fed: Sequence[Sequence[int]] = (), size: int = 400) -> Excess:
+    """Weights of answers; they favour what is green for `key`."""
+    plain = read_from(key, size) if key is not None else a_reading(np.random.default_rng(9).standard_normal(size))
+    return Excess(
+        pairs=plain.pairs,
+        weights=plain.weights,
+        n_positions=77,
+        with_reference=True,
+        probes=ProbePairs.of_prompts(WindowRule(1), fed),
+        n_tokens=90,
+        n_listed=0,
+        distinct=plain.argmax,
     )
 
 
@@ -159,7 +185,7 @@ def test_every_p_is_that_of_the_text_test() -> None:
 def test_every_bound_of_a_reading_is_that_of_the_reading_test() -> None:
     members = [*candidates(12), *candidates(4, 50, gamma_65536=30000)]
     reading = read_from(members[3].key)
-    found = attribute([Group(members, Observation.of_reading(members[0].key, reading))], Judgement(top=16))
+    found = attribute([Group(members, Observation.of_weighted(members[0].key, reading))], Judgement(top=16))
     by_id = {member.key.key_id: member.key for member in members}
     bounds = []
     for one in found.accounts:
@@ -177,6 +203,31 @@ def test_every_bound_of_a_reading_is_that_of_the_reading_test() -> None:
     assert found.accounts[0].log10_p < -10
     assert {one.finding for one in found.accounts[1:]} == {"inconclusive"}
     assert any("positive control" in note for note in found.notes)
+
+
+def test_every_bound_of_an_excess_is_that_of_the_sampled_test_against_a_reference() -> None:
+    members = candidates(12)
+    observed = an_excess(members[3].key, fed=[words(40, 30)])
+    found = attribute([Group(members, Observation.of_weighted(members[0].key, observed))], Judgement(top=12))
+    by_id = {member.key.key_id: member.key for member in members}
+    for one in found.accounts:
+        alone = weigh(by_id[one.key_id], observed)
+        evidence = assess(alone)
+        assert (one.log10_p, one.theta, one.z_score) == (evidence.log10_p, evidence.theta, evidence.z_score)
+        assert (one.statistic, one.n_green) == (alone.statistic, None)
+    assert (found.test, found.weighted, found.attributed) == ("sampled", True, ("acct-3",))
+    assert (found.n_tokens, found.n_scored) == (90, 400)
+    assert {one.finding for one in found.accounts[1:]} == {"inconclusive"}
+    assert "without a positive control weights cannot say that a mark is absent" in found.notes
+    assert not any("green fraction" in note for note in found.notes)
+
+
+def test_a_key_that_marked_the_prompts_of_weighed_answers_claims_nothing() -> None:
+    members = candidates(6)
+    seen = [an_excess(members[1].key, fed=fed) for fed in ([], [marked(members[1].key, 40, seed=6)])]
+    kept, withdrawn = (attribute([Group(members, Observation.of_weighted(members[0].key, one))]) for one in seen)
+    assert (kept.attributed, kept.n_withdrawn) == (("acct-1",), 0)
+    assert (withdrawn.attributed, withdrawn.n_withdrawn) == ((), 1)
 
 
 def test_the_far_tail_is_exact() -> None:
@@ -259,6 +310,46 @@ def test_months_of_one_account_are_keys_of_their_own() -> None:
     assert (found.n_accounts, found.n_keys) == (2, 4)
 
 
+def notes_on(members: Sequence[Candidate], which: str, **how: Any) -> list[str]:
+    return [note for note in of_text(list(members), words(1), **how).notes if which in note]
+
+
+def test_months_that_are_not_among_the_keys_are_told() -> None:
+    owner = make_key(700)
+    (none,) = notes_on(list(derived_candidates(owner, ["a", "b"])), "month")
+    assert "no key is a month's" in none
+    assert "--epoch" in none
+    (one,) = notes_on(list(derived_candidates(owner, ["a", "b"], ["2026-11"])), "month")
+    assert one == "months of the keys: 2026-11; what another month's key marked is not found under these"
+    three = list(derived_candidates(owner, ["a"], ["2026-11", "2026-09", "2026-10"]))
+    (several,) = notes_on([*three, *derived_candidates(owner, ["b"])], "month")
+    assert several.startswith("months of the keys: 2026-09 to 2026-11, 3 months, and 1 key of no month; ")
+
+
+def test_an_owners_key_among_the_accounts_is_told() -> None:
+    owner = make_key(700)
+    accounts = list(derived_candidates(owner, ["a", "b"]))
+    assert notes_on(accounts, "derived from no other") == []
+    assert notes_on(candidates(3), "derived from no other") == []  # nobody's keys were derived: nothing to tell apart
+    for derived in (accounts, list(derived_candidates(owner, ["a"], ["2026-11"]))):
+        (note,) = notes_on([Candidate("owner", None, owner), *derived], "derived from no other")
+        assert note.startswith("1 key (first: owner) was derived from no other, unlike the rest")
+
+
+def test_a_text_is_told_to_be_counted_whole_and_answers_are_not() -> None:
+    (note,) = notes_on(candidates(2), "windowed scan")
+    assert "detect --scan" in note
+    assert notes_on(candidates(2), "windowed scan", test="sampled") == []
+    seen = Observation.of_weighted(make_key(0), a_reading())
+    assert not any("windowed scan" in note for note in attribute([Group(candidates(2), seen)]).notes)
+
+
+def test_one_is_singular() -> None:
+    found = of_text(candidates(1), [5, 6])
+    assert any(note.startswith("2 tokens in 1 document, 1 counted") for note in found.notes)
+    assert "log10_p_adjusted: Holm over 1 key" in found.notes
+
+
 def test_too_few_pairs_are_inconclusive() -> None:
     members = candidates(30)
     needed = pairs_needed(0.5, 0.25, alpha=1e-6 / 30)
@@ -315,7 +406,7 @@ def test_nothing_to_count_attributes_nothing() -> None:
     assert found.n_scored == 0
     assert found.finding == "none attributed"
     assert {(one.log10_p, one.z_score, one.green_fraction) for one in found.accounts} == {(0.0, None, None)}
-    empty = attribute([Group(candidates(3), Observation.of_reading(make_key(0), a_reading([])))])
+    empty = attribute([Group(candidates(3), Observation.of_weighted(make_key(0), a_reading([])))])
     assert {(one.log10_p, one.z_score, one.statistic) for one in empty.accounts} == {(0.0, None, 0.0)}
 
 
@@ -406,9 +497,9 @@ def test_a_key_that_marked_the_probes_of_a_reading_claims_nothing(where: str) ->
     own, other = marked(members[1].key, 40, seed=6), marked(members[1].key, 1500, wanted=False, seed=7)
     probe = Probe(own, other) if where == "prompts" else Probe(other, own)
     reading = read_from(members[1].key)
-    assert attribute([Group(members, Observation.of_reading(members[0].key, reading))]).attributed == ("acct-1",)
+    assert attribute([Group(members, Observation.of_weighted(members[0].key, reading))]).attributed == ("acct-1",)
     reading = a_reading(reading.weights, probes=ProbePairs.of(WindowRule(1), [probe]))
-    found = attribute([Group(members, Observation.of_reading(members[0].key, reading))])
+    found = attribute([Group(members, Observation.of_weighted(members[0].key, reading))])
     assert (found.attributed, found.n_withdrawn) == ((), 1)
     (silent,) = [one for one in found.accounts if one.account == "acct-1"]
     assert silent.log10_p is silent.log10_p_adjusted is silent.theta is silent.z_score is None
@@ -420,7 +511,7 @@ def test_the_audit_is_that_of_the_single_tests(monkeypatch: pytest.MonkeyPatch) 
     members = candidates(40)
     probes = ProbePairs.of(WindowRule(1), [Probe(words(40, 50), words(41, 200)), Probe(words(42, 20), words(43, 90))])
     reading = a_reading(probes=probes)
-    withdrawn = score(Group(members, Observation.of_reading(members[0].key, reading))).fed_marked
+    withdrawn = score(Group(members, Observation.of_weighted(members[0].key, reading))).fed_marked
     expected = [weigh(member.key, reading).probes_log10_p for member in members]
     assert withdrawn.tolist() == [p is not None and p <= -0.5 for p in expected]
     assert 5 < withdrawn.sum() < 35
@@ -433,15 +524,15 @@ def test_the_audit_is_that_of_the_single_tests(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_reading_of_another_rule_is_refused() -> None:
-    with pytest.raises(InputError, match=r"the reading has context width 2, key .* 1; give keys of one width"):
-        Observation.of_reading(make_key(1), a_reading(h=2))
+    with pytest.raises(InputError, match=r"what was saved has context width 2, key .* 1; give keys of one width"):
+        Observation.of_weighted(make_key(1), a_reading(h=2))
     reading = a_reading()
     special = int(reading.pairs.tokens[3])
     with pytest.raises(InputError, match=r"scores tokens that key .* never does"):
-        Observation.of_reading(make_key(1, special=(special,)), reading)
+        Observation.of_weighted(make_key(1, special=(special,)), reading)
     with pytest.raises(InputError, match=r"scores tokens that key .* never does"):
-        Observation.of_reading(make_key(1, special=(1000,)), reading)  # as a context
-    Observation.of_reading(make_key(1, special=(999,)), reading)
+        Observation.of_weighted(make_key(1, special=(1000,)), reading)  # as a context
+    Observation.of_weighted(make_key(1, special=(999,)), reading)
 
 
 # --- error rates ---
@@ -469,7 +560,7 @@ def test_every_accounts_p_is_valid(source: bool) -> None:
 def test_every_accounts_bound_is_valid() -> None:
     owner = owner_key(np.random.default_rng(62))
     members = list(derived_candidates(owner, [f"a{i}" for i in range(10_000)]))
-    p = score(Group(members, Observation.of_reading(owner, read_from(owner, 300)))).log10_p
+    p = score(Group(members, Observation.of_weighted(owner, read_from(owner, 300)))).log10_p
     for alpha, most in LIMITS_10K.items():
         assert (p <= math.log10(alpha)).sum() <= most
     assert (p <= -0.5).sum() > 300  # it is no constant
@@ -510,14 +601,32 @@ def marked_quickly(key: Key, rng: np.random.Generator) -> list[int]:
 
 
 @pytest.mark.usefixtures("compiled")
-@pytest.mark.parametrize("sources", [0, 1, 3])
-def test_the_right_accounts_among_many(sources: int) -> None:
-    result = simulate(200, sources, 12, seed=1)
+@pytest.mark.parametrize("shares", [*EQUAL, UNEQUAL])
+def test_the_right_accounts_among_many(shares: tuple[float, ...]) -> None:
+    result = simulate(200, shares, 12, seed=1)
     assert list(result["levels"]) == ["0.05", "1e-06"]
     for level, one in result["levels"].items():
-        assert one["every_source_attributed"] == (12 if sources else None)
         assert one["any_false_attribution"] <= one["false_attribution_limit"] == limit(12, float(level))
-    assert (result["runner_up_gap_median"] is not None) == bool(sources)
+        large = [count for share, count in zip(shares, one["attributed_by_share"], strict=True) if share >= 0.2]
+        assert large == [12] * sum(share >= 0.2 for share in shares)
+        assert one["every_source_attributed"] == (min(one["attributed_by_share"]) if shares else None)
+    assert (result["runner_up_gap_median"] is not None) == bool(shares)
+
+
+@pytest.mark.usefixtures("compiled")
+def test_a_source_of_a_tenth_is_missed_among_few_documents_and_found_among_many() -> None:
+    few, many = (simulate(200, UNEQUAL, 6, size, seed=1)["levels"]["1e-06"] for size in (48, 240))
+    assert few["attributed_by_share"][:2] == many["attributed_by_share"][:2] == [6, 6]
+    assert few["attributed_by_share"][2] < many["attributed_by_share"][2] == 6
+    assert few["any_false_attribution"] == many["any_false_attribution"] == 0
+
+
+def test_documents_are_shared_out_whole() -> None:
+    assert [documents_of(shares, 48) for shares in ((1.0,), EQUAL[2], UNEQUAL)] == [[48], [16, 16, 16], [33, 10, 5]]
+    assert documents_of(UNEQUAL, 240) == [168, 48, 24]
+    group, sources = repetition(20, UNEQUAL, 48, np.random.default_rng(4))
+    greens = {one.account: one.n_green for one in attribute([group], Judgement(top=20)).accounts}
+    assert sources == sorted(greens, key=lambda account: -greens[account])[:3]  # in the order of their shares
 
 
 def test_the_limit_is_the_exact_binomials() -> None:
@@ -540,11 +649,11 @@ def test_the_generator_marks_and_without_a_key_does_not() -> None:
 
 
 def test_a_repetition_names_its_sources() -> None:
-    group, sources = repetition(30, 2, np.random.default_rng(2))
+    group, sources = repetition(30, (0.5, 0.5), 8, np.random.default_rng(2))
     assert len(group.candidates) == 30
-    assert sources < {member.account for member in group.candidates}
+    assert set(sources) < {member.account for member in group.candidates}
     assert len(sources) == 2
-    again, _ = repetition(30, 2, np.random.default_rng(3))
+    again, _ = repetition(30, (0.5, 0.5), 8, np.random.default_rng(3))
     assert again.candidates[0].key.key_id != group.candidates[0].key.key_id
 
 

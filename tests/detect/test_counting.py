@@ -24,7 +24,7 @@ ids = st.lists(st.integers(0, 9), max_size=30)
 def account(note: str) -> dict[str, int]:
     """The numbers of a counting note by their words."""
     head, *rest = note.split(", ")
-    tokens, documents = re.fullmatch(r"(\d+) tokens in (\d+) documents", head).groups()
+    tokens, documents = re.fullmatch(r"([\d,]+) tokens? in (\d+) documents?", head).groups()
     parts = {words: int(number) for number, words in (part.split(" ", 1) for part in rest)}
     return {"tokens": int(tokens), "documents": int(documents), **parts}
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from detect.counting import weigh
-from detect.observation import ContextMass, Excess, Probe, ProbePairs, Reading, probes_digest
+from detect.observation import ContextMass, Excess, Probe, ProbePairs, Reading, load_observed, probes_digest
 from tests.detect.material import make_key
 from watermark.errors import InputError
 from watermark.windows import Pairs, WindowRule
@@ -202,6 +202,30 @@ def test_one_kind_is_not_taken_for_the_other(tmp_path: Path) -> None:
     (tmp_path / "cut.npz").write_bytes(data[:-200])
     with pytest.raises(InputError, match=r"cut\.npz is not a taggant-excess/1 file"):
         Excess.load(tmp_path / "cut.npz")
+
+
+@pytest.mark.parametrize("make", [make_reading, make_excess])
+def test_a_file_says_which_kind_it_is(make: Any, tmp_path: Path) -> None:
+    made = make()
+    made.save(tmp_path / "it.npz")
+    assert_same(made, load_observed(tmp_path / "it.npz"))
+    with pytest.raises(InputError, match="already exists"):
+        made.save(tmp_path / "it.npz")
+
+
+@pytest.mark.parametrize("kind", ["empty", "other archive", "other format", "cut"])
+def test_what_is_neither_kind_is_refused(kind: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "it.npz", kind)
+    message = r"it\.npz is not a taggant-reading/1 or taggant-excess/1 file; give what `taggant suspect` saved"
+    with pytest.raises(InputError, match=message):
+        load_observed(path)
+
+
+def test_a_file_cannot_claim_the_other_kind(tmp_path: Path) -> None:
+    make_excess().save(tmp_path / "it.npz")
+    np.savez(tmp_path / "lie.npz", **{**contents(tmp_path / "it.npz"), "format": np.array(Reading.FORMAT)})
+    with pytest.raises(InputError, match="is not a taggant-reading/1 or"):
+        load_observed(tmp_path / "lie.npz")
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -38,20 +38,10 @@ from watermark.engines.models import load_model, load_tokenizer
 from watermark.greenlist import GreenList
 from watermark.keys import Key
 
+pytestmark = pytest.mark.usefixtures("compiled_colours")
 LIMITS_10K = {0.1: 1_113, 0.01: 139, 1e-3: 24, 1e-4: 6}
 GAMMA = 0.25
 PAIRS, WEIGHTS = 1500, 1000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled() -> Iterator[None]:
-    """The compiled colouring from the first pair on; one torch thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("watermark.chacha.NUMBA_FROM", 1)
-        yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

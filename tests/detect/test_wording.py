@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detect.wording import FLOOR, MEANINGS, probability_words
+from detect.wording import FLOOR, MEANINGS, amount, probability_words
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,8 @@ def test_every_finding_has_a_meaning() -> None:
 
 def test_what_is_not_claimed() -> None:
     assert probability_words(None) == "not claimed"
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (1500, "1,500 rows")])
+def test_amounts(number: int, words: str) -> None:
+    assert amount(number, "row") == words

@@ -111,6 +111,19 @@ def test_a_new_version_of_the_stages_runs_all_again(monkeypatch: pytest.MonkeyPa
     assert not set(before.values()) & set(after.values())
 
 
+def test_a_revision_of_one_stage_runs_it_and_what_needs_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = [stage("a"), replace(stage("b", needs=("a",)), function="m:f"), stage("c", needs=("b",)), stage("d")]
+    before = Pipeline(Path("/x"), stages).identities
+    monkeypatch.setitem(pipeline.REVISIONS, "m:f", 1)
+    after = Pipeline(Path("/x"), stages).identities
+    assert {name for name in before if before[name] != after[name]} == {"b", "c"}
+
+
+def test_revised_stages_exist() -> None:
+    for function in pipeline.REVISIONS:
+        assert callable(pipeline.resolve(function))
+
+
 def test_a_stage_comes_after_those_it_needs_and_names_are_unique() -> None:
     with pytest.raises(ValueError, match="needs b, which does not come before"):
         Pipeline(Path("/x"), [stage("a", needs=("b",)), stage("b")])

@@ -1,15 +1,17 @@
-"""Bars: on a terminal they show how far it is, elsewhere and with `quiet` they show nothing."""
+"""Progress: a bar on a terminal, plain lines now and then elsewhere, and nothing with `quiet`."""
 
 from __future__ import annotations
 
 import io
 import os
 from functools import partialmethod
+from pathlib import Path
 
 import pytest
 from tqdm import tqdm
 
-from watermark.progress import bar, counter, ignore
+from watermark import progress
+from watermark.progress import bar, counter, ignore, in_words
 
 
 class Terminal(io.StringIO):
@@ -86,12 +88,103 @@ def test_quiet_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert terminal.getvalue() == ""
 
 
-def test_nothing_is_drawn_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with bar("name", "step") as show:
-        show(1, 2, "x")
-    with counter("name", 5, "token") as advance:
-        advance(3)
-    assert capsys.readouterr() == ("", "")
+# --- where stderr is no terminal ---
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(progress.time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_elsewhere_a_plain_line_says_what_begins(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with counter("reading", 1500, "position") as advance:
+        assert capsys.readouterr() == ("", "reading: 1,500 positions\n")  # before anything is done
+        for _ in range(3):
+            clock.now += 15
+            advance(500)
+    with counter("asking", 1, "token"), counter("nothing", 0, "token"):
+        pass
+    assert capsys.readouterr() == ("", "asking: 1 token\n")
+
+
+def test_elsewhere_one_line_a_minute_at_most_says_how_far_it_is(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1,000 units, one every 0.7 seconds."""
+    with counter("reading", 1000, "position") as advance:
+        for _ in range(1000):
+            clock.now += 0.7
+            advance(1)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 + int(700 / 60.2)
+    assert lines[1] == "reading: 9% done, about 11 minutes left"
+    assert lines[2] == "reading: 17% done, about 10 minutes left"
+    assert lines[-1] == "reading: 95% done, about 38 seconds left"
+
+
+def test_what_an_earlier_run_did_tells_nothing_of_the_pace(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with counter("asking", 1000, "token") as advance:
+        for _ in range(90):
+            advance(10)  # out of the log, at once
+        for _ in range(7):
+            clock.now += 10
+            advance(1)
+    assert capsys.readouterr().err.splitlines()[1:] == ["asking: 91% done, about 16 minutes left"]  # 94 x 10 s
+
+
+def test_elsewhere_steps_are_said_with_what_is_done(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with bar("smollm2", "step") as show:
+        assert capsys.readouterr().err == ""
+        show(0, 5, "asking the hub")
+        show(1, 5, "downloading")
+        clock.now += 61
+        show(2, 5, "converting")
+        clock.now += 60
+        show(5, 5, "done")
+    assert capsys.readouterr().err.splitlines() == [
+        "smollm2: asking the hub", "smollm2: converting, 40% done, about 3 minutes left", "smollm2: done, 100% done",
+    ]  # fmt: skip
+
+
+def test_work_that_grows_beyond_what_was_said_stays_at_its_end(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with counter("sampling", 10, "token") as advance:
+        clock.now += 90
+        advance(25)
+    assert capsys.readouterr().err.splitlines() == ["sampling: 10 tokens", "sampling: 100% done"]
+
+
+@pytest.mark.parametrize("stream", ["full", "closed", "none"])
+def test_no_work_fails_because_its_progress_cannot_be_written(
+    stream: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Path("/dev/full" if stream == "full" else os.devnull).open("w") as handle:
+        if stream == "closed":
+            handle.close()
+        monkeypatch.setattr("sys.stderr", None if stream == "none" else handle)
+        with counter("name", 5, "token") as advance:
+            clock.now += 100
+            advance(3)
+        monkeypatch.undo()
+        if stream == "full":
+            with pytest.raises(OSError, match="No space"):
+                handle.close()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "0 seconds"), (1, "1 second"), (59, "59 seconds"), (61, "1 minute"), (150, "2 minutes"),
+     (3599, "60 minutes"), (3600, "1 hour"), (9000, "2.5 hours"), (7200, "2 hours"), (360000, "100 hours")],
+)  # fmt: skip
+def test_times_for_people(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words
 
 
 def test_a_bar_ends_when_its_work_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,12 @@ def _alone(monkeypatch: pytest.MonkeyPatch, one_torch_thread: None) -> None:
 
 
 @pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a directory of its own, where files may be left."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
     return Cli(capsys)
 

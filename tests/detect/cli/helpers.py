@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ EVIDENCE = [
     "status",
     "notes",
 ]  # design.md, in its order
+PROGRESS = re.compile(r"[a-z][a-z, -]*: [\d,]+ (position|token|pair|decoy|answer|key)s?")  # how long work begins
 LINEUP = ["decoys", "seed", "rank", "p_rank", "log10_p_best_decoy", "uniformity_p"]
 
 
@@ -54,13 +56,22 @@ class Result(NamedTuple):
     out: str
     err: str
 
+    @property
+    def notes(self) -> str:
+        """stderr without the lines that say that long work begins."""
+        return "".join(line for line in self.err.splitlines(True) if not PROGRESS.fullmatch(line.rstrip("\n")))
+
     def refused(self, code: int, *fragments: str) -> None:
-        """One line on stderr that holds every fragment, nothing on stdout, and the designed exit code."""
+        """One line on stderr that holds every fragment, nothing on stdout, and the designed exit code.
+
+        Work that had begun may have said so before.
+        """
         assert self.code == code, self
         assert self.out == "", self
-        assert self.err.startswith("taggant: "), self
-        assert self.err.endswith("\n"), self
-        assert self.err.count("\n") == 1, self
+        assert self.notes.startswith("taggant: "), self
+        assert self.err.endswith(self.notes), self
+        assert self.notes.endswith("\n"), self
+        assert self.notes.count("\n") == 1, self
         assert "Traceback" not in self.err
         for fragment in fragments:
             assert fragment in self.err, self

@@ -19,10 +19,11 @@ from detect.counting import weigh
 from detect.evidence import assess
 from detect.exact.power import pairs_needed
 from detect.keycheck import check_path
-from detect.observation import ContextMass, Probe, ProbePairs, Reading
+from detect.observation import ContextMass, Excess, Probe, ProbePairs, Reading
 from tests.detect.cli.helpers import (
     SPEECH,
     Cli,
+    Result,
     execute,
     names,
     save_key,
@@ -31,7 +32,7 @@ from tests.detect.cli.helpers import (
     write_rows,
 )
 from tests.detect.material import distinct_pairs, is_green
-from tests.detect.test_attribution import FIELDS, KEY_FIELDS
+from tests.detect.test_attribution import FIELDS, KEY_FIELDS, an_excess
 from watermark import GreenList, Key
 from watermark.files import write_json
 from watermark.keys import Parameters, TokenizerIdentity
@@ -152,14 +153,15 @@ def test_none_is_an_answer_and_no_more(cli: Cli, keys: Path, ids: Path) -> None:
 
 def test_words_for_people(cli: Cli, key: Path, keys: Path, tmp_path: Path) -> None:
     result = cli("attribute", "--keys", keys, answers(tmp_path / "a.jsonl", key, "acct-5", length=400))
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.notes) == (0, "")
     lines = result.out.splitlines()
     assert lines[1] == "  finding      attributed to the mark of acct-5"
     assert any(line.startswith("  runner-up    ") and "decades of p behind" in line for line in lines)
     (row,) = [line for line in lines if line.startswith("  acct-5 ")]
     assert row.endswith("below 10^-30  below 10^-30  attributed")
     assert "100.0%" in row
-    assert "month" not in result.out
+    assert "month" not in result.out.split("status")[0]  # no such column
+    assert any(line.startswith("  keys         6 of 6 accounts, ") for line in lines)
     for word in ("proves", "match", "guilty", "certain", "confidence"):
         assert word not in result.out.lower()
 
@@ -179,6 +181,45 @@ def test_a_reading(cli: Cli, key: Path, keys: Path, tmp_path: Path) -> None:
     people = cli("attribute", "--keys", keys, "--reading", path).out
     assert "weighed under every key" in people
     assert "green" not in people.split("status")[0].split("\n\n")[1]  # no such column
+
+
+def test_weights_of_a_models_answers(cli: Cli, key: Path, keys: Path, tmp_path: Path) -> None:
+    account, path = Key.load(key).account("acct-3"), tmp_path / "e.npz"
+    observed = an_excess(account)
+    observed.save(path)
+    found = cli("attribute", "--keys", keys, "--reading", path, "--json").json()
+    assert (found["test"], found["weighted"], found["attributed"]) == ("sampled", True, ["acct-3"])
+    assert (found["n_tokens"], found["n_scored"]) == (90, 400)
+    for one in found["accounts"]:
+        evidence = assess(weigh(Key.load(key).account(one["account"]), Excess.load(path)))
+        assert (one["log10_p"], one["theta"], one["n_green"]) == (evidence.log10_p, evidence.theta, None)
+    people = cli("attribute", "--keys", keys, "--reading", path).out
+    assert people.startswith(
+        "Attribution of a questioned model's answers: weighed against a reference, under every key"
+    )
+    assert "6 of 6 accounts, 400 weights" in people
+    path.unlink()
+    an_excess(account, fed=[green_for(account, 60)]).save(path)
+    withdrawn = cli("attribute", "--keys", keys, "--reading", path, "--json").json()
+    assert (withdrawn["attributed"], withdrawn["n_withdrawn"]) == ([], 1)
+
+
+def test_one_account_and_one_document_are_singular(cli: Cli, key: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "one"
+    directory.mkdir()
+    Key.load(key).account("acct-1").save(directory / "acct-1.key")
+    rows = write_rows(tmp_path / "a.jsonl", [{"token_ids": [5, 6]}])
+    people = cli("attribute", "--keys", directory, rows).out
+    assert "  keys         1 of 1 account, 1 distinct pair\n" in people
+    assert "2 tokens in 1 document, " in people
+
+
+def test_an_owners_key_in_the_directory_is_told(cli: Cli, key: Path, keys: Path, ids: Path) -> None:
+    assert "unlike the rest" not in cli("attribute", "--keys", keys, ids).out
+    Key.load(key).save(keys / "owner.key")
+    assert (
+        "1 key (first: owner) was derived from no other, unlike the rest" in cli("attribute", "--keys", keys, ids).out
+    )
 
 
 def test_probes_marked_by_an_account_withdraw_its_claim(cli: Cli, key: Path, keys: Path, tmp_path: Path) -> None:
@@ -263,7 +304,7 @@ def test_ids_under_keys_of_two_tokenizers_are_refused(cli: Cli, text_key: Path, 
     prompts = write_rows(tmp_path / "p.jsonl", [{"text": "a", "prompt_ids": [4, 5]}])
     cli("attribute", "--keys", directory, prompts).refused(3, "p.jsonl:1 holds token ids")
     reading = reading_of(tmp_path / "r.npz", text_key, "one")
-    cli("attribute", "--keys", directory, "--reading", reading).refused(3, "a reading is of one tokenizer")
+    cli("attribute", "--keys", directory, "--reading", reading).refused(3, "what was saved is of one tokenizer")
     save_key(directory / "bare.key", 7, bare=True)  # a key without tokenizer takes ids as they are
     (directory / "two.key").unlink()
     assert cli("attribute", "--keys", directory, ids, "--json").json()["n_keys"] == 2
@@ -334,7 +375,7 @@ def test_refused_inputs(cli: Cli, key: Path, keys: Path, ids: Path, ids_file: Pa
     (tmp_path / "empty").mkdir()
     cli("attribute", "--keys", tmp_path / "empty", ids).refused(3, "holds no key files")
     cli("attribute", "--keys", keys, tmp_path / "missing.jsonl").refused(3, "missing.jsonl")
-    cli("attribute", "--keys", keys, "--reading", ids).refused(3, "is not a taggant-reading/1 file")
+    cli("attribute", "--keys", keys, "--reading", ids).refused(3, "is not a taggant-reading/1 or taggant-excess/1 file")
     cli("attribute", "--keys", keys, "--reading", tmp_path / "no.npz").refused(3, "cannot be read")
     cli(*owner, tmp_path / "no.txt", ids).refused(3, "cannot be read")
     cli("attribute", "--owner", tmp_path / "no.key", "--accounts", ids_file, ids).refused(5, "does not exist")
@@ -389,8 +430,8 @@ def test_an_interruption_is_one_line(
 
     monkeypatch.setattr("detect.accounts.scores._count_tails", stop)
     assert run(["attribute", "--keys", str(keys), str(ids)]) == 130
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
+    result = Result(130, *capsys.readouterr())
+    assert (result.out, result.notes.count("\n")) == ("", 1)
 
 
 def test_it_is_mounted_and_runs_as_installed(key: Path, keys: Path, tmp_path: Path) -> None:
@@ -398,4 +439,4 @@ def test_it_is_mounted_and_runs_as_installed(key: Path, keys: Path, tmp_path: Pa
     rows = answers(tmp_path / "a.jsonl", key, "acct-1")
     result = execute("attribute", "--keys", keys, "-", "--json", stdin=rows.read_bytes())
     assert result.json()["attributed"] == ["acct-1"]
-    assert result.err == ""
+    assert result.notes == ""

@@ -105,7 +105,8 @@ class TestScan:
         )
         assert "its ends are those of the scan's grid, not of the marked passage" in found
         assert "Holm over 2 tests: the text as it came and a scan of the text as it came" in found
-        assert found.split("\n")[0] == plain.split("\n")[0]
+        title, headline = plain.split("\n")[0], found.split("\n")[:2]
+        assert headline == ["Summary of 2 tests: detected by the scan (1 not detected)", title]
         assert not re.search(FORBIDDEN.replace("|steal|", "|"), found, re.IGNORECASE)
 
     def test_exit_codes_count_every_test(self, cli: Cli, key: Path, partly: Path, tmp_path: Path) -> None:
@@ -182,6 +183,9 @@ class TestNormalise:
         out = cli("detect", "--key", text_key, texts[0], "--normalise").out
         assert "folded       nothing" in out
         assert "as above: the same tokens, the same test" in out
+        assert "Summary" not in out  # of one test
+        with_scan = cli("detect", "--key", text_key, texts[0], "--normalise", "--scan").out
+        assert with_scan.startswith("Summary of 2 tests: detected by all of them\n")
 
     def test_with_a_scan_there_are_four(self, cli: Cli, text_key: Path, texts: tuple[Path, Path, str]) -> None:
         found = cli("detect", "--key", text_key, texts[1], "--json", "--normalise", "--scan").json()
@@ -196,6 +200,8 @@ class TestNormalise:
         assert max(one["end_char"] for one in spans) > 0.8 * len(attacked)  # of the text as it came: that is longer
         out = cli("detect", "--key", text_key, texts[1], "--normalise", "--scan").out
         assert "Scan of the normalised text" in out
+        assert [one["finding"] for one in tests] == ["detected"] * 4
+        assert out.splitlines()[0] == "Summary of 4 tests: detected by all of them"
         assert re.search(r"folded       [\d,]+ invisible, [\d,]+ lookalike \(characters\)", out)
 
     def test_token_ids_have_nothing_to_normalise(self, cli: Cli, key: Path, ids: Path) -> None:
@@ -300,6 +306,19 @@ def test_a_refused_key_names_no_spans(cli: Cli, key: Path, partly: Path, tmp_pat
     assert found["log10_p_adjusted"] is found["scan"]["log10_p_adjusted"] is None
     assert found["scan"]["spans"] == []
     assert found["scan"]["finding"] == "inconclusive"
+
+
+def test_the_summary_tells_the_readings_apart(cli: Cli, text_key: Path, tmp_path: Path) -> None:
+    """So much disguised that only what is folded shows the mark."""
+    text = tmp_path / "text.txt"
+    text.write_text(disguised(marked_text(text_key, 150), 1.0))
+    command = ["detect", "--key", text_key, text, "--normalise", "--scan"]
+    found = cli(*command, "--json").json()
+    tests = [found, found["normalised"], found["scan"], found["normalised"]["scan"]]
+    assert [one["finding"] == "detected" for one in tests] == [False, True, False, True]
+    (others,) = {found["finding"], found["scan"]["finding"]}
+    line = "Summary of 4 tests: detected by the normalised text and the scan of the normalised text"
+    assert cli(*command).out.splitlines()[0] == f"{line} (2 {others})"
 
 
 def test_help_names_both(cli: Cli) -> None:

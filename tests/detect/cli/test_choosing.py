@@ -10,7 +10,7 @@ import pytest
 from click.shell_completion import CompletionItem
 
 from detect.cli.types import PROBES, ROWS
-from detect.observation import Probe
+from detect.observation import Probe, probes_digest
 from detect.plan import Plan
 from detect.planned import PlannedProbes
 from detect.questioned.information import choose, expected_information
@@ -84,7 +84,7 @@ def test_frequencies_change_the_choice_and_are_named(
     both = ["--frequencies", given, "--chosen", tmp_path / "c.jsonl", "--json", "--primary", "reading"]
     assert cli("plan", "-o", tmp_path / "c", *base, *both).json()["plan"]["frequencies"] == {"sha256": digest}
     result = cli("plan", "-o", tmp_path / "b", *base, "--chosen", tmp_path / "b.jsonl")
-    assert "1 probes have no answer" in result.err
+    assert "1 probe has no answer" in result.err
     assert "frequency in the candidates" in result.out
     with_f, without = (content(read_rows(tmp_path / f"{name}.jsonl")) for name in "ab")
     assert with_f == content([read_rows(pool)[number] for number in expected(pool, 200, corpus)[0]])
@@ -159,6 +159,52 @@ def test_a_plan_that_cannot_be_written_takes_the_chosen_rows_with_it(
     result = cli("plan", "-o", tmp_path / "plan.json", "--key", text_key, "--probes", pool, *out)
     assert (result.code, "No space left" in result.err) == (3, True)
     assert names(tmp_path) == before
+
+
+def test_the_chosen_rows_carry_the_plan_out(cli: Cli, text_key: Path, model: Path, pool: Path, tmp_path: Path) -> None:
+    """Evidence names what was fed by one digest, that of its token ids, and says that the plan's is another."""
+    plan_file, out = tmp_path / "plan.json", tmp_path / "chosen.jsonl"
+    base = ["--key", text_key, "--reference", model]
+    options = ["--primary", "reading", "--choose", 300, "--chosen", out, "--decoys", 3]
+    assert cli("plan", "-o", plan_file, *base, "--probes", pool, *options).code == 0
+    other = tiny.build(tmp_path / "other", seed=5)
+    carried_out = ["suspect", "--plan", plan_file, *base, "--model", other]
+    evidence = cli(*carried_out, "--probes", out, "--json").json()["reading"]
+    (note,) = [note for note in evidence["notes"] if note.startswith("probes: ")]
+    chosen = make_probes(rows_in([str(out)], prompts_only_ok=True), load_tokenizer(model))
+    assert f"{len(chosen)} rows, SHA-256 {probes_digest(chosen)} over the token ids" in note
+    assert "the plan's own digest is over the rows as written, so another" in note
+    assert not any(Plan.load(plan_file).probes.sha256 in note for note in evidence["notes"])
+    cli(*carried_out, "--probes", pool).refused(3, "the probes have 11 rows")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), True),
+        (("--effect", 0.5, "--max-new-tokens", 256), False),  # at most 212 pairs: once each is enough
+        (("--effect", 0.5, "--max-new-tokens", 8), False),  # ten times each, at most, is borne
+        (("--effect", 0.5, "--max-new-tokens", 8, "--temperature", 0.05), True),  # there the first answer is the last
+        (("--stopping", "fixed", "--sample", 20000), False),
+        (("--primary", "reading"), False),
+    ],
+    ids=str,
+)
+def test_too_few_prompts_for_an_e_process_are_named(
+    options: tuple[object, ...], said: bool, cli: Cli, text_key: Path, model: Path, pool: Path, tmp_path: Path
+) -> None:
+    plan_file, out = tmp_path / "plan.json", tmp_path / "chosen.jsonl"
+    base = ["--key", text_key, "--probes", pool, "--reference", model, "--choose", 600, "--chosen", out]
+    result = cli("plan", "-o", plan_file, *base, *options)
+    assert (result.code, "may end before its maximum, inconclusive" in result.err) == (0, said), result
+    if said:
+        plan = Plan.load(plan_file)
+        prompts = {str(row.get("prompt_ids", row.get("prompt"))) for row in read_rows(out)}
+        assert plan.sampling is not None
+        assert plan.maximum_pairs is not None
+        rounds = -(-plan.maximum_pairs // (len(prompts) * plan.sampling.max_new_tokens))
+        assert f"the chosen rows have {len(prompts)} distinct prompts: " in result.err
+        assert f"maximum of {plan.maximum_pairs:,} pairs each would be asked {rounds:,} times or more" in result.err
 
 
 def test_a_plan_of_the_built_in_probes(cli: Cli, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,8 @@ def test_each_wins_over_json_and_both_are_fine(cli: Cli, key: Path, ids: Path) -
 
 def test_words_for_people(cli: Cli, key: Path, ids: Path) -> None:
     result = cli("detect", "--key", key, ids, "--decoys", 5)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.err) == (0, "line-up: 5 decoys\n")
+    assert cli("-q", "detect", "--key", key, ids, "--decoys", 5).err == ""
     n, k = recount(key, documents_of(ids))
     for part in ("finding", "not detected", f"{k} of {n} pairs", "exact, one-sided", "of 6", Key.load(key).short_id):
         assert part in result.out
@@ -402,7 +403,7 @@ def test_an_interrupted_line_up_ends_with_130(key: Path, ids: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment(), text=True, check=False)
     assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr == "taggant: interrupted; nothing is left half-written\n"
+    assert done.stderr == "line-up: 9 decoys\ntaggant: interrupted; nothing is left half-written\n"
 
 
 def test_nothing_is_written_beside_the_inputs(cli: Cli, key: Path, ids: Path, tmp_path: Path) -> None:

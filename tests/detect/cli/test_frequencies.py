@@ -20,12 +20,8 @@ from tests.detect.material import docstrings
 from watermark import GreenList, Key
 from watermark.engines.models import load_model, load_tokenizer
 
+pytestmark = pytest.mark.usefixtures("here")
 TEXTS = [text[:150] for text in docstrings()[:8]]
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def test_rows_hold_prompt_answer_and_key(cli: Cli, model: Path, text_key: Path, 
     )
     assert (result.code, result.out) == (0, "")
     rows = read_rows(out)
-    assert result.err == f"6 answers, {sum(len(row['token_ids']) for row in rows)} tokens: {out}\n"
+    assert result.notes == f"6 answers, {sum(len(row['token_ids']) for row in rows)} tokens: {out}\n"
     for row in rows:
         assert list(row) == ["id", "prompt", "prompt_ids", "text", "token_ids", "marked", "key_id"]
         assert row["text"] == tokenizer().decode(row["token_ids"])
@@ -228,8 +228,10 @@ def test_interrupted_the_same_command_goes_on(
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (code, b"")
-    assert stderr.decode().startswith(words)
-    assert stderr.count(b"\n") == bool(words)
+    began, _, said = stderr.decode().partition("\n")
+    assert began == "answering: 30 answers"
+    assert said.startswith(words)
+    assert said.count("\n") == bool(words)
     assert not out.exists()
     kept = len(journal_of(out).read_bytes().splitlines()) - 1
     assert 1 <= kept < 15

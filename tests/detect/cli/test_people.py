@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from detect.cli.people import CONTROL_FOUND, CONTROL_MISSED, NO_CONTROL, describe
+from detect.cli.people import CONTROL_FOUND, CONTROL_MISSED, NO_CONTROL, describe, describe_all, summary
 from detect.evidence import Assessment, Evidence, assess
 from detect.wording import MEANINGS
 from tests.detect.material import make_key, weight_tally
@@ -61,3 +61,44 @@ def test_titles_tell_weighted_answers_from_counted_ones() -> None:
 )
 def test_a_finding_is_said_with_what_it_means(evidence: Evidence, meaning: str) -> None:
     assert describe(evidence).splitlines()[1] == f"  finding      {evidence.finding}: {meaning}"
+
+
+DETECTED, NOT, UNCLEAR = "detected", "not detected", "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("findings", "line"),
+    [
+        ([], None),
+        ([DETECTED], None),
+        ([DETECTED, NOT], "Summary of 2 tests: detected by a (1 not detected)"),
+        ([UNCLEAR, DETECTED, NOT, UNCLEAR], "Summary of 4 tests: detected by b (1 not detected, 2 inconclusive)"),
+        ([DETECTED, DETECTED], "Summary of 2 tests: detected by all of them"),
+        ([DETECTED, UNCLEAR, DETECTED], "Summary of 3 tests: detected by a and c (1 inconclusive)"),
+        ([DETECTED, NOT, DETECTED, DETECTED], "Summary of 4 tests: detected by a, c and d (1 not detected)"),
+        ([UNCLEAR, UNCLEAR, UNCLEAR], "Summary of 3 tests: detected by none of them (3 inconclusive)"),
+        ([NOT, UNCLEAR], "Summary of 2 tests: detected by none of them (1 not detected, 1 inconclusive)"),
+    ],
+    ids=str,
+)
+def test_a_summary_counts_every_test_once(findings: list[Any], line: str | None) -> None:
+    assert summary(list(zip("abcd", findings, strict=False))) == ([] if line is None else [line])
+
+
+def test_several_tests_are_summed_up_before_they_are_shown() -> None:
+    found = {"reading": weighted(finding="detected"), "sampled": weighted(test="sampled")}
+    first, *blocks = describe_all(found).split("\n\n")
+    assert first == "Summary of 2 tests: detected by the reading test (1 inconclusive)"
+    assert blocks == [describe(one) for one in found.values()]
+    assert describe_all({"reading": found["reading"]}) == describe(found["reading"])
+
+
+def test_a_summary_never_hides_what_a_plans_primary_test_found() -> None:
+    found = {
+        "sampled/distinct": weighted(test="sampled", plan={"primary": True}),
+        "reading/mass": weighted(plan={"primary": False}, finding="detected"),
+    }
+    assert describe_all(found).splitlines()[0] == (
+        "Summary of 2 tests: detected by the reading/mass test (1 inconclusive); "
+        "the plan's primary test, sampled/distinct: inconclusive"
+    )

@@ -76,10 +76,13 @@ def test_both_tests_with_line_ups(cli: Cli, text_key: Path, model: Path, other: 
         assert (one["lineup"]["decoys"], one["lineup"]["seed"]) == (9, "ab" * 32)
         assert any("Holm over 2 tests" in note for note in one["notes"])
         assert one["log10_p_adjusted"] >= one["log10_p"]
-    assert 100 <= sampled["n_tokens"] <= 25 * 20
+    assert 100 <= sampled["n_tokens"] < 100 + 20  # up to the answer that makes it full, none of its batch beyond
     weighted(sampled)
     people = cli(*command, *options)
-    assert (people.code, people.err) == (0, "")
+    assert (people.code, people.notes) == (0, "")
+    assert [line.partition(": ")[0] for line in people.err.splitlines()] == [
+        "reading", "sampling", "reference", "line-up, reading", "line-up, sampled",
+    ]  # fmt: skip
     for part in ("Reading test", "Sampled test", "valid bound", "distinct pairs", "argmax", "green mass", "of 10"):
         assert part in people.out
     assert "without a positive control this test cannot say that a mark is absent" in people.out
@@ -97,7 +100,7 @@ def test_prompts_alone_are_sampled_only(cli: Cli, text_key: Path, model: Path, a
     cli(*command).refused(3, "the probes hold prompts only", "or add --sample")
     result = cli(*command, "--sample", 50, "--json")
     assert list(result.json()) == ["sampled"]
-    assert result.err == "The probes hold no answers: only the sampled test is run.\n"
+    assert result.notes == "The probes hold no answers: only the sampled test is run.\n"
 
 
 def test_probes_that_are_plain_text(cli: Cli, text_key: Path, model: Path, tmp_path: Path) -> None:
@@ -167,7 +170,7 @@ def test_a_saved_reading_gives_the_same_evidence_again(
     command = ["suspect", "--key", text_key, "--model", other, "--reference", model, "--probes", probes]
     result = cli(*command, "--save-reading", saved, "--top", 30, "--json")
     evidence = result.json()["reading"]
-    assert result.err == f"reading: {saved}\n"
+    assert result.notes == f"reading: {saved}\n"
     again = weigh(Key.load(text_key), Reading.load(saved))
     (s,) = [float(note.split()[2].rstrip(",")) for note in evidence["notes"] if note.startswith("S = ")]
     assert again.statistic == s
@@ -202,8 +205,8 @@ def test_the_notes_say_how_to_see_the_same(cli: Cli, text_key: Path, model: Path
     of_reference = f"reference: digest {model_digest(model)}; {scaled}; K = 30 weights kept"
     assert of_reference in "\n".join(found["reading"]["notes"])
     assert (
-        "sampling: at least 50 tokens, temperature 0.9, at most 12 new tokens an answer, seed 8, 25 prompts at a time"
-        in found["sampled"]["notes"]
+        "sampling: at least 50 tokens, temperature 0.9, at most 12 new tokens an answer, seed 8, 25 prompts at a time; "
+        "the smallest run of requests 0, 1, 2 … that holds them counts" in found["sampled"]["notes"]
     )
     assert any("a second, larger look is a second test" in note for note in found["sampled"]["notes"])
     people = cli(*command, *options).out
@@ -275,7 +278,7 @@ def test_more_is_said_when_asked_for(cli: Cli, text_key: Path, model: Path, prob
     from watermark.engines.models import model_digest
 
     command = ["suspect", "--key", text_key, "--model", model, "--probes", probes, "--json"]
-    assert cli(*command).err == ""
+    assert cli(*command).notes == ""
     assert f"questioned model {model}, digest {model_digest(model)}" in cli(*command, "-v").err
     assert cli(*command, "-v", "-q").err == ""
 

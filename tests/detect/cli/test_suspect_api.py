@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 
 from detect import tally
-from detect.questioned import patience
 from detect.questioned.questions import Questions
 from detect.questioned.responses import Response, responses_sha256
 from tests.detect.cli.helpers import EVIDENCE, EXECUTABLE, LINEUP, Cli, environment, names, save_key, write_rows
@@ -26,17 +24,8 @@ from watermark.engines.answers import chat_prompt_ids
 from watermark.greenlist import GreenList
 
 SENTINEL = "sk-sentinel-77ab03ee91"
+pytestmark = pytest.mark.usefixtures("here", "unconfigured")
 PROMPTS = ("Where is the sea?", "Who counted the coins?", "What fell on the harbour?")
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a directory of its own, without the developer's environment."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.01)
-    for name in list(os.environ):
-        if name.startswith("OPENAI_") or name in ("TAGGANT_API_KEY", *(n for n in os.environ if "proxy" in n.lower())):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture

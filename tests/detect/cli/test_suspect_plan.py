@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import random
 import signal
 import subprocess
@@ -19,7 +18,6 @@ import pytest
 from detect.evidence import EXPLORATORY_NOTE, KEY_CHECK_NOTE
 from detect.keycheck import KeyCheck, check_path
 from detect.plan import UNCOMMITTED_NOTE, Plan
-from detect.questioned import patience
 from tests.detect.cli.helpers import EVIDENCE, EXECUTABLE, LINEUP, Cli, environment, names, save_key, write_rows
 from tests.detect.questioned import table_model
 from tests.detect.questioned.fake_server import FakeServer, Question
@@ -30,17 +28,9 @@ from watermark.engines.answers import chat_prompt_ids
 from watermark.greenlist import GreenList
 from watermark.keys import UNTIMESTAMPED_NOTE
 
+pytestmark = pytest.mark.usefixtures("here", "unconfigured")
 PROMPTS = ("Where is the sea?", "Who counted the coins?", "What fell on the harbour?")
 EASY = ("--effect", 0.5, "--decoys", 9)  # fixed n 132, maximum 212
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.01)
-    for name in list(os.environ):
-        if name.startswith("OPENAI_") or name == "TAGGANT_API_KEY" or "proxy" in name.lower():
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ import numpy as np
 import pytest
 
 from detect.counting import weigh, window_rule
-from detect.observation import Probe
-from detect.questioned import patience
+from detect.observation import Probe, load_observed
 from detect.questioned.answer_ids import Listed
 from detect.questioned.excess import excess_of
 from tests.detect.cli.helpers import EVIDENCE, Cli, save_key, write_rows
@@ -23,16 +21,8 @@ from watermark import Key
 from watermark.engines.answers import chat_prompt_ids
 from watermark.engines.models import load_model, model_digest
 
+pytestmark = pytest.mark.usefixtures("here", "unconfigured")
 PROMPTS = ("Where is the sea?", "Who counted the coins?", "What fell on the harbour?")
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.01)
-    for name in list(os.environ):
-        if name.startswith("OPENAI_") or name == "TAGGANT_API_KEY" or "proxy" in name.lower():
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -213,6 +203,21 @@ def test_options_that_need_the_reference(cli: Cli, text_key: Path, prompts: Path
         missing = asking(server, text_key, prompts, "--reference", Path("gone"))
         cli(*missing).refused(3, "gone")
         assert server.asked == []  # refused before anything is asked
+
+
+def test_what_was_weighed_is_saved_and_scored_again(
+    cli: Cli, text_key: Path, model: Path, prompts: Path, tmp_path: Path
+) -> None:
+    saved = tmp_path / "answers.npz"
+    with FakeServer(text=_words) as server:
+        asked = asking(server, text_key, prompts, "--reference", model, "--sample", 900, "--save-excess", saved)
+        found = cli(*asked, "--json").json()["sampled"]
+        cli(*asked).refused(3, f"{saved} already exists")
+        bare = asking(server, text_key, prompts, "--save-excess", tmp_path / "x")
+        cli(*bare).refused(2, "--save-excess: no answers are weighed; give --reference")
+    again = weigh(Key.load(text_key), load_observed(saved), tokenizer_checked=True)
+    assert f"S = {again.statistic!r}" in "\n".join(found["notes"])
+    assert again.n_scored == found["n_scored"]
 
 
 # --- as planned ---

@@ -11,7 +11,7 @@ import pytest
 
 from detect.cli.weighing import SERVER_NOTE, Answered, Weighing
 from detect.counting import weigh, window_rule
-from detect.observation import Probe
+from detect.observation import Excess, Probe
 from detect.questioned.answer_ids import AnswerReader, Listed
 from detect.questioned.excess import excess_of
 from detect.questioned.responses import Response
@@ -85,6 +85,24 @@ def test_the_weights_are_the_excess_under_the_settings_given(text_key: Path, mod
         "a note",
     ]
     assert begin(text_key, model).notes(Answered([], []))[0].endswith("K = 256 weights kept per context")
+
+
+def test_the_weights_are_saved_and_those_of_a_control_are_not(text_key: Path, model: Path, tmp_path: Path) -> None:
+    answered, key, path = (
+        Answered([Probe(PROMPTS[0], encoded(WORDS))], [PROMPTS[0]]),
+        Key.load(text_key),
+        tmp_path / "e",
+    )
+    weighing = begin(text_key, model, save_to=path)
+    weighing.weigh(answered, "reference, control")
+    assert not path.exists()
+    found = weighing.weigh(answered)
+    assert weigh(key, Excess.load(path), tokenizer_checked=True).statistic == found.statistic
+    assert key.chacha_key not in path.read_bytes()
+    with pytest.raises(InputError, match="already exists"):
+        weighing.weigh(answered)
+    begin(text_key, model).weigh(answered)
+    assert [one.name for one in tmp_path.iterdir() if one.suffix != ".key"] == ["e"]
 
 
 def test_positions_without_log_probabilities_are_told(

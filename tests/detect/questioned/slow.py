@@ -10,8 +10,28 @@ import numpy as np
 import torch
 
 from detect.observation import Probe
+from tests import tiny
+from tests.detect.material import docstrings
+from watermark.engines.models import load_tokenizer
 
 V = 384  # tokens of the tiny tokenizer
+
+
+SPECIALS = (0, 1, 2)
+
+
+def sprinkled(seed: int, shortest: int) -> list[Probe]:
+    """Real docstrings of different lengths, special tokens sprinkled in; prompts of different lengths."""
+    tokenizer = load_tokenizer(tiny.shared())
+    rng = np.random.default_rng(seed)
+    found = []
+    for i, text in enumerate(docstrings()[:10]):
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"][: shortest + 7 * i]
+        for at in rng.integers(0, len(ids), 2):
+            ids[int(at)] = int(rng.integers(0, 3))
+        prompt = [1, *tokenizer(docstrings()[20 + i], add_special_tokens=False)["input_ids"][: 3 * i], 2]
+        found.append(Probe(prompt if i % 3 else [], ids))
+    return found
 
 
 def log_softmax(x: np.ndarray) -> np.ndarray:

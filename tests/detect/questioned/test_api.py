@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from detect.questioned import api, patience
+from detect.questioned import api
 from detect.questioned.api import ask
 from detect.questioned.api_key import ApiKey
 from detect.questioned.patience import Patience
@@ -30,14 +30,7 @@ SENTINEL = "sk-sentinel-5f1c09d2a7"
 TARGET = 150
 PATIENT = Patience(timeout=5, give_up_after=20)
 
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short pauses, and nothing of the developer's environment."""
-    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.01)
-    for name in list(os.environ):
-        if name.startswith(("OPENAI_", "TAGGANT_")) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("unconfigured")
 
 
 @pytest.fixture

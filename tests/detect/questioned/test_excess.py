@@ -18,36 +18,20 @@ from detect.observation import Excess, Probe, ProbePairs
 from detect.questioned.answer_ids import Listed
 from detect.questioned.excess import excess_of, listed_weights
 from tests import tiny
-from tests.detect.material import as_set, distinct_pairs, docstrings, make_key, windows
-from tests.detect.questioned.slow import LastToken, V, log_softmax, logits_of
-from watermark.engines.models import load_model, load_tokenizer
+from tests.detect.material import as_set, distinct_pairs, make_key, windows
+from tests.detect.questioned.slow import SPECIALS, LastToken, V, log_softmax, logits_of, sprinkled
+from watermark.engines.models import load_model
 from watermark.errors import InputError, ModelError
 from watermark.greenlist import GreenList
 from watermark.windows import WindowRule
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
-SPECIALS = (0, 1, 2)
 TOLERANCE = 1e-5  # float32 probabilities of logits near 10, a dozen of them added
 
 
 @pytest.fixture(scope="module")
-def reference() -> Any:
-    return load_model(tiny.shared())
-
-
-@pytest.fixture(scope="module")
 def answered() -> list[Probe]:
-    """Real docstrings of different lengths, special tokens sprinkled in; prompts of different lengths."""
-    tokenizer = load_tokenizer(tiny.shared())
-    rng = np.random.default_rng(170)
-    found = []
-    for i, text in enumerate(docstrings()[:10]):
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"][: 20 + 7 * i]
-        for at in rng.integers(0, len(ids), 2):
-            ids[int(at)] = int(rng.integers(0, 3))
-        prompt = [1, *tokenizer(docstrings()[20 + i], add_special_tokens=False)["input_ids"][: 3 * i], 2]
-        found.append(Probe(prompt if i % 3 else [], ids))
-    return found
+    return sprinkled(170, 20)
 
 
 def some_lists(answered: Sequence[Probe], seed: int = 3) -> list[list[Listed | None] | None]:

@@ -6,13 +6,12 @@ depends on the last one alone, as far as h = 1 can see.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from detect.counting import WeightTally, tally, weigh, window_rule
 from detect.decoys import lineup
@@ -27,31 +26,16 @@ from tests.detect.questioned import table_model
 from tests.detect.questioned.slow import V, log_softmax, logits_of
 from tests.detect.test_validity import assert_bound_is_valid, perturbed
 from watermark.engines.answers import Sampling
-from watermark.engines.models import load_model, load_tokenizer
+from watermark.engines.models import load_model
 from watermark.keys import Key
 
+pytestmark = pytest.mark.usefixtures("compiled_colours")
 ASKED = {
     "repetitive": ["ha ha ha ha ha ha ha", "one, one, one, one, one", "row row row row your boat"],
     "multilingual": ["Wo ist der Bahnhof?", "Où est la gare?", "駅はどこですか", "Где вокзал?", "¿Dónde está?"],
     "code": ["def f(x):\n    return x + 1\n", "for (int i = 0; i < n; i++) {", "SELECT a, b FROM t WHERE a = b;"],
 }
 PLAIN = [text[:20] for text in docstrings()[:6]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled() -> Iterator[None]:
-    """The compiled colouring from the first pair on; one torch thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("watermark.chacha.NUMBA_FROM", 1)
-        yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return load_tokenizer(tiny.shared())
 
 
 @pytest.fixture(scope="module")

@@ -16,17 +16,12 @@ from detect.questioned import information as module
 from detect.questioned.information import Information, choose, expected_information
 from tests import tiny
 from tests.detect.material import docstrings
+from tests.detect.questioned.slow import SPECIALS, V
 from watermark.engines.models import load_model, load_tokenizer
 from watermark.errors import InputError, ModelError
 from watermark.windows import WindowRule
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
-V, SPECIALS = 384, (0, 1, 2)
-
-
-@pytest.fixture(scope="module")
-def reference() -> Any:
-    return load_model(tiny.shared())
 
 
 @pytest.fixture(scope="module")

@@ -2,92 +2,38 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from scipy.special import logsumexp
-from scipy.stats import binom
 
 from detect.counting import tally, weigh, window_rule
 from detect.decoys import lineup
 from detect.evidence import Assessment, assess, assess_family
-from detect.exact.weighted import CumulantFunction, chernoff
 from detect.observation import Probe, Reading
 from detect.questioned.reading import read_model
 from tests.detect.material import distinct_pairs, is_green, make_key
-from watermark.greenlist import GreenList
-from watermark.keys import Key
+from tests.detect.questioned import copier
+from tests.detect.questioned.copier import KEY, Copier, V, chain, two_tails, unaudited
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
-V, PROBES, LENGTH = 60, 60, 40
-KEY = make_key(300)
-
-
-class Copier(torch.nn.Module):
-    """Logits: the same for every token, and `pull` more for what followed the last token earlier in the input."""
-
-    def __init__(self, pull: float) -> None:
-        super().__init__()
-        text = SimpleNamespace(vocab_size=V)
-        self.config = SimpleNamespace(get_text_config=lambda: text)
-        self.device = torch.device("cpu")
-        self.pull = pull
-
-    def forward(self, input_ids: Any, attention_mask: Any, use_cache: bool) -> Any:
-        logits = torch.zeros((*input_ids.shape, V))
-        for row, ids in enumerate(input_ids.tolist()):
-            followed: dict[int, set[int]] = {}
-            for at, token in enumerate(ids):
-                if at:
-                    followed.setdefault(ids[at - 1], set()).add(token)
-                for next_token in followed.get(token, ()):
-                    logits[row, at, next_token] = self.pull
-        return SimpleNamespace(logits=logits)
-
-
-def chain(rng: np.random.Generator, green: np.ndarray | None) -> list[int]:
-    """LENGTH tokens; all on the green list of the one before, if a table of colours is given."""
-    ids = [int(rng.integers(V))]
-    while len(ids) < LENGTH:
-        choice = np.arange(V) if green is None else np.flatnonzero(green[ids[-1]])
-        ids.append(int(rng.choice(choice)))
-    return ids
+PROBES = 60
 
 
 def probes(marked: str) -> list[Probe]:
-    rng = np.random.default_rng(301)
-    table = GreenList(KEY).mask(np.arange(V).reshape(-1, 1), V)
-    prompt, answer = (table if name in marked else None for name in ("prompts", "answers"))
-    return [Probe(chain(rng, prompt), chain(rng, answer)) for _ in range(PROBES)]
+    return copier.probes(marked, PROBES)
 
 
 def read(given: list[Probe]) -> Reading:
     return read_model(Copier(3.0), given, rule=window_rule(KEY), vocab_size=V, reference=Copier(1.0), top=V)
 
 
-def unaudited(key: Key, reading: Reading) -> float:
-    one = weigh(key, reading)
-    return chernoff(CumulantFunction(one.weights, key.gamma), one.statistic).log10_p
-
-
-def two_tails(pairs: set[Any]) -> float:
-    """log10 of twice the smaller tail, term by term."""
-    k, n = sum(is_green(KEY, pair) for pair in pairs), len(pairs)
-    terms = binom.logpmf(np.arange(n + 1), n, 0.25)
-    smaller = min(logsumexp(terms[k:]), logsumexp(terms[: k + 1]))
-    return float(min(0.0, (smaller + math.log(2)) / math.log(10)))
-
-
 @pytest.mark.parametrize("marked", ["prompts", "answers", "prompts and answers"])
 def test_a_claim_on_marked_probes_is_withdrawn(marked: str) -> None:
     given = probes(marked)
     reading = read(given)
-    assert unaudited(KEY, reading) < -6  # what it would have said of a model that never saw the key
+    assert unaudited(weigh(KEY, reading)) < -6  # what it would have said of a model that never saw the key
     one = weigh(KEY, reading)
     found = assess(one, lineup=lineup(one, 9))
     assert (found.log10_p, found.log10_p_adjusted, found.lineup, found.finding) == (None, None, None, "inconclusive")
@@ -127,7 +73,7 @@ def test_unmarked_probes_keep_their_claim() -> None:
     one = weigh(KEY, reading)
     assert one.probes_log10_p > -3
     found = assess(one)
-    assert found.log10_p == unaudited(KEY, reading) > -3
+    assert found.log10_p == unaudited(weigh(KEY, reading)) > -3
     assert found.finding == "inconclusive"
 
 

@@ -16,11 +16,6 @@ pytestmark = pytest.mark.usefixtures("one_torch_thread")
 PROMPT, TEXT = "Where does the moon go?", "Behind the boats, in the morning."
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return load_tokenizer(tiny.shared())
-
-
 def row(**members: Any) -> Row:
     return Row(id="1", source="it:1", **members)
 

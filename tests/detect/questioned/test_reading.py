@@ -20,14 +20,13 @@ from detect.questioned import reading as module
 from detect.questioned import usage
 from detect.questioned.reading import read_model
 from tests import tiny
-from tests.detect.material import Pair, as_set, docstrings, windows
-from tests.detect.questioned.slow import LastToken, V, log_softmax, logits_of
-from watermark.engines.models import load_model, load_tokenizer
+from tests.detect.material import Pair, as_set, windows
+from tests.detect.questioned.slow import SPECIALS, LastToken, V, log_softmax, logits_of, sprinkled
+from watermark.engines.models import load_model
 from watermark.errors import InputError, ModelError
 from watermark.windows import WindowRule
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
-SPECIALS = (0, 1, 2)
 # Both sides start from float32 logits. A batch sums them in another order than a single pass does: some 1e-6 of a
 # logit near 10, so 1e-5 in ℓ, times √m ≤ 1, over the dozen positions of a frequent context.
 TOLERANCE = 1e-4
@@ -40,23 +39,8 @@ def questioned(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module")
-def reference() -> Any:
-    return load_model(tiny.shared())
-
-
-@pytest.fixture(scope="module")
 def probes() -> list[Probe]:
-    """Real docstrings of different lengths, special tokens sprinkled in; prompts of different lengths."""
-    tokenizer = load_tokenizer(tiny.shared())
-    rng = np.random.default_rng(70)
-    found = []
-    for i, text in enumerate(docstrings()[:10]):
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"][: 30 + 7 * i]
-        for at in rng.integers(0, len(ids), 2):
-            ids[int(at)] = int(rng.integers(0, 3))
-        prompt = [1, *tokenizer(docstrings()[20 + i], add_special_tokens=False)["input_ids"][: 3 * i], 2]
-        found.append(Probe(prompt if i % 3 else [], ids))
-    return found
+    return sprinkled(70, 30)
 
 
 # --- the slow computation ---

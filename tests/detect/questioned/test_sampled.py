@@ -95,14 +95,57 @@ def test_a_batch_has_one_size_however_many_tokens_are_wanted(
         assert (some, of) == (longest[: len(some)], seeds[: len(some)])
 
 
-@pytest.mark.parametrize(("n_tokens", "batches"), [(19, 1), (20, 1), (21, 2), (40, 2), (41, 3)])
-def test_it_stops_with_the_batch_that_reaches_the_number(
+@pytest.mark.parametrize(("n_tokens", "batches"), [(1, 1), (5, 1), (6, 1), (19, 1), (20, 1), (21, 2), (40, 2), (41, 3)])
+def test_counted_are_the_first_answers_that_reach_the_number_and_the_rest_of_the_batch_is_dropped(
     n_tokens: int, batches: int, model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stand_in = asked(monkeypatch, 5)
-    found = sample_model(model, tokenizer, PROMPTS, n_tokens, sampling=SHORT)
-    assert len(stand_in.batches) == batches
-    assert sum(map(len, found.answers)) == 20 * batches >= n_tokens
+    stand_in, reported = asked(monkeypatch, 5), []
+    found = sample_model(model, tokenizer, PROMPTS, n_tokens, sampling=SHORT, on_tokens=reported.append)
+    assert len(stand_in.batches) == batches == len(reported)
+    answers = -(-n_tokens // 5)
+    assert len(found.answers) == answers
+    assert found.asked == [i % 3 for i in range(answers)]
+    assert sum(reported) == 5 * answers  # of what counts
+
+
+class ByNumber(Asked):
+    """Answers request i with `lengths[i]` tokens, all of them i + 3, whatever the batch size."""
+
+    def __call__(
+        self, model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], sampling: Sampling, *, seed: int
+    ) -> Iterator[list[list[int]]]:
+        first = sum(map(len, self.batches))
+        self.batches.append([list(prompt) for prompt in prompts])
+        numbers = range(first, first + len(prompts))
+        yield [[i + 3] * self.lengths[i % len(self.lengths)] for i in numbers]
+
+
+@pytest.mark.parametrize("stop", [None, lambda number, _: number == 23, lambda *_: False], ids=str)
+@pytest.mark.parametrize("n_tokens", [1, 2, 30, 31, 32, 33, 34, 35, 36, 100])
+def test_what_counts_does_not_depend_on_how_many_are_asked_at_a_time(
+    n_tokens: int, stop: Any, model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = (0, 3, 1, 0, 6, 2, 2)
+    found = []
+    for size in (1, 4, 7, 25, 32):
+        monkeypatch.setattr(module, "answer", ByNumber(*lengths))
+        how = Sampling(max_new_tokens=6, batch_size=size)
+        found.append(sample_model(model, tokenizer, PROMPTS, n_tokens, sampling=how, stop=stop))
+    assert all(one == found[0] for one in found)
+    by_hand: list[tuple[int, list[int]]] = []  # by a plain loop
+    while sum(len(ids) for _, ids in by_hand) < n_tokens and not (stop and by_hand and stop(len(by_hand) - 1, [])):
+        by_hand.append((len(by_hand) % 3, [len(by_hand) + 3] * lengths[len(by_hand) % 7]))
+    assert list(zip(found[0].asked, found[0].answers, strict=True)) == [one for one in by_hand if one[1]]
+
+
+def test_a_model_that_cannot_choose_gives_the_same_answers_in_batches_of_any_size(model: Any, tokenizer: Any) -> None:
+    """At temperature ~0 no random number matters: not only what counts, but the answers themselves are the same."""
+    cold = {"max_new_tokens": 6, "temperature": 1e-4}
+    found = [
+        sample_model(model, tokenizer, PROMPTS, 40, sampling=Sampling(**cold, batch_size=size)) for size in (1, 4, 25)
+    ]
+    assert found[0] == found[1] == found[2]
+    assert 40 <= sum(map(len, found[0].answers)) < 46
 
 
 def test_no_two_runs_share_a_batch_seed(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,11 +159,12 @@ def test_no_two_runs_share_a_batch_seed(model: Any, tokenizer: Any, monkeypatch:
 # --- a real, if tiny, model ---
 
 
-def test_at_least_the_number_of_tokens_and_no_batch_too_many(model: Any, tokenizer: Any) -> None:
+def test_the_smallest_run_of_answers_that_holds_the_tokens(model: Any, tokenizer: Any) -> None:
     reported: list[int] = []
     found = sample_model(model, tokenizer, PROMPTS, 60, sampling=SHORT, on_tokens=reported.append)
     total = sum(map(len, found.answers))
-    assert 60 <= total < 60 + 4 * 6
+    assert 60 <= total < 60 + 6
+    assert sum(map(len, found.answers[:-1])) < 60
     assert sum(reported) == total
     assert sum(reported[:-1]) < 60
     assert isinstance(found, Answers)
@@ -158,7 +202,7 @@ def test_a_rule_is_shown_every_answer_until_it_stops(n_tokens: int | None, model
     assert found.answers == [ids for ids in shown if ids]
     assert found.asked == [i % 3 for i, ids in enumerate(shown) if ids]
     assert len(reported) == 3  # batches of 4
-    whole = sample_model(model, tokenizer, PROMPTS, 12 * 6, sampling=SHORT)
+    whole = sample_model(model, tokenizer, PROMPTS, 15 * 6, sampling=SHORT)
     assert whole.answers[: len(found.answers)] == found.answers
 
 
@@ -167,23 +211,23 @@ def test_a_number_of_tokens_ends_it_where_the_rule_does_not(
 ) -> None:
     asked(monkeypatch, 5)
     found = sample_model(model, tokenizer, PROMPTS, 41, sampling=SHORT, stop=lambda *_: False)
-    assert len(found.answers) == 12
+    assert len(found.answers) == 9
     with pytest.raises(ValueError, match="would never end"):
         sample_model(model, tokenizer, PROMPTS, None)
 
 
-def test_empty_answers_keep_their_place_and_a_batch_of_them_ends_it(
+def test_empty_answers_keep_their_place_and_a_run_of_them_ends_it(
     model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked(monkeypatch, 5, 0)
+    asked(monkeypatch, 5, *[0] * 20)
     shown: list[int] = []
     found = sample_model(
         model, tokenizer, PROMPTS, None, sampling=SHORT, stop=lambda i, ids: shown.append(len(ids)) or False
     )
-    assert shown == [5] * 4 + [0] * 4
+    assert shown == [5] * 4 + [0] * 50  # as many as end it behind a server
     assert (len(found.answers), found.asked) == (4, [0, 1, 2, 0])
     asked(monkeypatch, 0)
-    with pytest.raises(InputError, match="4 empty answers in a row"):
+    with pytest.raises(InputError, match="50 empty answers in a row"):
         sample_model(model, tokenizer, PROMPTS, None, sampling=SHORT, stop=lambda *_: False)
 
 
@@ -197,8 +241,8 @@ def test_no_prompt_is_refused(prompts: list[list[int]], model: Any, tokenizer: A
 
 
 def test_empty_answers_are_refused(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked(monkeypatch, 5, 0)
-    with pytest.raises(InputError, match="4 empty answers in a row"):
+    asked(monkeypatch, 5, *[0] * 20)
+    with pytest.raises(InputError, match="50 empty answers in a row"):
         sample_model(model, tokenizer, PROMPTS, 21, sampling=SHORT)
 
 

@@ -15,12 +15,11 @@ from detect.questioned.reading import read_model
 from detect.questioned.usage import TOKEN_EXPONENT, Usage, context_counts
 from tests import tiny
 from tests.detect.material import docstrings
-from tests.detect.questioned.slow import V
+from tests.detect.questioned.slow import SPECIALS, V
 from watermark.engines.models import load_model, load_tokenizer
 from watermark.windows import WindowRule
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
-SPECIALS = (0, 1, 2)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +128,21 @@ def test_contexts_are_counted_as_they_stand_in_the_corpus(h: int) -> None:
     found = context_counts(corpus, table, WindowRule(h, SPECIALS))
     assert found.tolist() == [counts[context] for context in contexts]
     assert found.max() > 1
+
+
+@pytest.mark.parametrize("h", [0, 1, 2, 3])
+def test_counting_in_one_go_is_counting_one_by_one(h: int) -> None:
+    """Ids up to the largest there can be, contexts that stand twice, that are special, that never occur; no corpus."""
+    rng = np.random.default_rng(50 + h)
+    ids = np.array([1, 7, 8, 2**31 - 1, 2**31 - 2])
+    corpus = [rng.choice(ids, rng.integers(0, 30)) for _ in range(20)]
+    table = rng.choice(np.append(ids, 9), (60, h)).astype(np.uint32)
+    for documents in (corpus, [], [[], []]):
+        plain = slow_counts([list(map(int, document)) for document in documents], h)
+        found = context_counts(documents, table, WindowRule(h, SPECIALS))
+        assert (found.dtype, found.shape) == (np.float64, (60,))
+        assert found.tolist() == [plain[tuple(row)] for row in table.tolist()]
+    assert context_counts(corpus, table[:0], WindowRule(h, SPECIALS)).shape == (0,)
 
 
 def test_ids_beyond_the_vocabulary_are_no_tokens_of_it() -> None:

@@ -10,11 +10,17 @@ from typing import Any
 import pytest
 
 from distill_sim import pipeline
-from distill_sim.demo.run import run_demo
+from distill_sim.demo.keys import ACCOUNT, demo_keys
+from distill_sim.demo.run import _summary, run_demo
+from distill_sim.pipeline import Finished, Pipeline, run_stage
+from distill_sim.study import stages
 from distill_sim.workers import Task
 from tests import tiny
+from tests.distill_sim.demo import pages
 from tests.distill_sim.demo.outcome import nobody
 from tests.distill_sim.small import CONDITION, inline
+from watermark import Key
+from watermark.engines.models import load_tokenizer, model_digest
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +56,43 @@ def unstarted(monkeypatch: pytest.MonkeyPatch) -> None:
         return inline(tasks, workers, threads)
 
     monkeypatch.setattr(pipeline, "run_tasks", refuse)
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory: pytest.TempPathFactory) -> pages.Run:
+    """A whole demo, its stages run one after the other in this process, under a key that never changes. Read only."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    root, model = tmp_path_factory.mktemp("page"), tiny.shared()
+    (root / "keys").mkdir()
+    owner = Key(bytes(range(32)), Key.generate(tokenizer=load_tokenizer(model)).parameters)
+    owner.save(root / "keys" / "owner.key")
+    owner.account(ACCOUNT).epoch("2026-11").save(root / "keys" / "account.key")
+    keys = demo_keys(root / "keys", model, used=False)
+    plan = stages(pages.CONDITION, keys.account, key_file=keys.account_file, model=model, model_id=model_digest(model))
+    pipeline = Pipeline(root, plan)
+    finished: dict[str, Finished] = {}
+    for number, stage in enumerate(plan):
+        output = pipeline.directory(stage.name)
+        run_stage(
+            {
+                "function": stage.function,
+                "settings": dict(stage.settings),
+                "private": dict(stage.private),
+                "inputs": {need: str(pipeline.directory(need)) for need in stage.needs},
+                "output": str(output),
+                "work": str(root / "work" / stage.name),
+                "identity": pipeline.identities[stage.name],
+            },
+            lambda done, total, what: None,
+        )
+        finished[stage.name] = Finished(output, 10.0 + number)
+    torch.set_num_threads(threads)
+    return pages.Run(root, keys.account, _summary(root, pages.CONDITION, keys, model, finished), finished)
+
+
+@pytest.fixture(scope="session")
+def whole(done: pages.Run) -> pages.Page:
+    return done.page(done.root / "index.html")
