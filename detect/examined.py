@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from detect.counting import Tally, WeightTally
 from detect.decoys import Lineup
 from detect.evidence import EXPLORATORY_NOTE, Assessment, Evidence, assess, assess_family
-from detect.plan import Plan
+from detect.plans.plan import Plan
 from detect.sequential import SequentialTally
 from watermark.errors import InputError
 

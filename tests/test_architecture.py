@@ -22,7 +22,7 @@ CORE = {
     *("watermark.dedup", "watermark.greenlist", "watermark.files", "watermark.errors", "watermark.journal"),
     *("detect.exact", "detect.counting", "detect.evidence", "detect.decoys", "detect.observation"),
     *("detect.readers", "detect.wording", "detect.colouring", "detect.attribution", "detect.accounts"),
-    *("detect.plan", "detect.plan_content", "detect.planned", "detect.sequential"),
+    *("detect.plans.plan", "detect.plans.content", "detect.plans.parts", "detect.sequential"),
     *("detect.scan", "detect.joint", "detect.normalise", "detect.lookalikes"),
     *("detect.arrays", "detect.numbers", "detect.examined"),
 }

@@ -19,7 +19,7 @@ JSONL_SUFFIXES = (".jsonl", ".ndjson")  # as detect.readers.paths, which would i
 
 if TYPE_CHECKING:
     from detect.observation import Probe
-    from detect.plan import Plan
+    from detect.plans.plan import Plan
     from detect.readers import Row
     from watermark.keys import Key
     from watermark.windows import WindowRule
@@ -65,7 +65,7 @@ def choose_rows(
     """
     from detect.cli.examination import own_tokenizer
     from detect.counting import window_rule
-    from detect.planned import PlannedProbes
+    from detect.plans.parts import PlannedProbes
     from detect.questioned.information import choose, expected_information
     from detect.questioned.probes import make_probes
     from detect.readers import refuse_foreign_ids

@@ -10,7 +10,7 @@ import click
 from detect.cli.asked import Asked, typed
 
 if TYPE_CHECKING:
-    from detect.plan import Plan
+    from detect.plans.plan import Plan
     from detect.readers import Row
     from watermark.keys import Key
 

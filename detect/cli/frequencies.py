@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from detect.planned import PlannedProbes
+    from detect.plans.parts import PlannedProbes
     from detect.readers import Row
     from watermark.keys import Key
     from watermark.windows import Document
@@ -36,7 +36,7 @@ class Frequencies:
         Raises:
             InputError: they hold nothing to count, or carry the key's mark: the weights would depend on the key.
         """
-        from detect.planned import PlannedProbes
+        from detect.plans.parts import PlannedProbes
         from detect.readers import tokenized
 
         if rows is None:

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from detect.plan import Plan
+    from detect.plans.plan import Plan
 
 LARGE_ALPHA = 1e-4  # from there on 1.6 × the fixed n gives an e-process less than the planned power
 
 
 def notes_on(plan: Plan) -> list[str]:
     """What must be known before it is carried out."""
-    from detect.plan_content import E_PROCESS
+    from detect.plans.content import E_PROCESS
     from watermark.keys import UNTIMESTAMPED_NOTE
 
     notes = list(plan.notes[1:])

@@ -15,7 +15,7 @@ from detect.cli.output import emit, emit_json, note, refuse_output, writing
 from detect.cli.types import DIRECTORY_OR_ID, PROBES, HexSeed, Number
 
 if TYPE_CHECKING:
-    from detect.planned import Inclusion, PlannedSampling, PositiveControl
+    from detect.plans.parts import Inclusion, PlannedSampling, PositiveControl
     from watermark.keys import Commitment, Key, Leaf
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -100,7 +100,7 @@ def write_plan(
     from detect.cli.following import fingerprint, model_digest_of
     from detect.cli.planned_words import notes_on, summary
     from detect.observation import DEFAULT_TOP
-    from detect.plan import DEFAULT_DECOYS, Plan
+    from detect.plans.plan import DEFAULT_DECOYS, Plan
 
     if not asked["probe_files"]:
         raise click.UsageError("a plan needs --probes: what will be fed in is settled beforehand", ctx)
@@ -163,7 +163,7 @@ def _default_weights(test: str, reference: bool) -> str:
 
 
 def _sampling(ctx: click.Context, tests: set[str], asked: dict[str, Any]) -> PlannedSampling | None:
-    from detect.planned import PlannedSampling
+    from detect.plans.parts import PlannedSampling
 
     names = {
         "sample_tokens": "tokens",
@@ -183,7 +183,7 @@ def _sampling(ctx: click.Context, tests: set[str], asked: dict[str, Any]) -> Pla
 
 def _frequencies(asked: dict[str, Any], tests: set[str]) -> str | None:
     """Of the text that a planned test counts contexts in; with --choose it may serve the choice alone."""
-    from detect.planned import NEED_REFERENCE, PlannedProbes
+    from detect.plans.parts import NEED_REFERENCE, PlannedProbes
 
     files, choosing_alone = (
         asked["frequency_files"],
@@ -208,7 +208,7 @@ def _checked(key: Key, key_file: Path) -> bool:
 
 def _control(ctx: click.Context, asked: dict[str, Any]) -> PositiveControl | None:
     from detect.cli.following import model_digest_of
-    from detect.planned import PositiveControl
+    from detect.plans.parts import PositiveControl
 
     digest = model_digest_of(asked["control_name"])
     if digest is None:
@@ -219,7 +219,7 @@ def _control(ctx: click.Context, asked: dict[str, Any]) -> PositiveControl | Non
 
 
 def _inclusion(ctx: click.Context, key_id: str, asked: dict[str, Any]) -> Inclusion | None:
-    from detect.planned import Inclusion
+    from detect.plans.parts import Inclusion
     from watermark.keys import Commitment
 
     commitment_file, leaves_file = asked["commitment_file"], asked["leaves_file"]

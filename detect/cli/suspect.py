@@ -140,7 +140,7 @@ def suspect(
     from detect.evidence import Assessment
     from detect.examined import judge, judge_planned
     from detect.keycheck import accepted
-    from detect.plan import Plan
+    from detect.plans.plan import Plan
 
     asked = Asked(**options)
     refuse_mixed(ctx, asked)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from detect.observation import Probe
-from detect.planned import PlannedProbes
+from detect.plans.parts import PlannedProbes
 from detect.questioned.probes import make_probes
 from detect.questioned.reading import read_model
 from detect.readers import builtin, read_rows

@@ -16,11 +16,11 @@ from detect.evidence import EXPLORATORY_NOTE, Assessment, Evidence, assess
 from detect.exact.power import pairs_needed
 from detect.exact.weighted import CumulantFunction
 from detect.examined import GATE_NOTE, NOT_BOUND_NOTE, Examined, judge, judge_planned
-from detect.plan import UNCOMMITTED_NOTE, Plan
-from detect.planned import PlannedSampling, PositiveControl
+from detect.plans.parts import PlannedSampling, PositiveControl
+from detect.plans.plan import UNCOMMITTED_NOTE, Plan
 from detect.sequential import Sequential, SequentialTally
 from tests.detect.material import make_key, weight_tally
-from tests.detect.test_plan import DIGEST, KEY, PROBES, follow, inclusion, plan
+from tests.detect.plans.test_plan import DIGEST, KEY, PROBES, follow, inclusion, plan
 from tests.detect.test_sequential import marked_answers
 from watermark.errors import InputError
 from watermark.keys import Key
@@ -242,8 +242,8 @@ def test_no_control_mends_a_withdrawn_claim() -> None:
 def test_the_wiring_adds_nothing_to_the_error_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """300 keys, each with a plan of its own and checked before first use or not, on the same answers at alpha .05."""
     monkeypatch.setattr("watermark.chacha.NUMBA_FROM", 1)
-    for module in ("plan", "plan_content"):  # the same for every key
-        monkeypatch.setattr(f"detect.{module}.pairs_needed", lru_cache(pairs_needed))
+    for module in ("plan", "content"):  # the same for every key
+        monkeypatch.setattr(f"detect.plans.{module}.pairs_needed", lru_cache(pairs_needed))
     answers = [[int(t) for t in row] for row in np.random.default_rng(5).integers(0, 3000, (12, 40))]
     detected = early = 0
     for number in range(300):

@@ -11,8 +11,8 @@ from click.shell_completion import CompletionItem
 
 from detect.cli.types import PROBES, ROWS
 from detect.observation import Probe, probes_digest
-from detect.plan import Plan
-from detect.planned import PlannedProbes
+from detect.plans.parts import PlannedProbes
+from detect.plans.plan import Plan
 from detect.questioned.information import choose, expected_information
 from detect.questioned.probes import make_probes
 from detect.readers import read_rows as rows_in

@@ -11,7 +11,7 @@ import pytest
 from detect.counting import weigh, window_rule
 from detect.exact.weighted import CumulantFunction, chernoff
 from detect.observation import Probe
-from detect.planned import PlannedProbes
+from detect.plans.parts import PlannedProbes
 from detect.questioned.reading import read_model
 from detect.readers import read_rows
 from tests import tiny

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import binom
 
 from detect.cli.plan import EFFECTS
-from detect.plan import UNCOMMITTED_NOTE, Plan
+from detect.plans.plan import UNCOMMITTED_NOTE, Plan
 from detect.readers import read_rows
 from tests.detect.cli.helpers import Cli, execute, names, save_key, secrets_of, write_rows
 from watermark import Key

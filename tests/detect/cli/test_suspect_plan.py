@@ -17,7 +17,7 @@ import pytest
 
 from detect.evidence import EXPLORATORY_NOTE, KEY_CHECK_NOTE
 from detect.keycheck import KeyCheck, check_path
-from detect.plan import UNCOMMITTED_NOTE, Plan
+from detect.plans.plan import UNCOMMITTED_NOTE, Plan
 from tests.detect.cli.helpers import EVIDENCE, EXECUTABLE, LINEUP, Cli, environment, names, save_key, write_rows
 from tests.detect.questioned import table_model
 from tests.detect.questioned.fake_server import FakeServer, Question

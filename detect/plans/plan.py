@@ -16,8 +16,8 @@ from typing import Any
 
 from detect.exact.power import pairs_needed, planned_maximum
 from detect.observation import DEFAULT_TOP
-from detect.plan_content import COUNTED, E_PROCESS, FIXED, PlanContent
-from detect.planned import (
+from detect.plans.content import COUNTED, E_PROCESS, FIXED, PlanContent
+from detect.plans.parts import (
     NEED_REFERENCE,
     TESTS,
     Inclusion,

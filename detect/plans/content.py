@@ -10,7 +10,7 @@ import rfc8785
 
 from detect.exact.arguments import require_probability
 from detect.exact.power import pairs_needed, planned_maximum
-from detect.planned import (
+from detect.plans.parts import (
     ACCESS,
     MOST,
     NEED_REFERENCE,

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detect.exact.power import pairs_needed
-from detect.plan import UNCOMMITTED_NOTE, Plan
-from detect.plan_content import COUNTED
-from detect.planned import NEED_REFERENCE, TESTS, Inclusion, PlannedProbes, PlannedSampling, PositiveControl
+from detect.plans.content import COUNTED
+from detect.plans.parts import NEED_REFERENCE, TESTS, Inclusion, PlannedProbes, PlannedSampling, PositiveControl
+from detect.plans.plan import UNCOMMITTED_NOTE, Plan
 from detect.readers.row import Row, make_row
 from tests.detect.material import make_key, secret
 from watermark.errors import CommitmentError, InputError
