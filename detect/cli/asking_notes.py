@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from detect.visible import one_line
+from detect.wording import amount
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -43,9 +44,6 @@ def notes_on_asking(
     from detect.questioned.responses import responses_sha256
 
     q, s = questions, questions.sampling
-    which = "the smallest run of requests 0, 1, 2 … that " + (
-        "holds them" if extent.maximum_pairs is None else "ends it"
-    )
     later = "" if extent.next_look is None else f": {extent.next_look}"
     use = "weighed" if extent.weighed else "in the log, not counted"
     logprobs = "" if s.logprobs is None else f", log-probabilities of {s.logprobs} tokens ({use})"
@@ -57,7 +55,7 @@ def notes_on_asking(
         f"sampling: temperature {s.temperature:g}, top_p {s.top_p:g}, at most {s.max_new_tokens} tokens an answer"
         f"{logprobs}; request i asks prompt i mod {len(q.prompts)} with a seed made of {q.seed} and i; settings of "
         "the server's own, if any, are not visible",
-        f"{extent.words}, {extent.settled}{'' if short is None else f'; {short}'}; {which} counts{later}",
+        f"{extent.words}, {extent.settled}{'' if short is None else f'; {short}'}; {extent.counted}{later}",
         f"response log: SHA-256 {responses_sha256(responses)} over what counts of each counted answer, in the "
         "order asked (canonical JSON, a line each)",
     ]
@@ -116,7 +114,7 @@ def _account(responses: Sequence[Response]) -> str:
     """Where the requests went, in one line."""
     empty = sum(not one.text for one in responses)
     reasons = [("length", "cut at the longest answer"), ("content_filter", "touched by the server's content filter")]
-    parts = [f"{len(responses)} requests answered, {len(responses) - empty} answers counted"]
+    parts = [f"{amount(len(responses), 'request')} answered, {amount(len(responses) - empty, 'answer')} counted"]
     if empty:
         parts.append(f"{empty} empty")
     for reason, words in reasons:

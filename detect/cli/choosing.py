@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from watermark.keys import Key
     from watermark.windows import WindowRule
 
-MOST_ROUNDS = 10  # asked more often than that, prompts bring few new pairs: 12 of them 25 times, one in three tokens
-COLD = 0.1  # temperature below which an answer is much the same again
 
 OPTIONS = (
     click.option("--choose", "choose_tokens", type=click.IntRange(1, 2**53), metavar="TOKENS",
@@ -103,7 +100,7 @@ def choose_rows(
 
 
 def save_both(plan: Plan, output: Path, rows: Sequence[Row], chosen: Path) -> None:
-    """Write the chosen rows as JSONL, and the plan that names them: both, or neither. Say what they are too few for."""
+    """Write the chosen rows as JSONL, and the plan that names them: both, or neither."""
     from watermark.files import new_file
 
     with writing(chosen), new_file(chosen) as handle:
@@ -115,23 +112,6 @@ def save_both(plan: Plan, output: Path, rows: Sequence[Row], chosen: Path) -> No
     except BaseException:
         chosen.unlink(missing_ok=True)
         raise
-    for problem in too_few_prompts(plan):
-        note(click.get_current_context(), problem)
-
-
-def too_few_prompts(plan: Plan) -> list[str]:
-    """A note where an e-process would have to ask the plan's prompts again and again to come to its maximum."""
-    if plan.maximum_pairs is None or plan.sampling is None:
-        return []
-    rounds = plan.maximum_pairs / (plan.sampling.max_new_tokens * plan.probes.prompts)
-    if rounds <= (1 if plan.sampling.temperature < COLD else MOST_ROUNDS):
-        return []
-    return [
-        f"the chosen rows have {amount(plan.probes.prompts, 'distinct prompt')}: for the e-process's maximum of "
-        f"{amount(plan.maximum_pairs, 'pair')} each would be asked {math.ceil(rounds):,} times or more, and answers "
-        "that repeat bring no new pairs: it may end before its maximum, inconclusive; choose more tokens, or plan "
-        "another primary test"
-    ]
 
 
 def _members(row: Row) -> dict[str, Any]:

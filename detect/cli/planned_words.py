@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from detect.wording import amount
 
 if TYPE_CHECKING:
     from detect.plans.plan import Plan
 
 LARGE_ALPHA = 1e-4  # from there on 1.6 × the fixed n gives an e-process less than the planned power
+MOST_ROUNDS = 10  # asked more often than that, prompts bring few new pairs: 12 of them 25 times, one in three tokens
+COLD = 0.1  # temperature below which an answer is much the same again
 
 
 def notes_on(plan: Plan) -> list[str]:
@@ -25,21 +30,36 @@ def notes_on(plan: Plan) -> list[str]:
                      "--max-pairs")  # fmt: skip
     if plan.tokenizer is None:
         notes.append("neither the key nor --tokenizer names a tokenizer: results under this plan stay exploratory")
-    notes += _too_few(plan)
+    notes += [*_too_few_tokens(plan), *_too_few_prompts(plan)]
     if plan.positive_control is None and plan.primary != "sampled/distinct":
         notes.append("without a positive control a negative result of a weighted test will be inconclusive")
     return notes
 
 
-def _too_few(plan: Plan) -> list[str]:
+def _too_few_tokens(plan: Plan) -> list[str]:
     """A note where the planned tokens cannot hold the pairs that the primary test needs: pairs repeat, if anything."""
     tokens = None if plan.sampling is None else plan.sampling.tokens
     needed = plan.maximum_pairs or plan.fixed_pairs
     if tokens is None or needed is None or tokens >= needed:
         return []
     return [
-        f"{tokens:,} tokens hold fewer than the {needed:,} distinct pairs that the primary test may need: a negative "
-        "would be inconclusive; raise --sample"
+        f"{amount(tokens, 'token')} hold fewer than the {needed:,} distinct pairs that the primary test may need: a "
+        "negative would be inconclusive; raise --sample"
+    ]
+
+
+def _too_few_prompts(plan: Plan) -> list[str]:
+    """A note where an e-process would have to ask the plan's prompts again and again to come to its maximum."""
+    if plan.maximum_pairs is None or plan.sampling is None:
+        return []
+    rounds = plan.maximum_pairs / (plan.sampling.max_new_tokens * plan.probes.prompts)
+    if rounds <= (1 if plan.sampling.temperature < COLD else MOST_ROUNDS):
+        return []
+    return [
+        f"the probes have {amount(plan.probes.prompts, 'distinct prompt')}: for the e-process's maximum of "
+        f"{amount(plan.maximum_pairs, 'pair')} each would be asked {math.ceil(rounds):,} times or more, and answers "
+        "that repeat bring no new pairs: it may end before its maximum, inconclusive; give more prompts, or plan "
+        "another primary test"
     ]
 
 
@@ -47,11 +67,12 @@ def summary(plan: Plan, output: Path, notes: list[str]) -> str:
     from detect.visible import one_line
 
     probes, sampling, where = plan.probes, plan.sampling, plan.inclusion
+    tree = "none" if where is None else f"root {where.commitment.root}, {amount(where.commitment.size, 'mark')}"
     lines = [
         ("plan", one_line(output)),
         ("digest", f"{plan.digest} (SHA-256 of the file)"),
         ("key", f"{plan.key_id[:16]}, gamma {plan.gamma:g}, context width {plan.context_width}"),
-        ("commitment", "none" if where is None else f"root {where.commitment.root}, {where.commitment.size} marks"),
+        ("commitment", tree),
         ("tests", ", ".join([f"{plan.primary} (primary)", *(test for test in plan.tests if test != plan.primary)])),
         ("level", _level(plan)),
         ("stopping", plan.stopping if plan.maximum_pairs is None else
@@ -60,14 +81,14 @@ def summary(plan: Plan, output: Path, notes: list[str]) -> str:
         ("key check", "passed before the plan" if plan.key_check else "none"),
         ("access", plan.access if plan.access == "weights" else f"a server's {plan.access} endpoint"),
         ("tokenizer", plan.tokenizer or "none"),
-        ("probes", f"{probes.rows:,} rows, {probes.prompts:,} prompts, SHA-256 {probes.sha256}"),
+        ("probes", f"{amount(probes.rows, 'row')}, {amount(probes.prompts, 'prompt')}, SHA-256 {probes.sha256}"),
         ("reference", plan.reference or "none"),
         ("frequencies", plan.frequencies or ("–" if plan.reference is None else "what the reference expects")),
         ("control", "none" if plan.positive_control is None else plan.positive_control.digest),
-        ("line-up", f"{plan.lineup.decoys:,} decoys, seed {plan.lineup.seed}"),
+        ("line-up", f"{amount(plan.lineup.decoys, 'decoy')}, seed {plan.lineup.seed}"),
     ]  # fmt: skip
     if sampling is not None:
-        tokens = "until it stops" if sampling.tokens is None else f"{sampling.tokens:,} tokens"
+        tokens = "until it stops" if sampling.tokens is None else amount(sampling.tokens, "token")
         drawn = f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, seed {sampling.seed}"
         listed = "" if sampling.logprobs is None else f", log-probabilities of {sampling.logprobs} tokens"
         lines.append(("sampling", f"{tokens}, {sampling.max_new_tokens} new tokens an answer at most, {drawn}{listed}"))

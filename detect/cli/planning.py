@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from detect.cli import choosing
-from detect.cli.options import FILE, frequencies_option, load_key, rows_of
+from detect.cli.options import FILE, PROBES_HELP, frequencies_option, load_key, rows_of
 from detect.cli.output import emit, emit_json, note, refuse_output, writing
 from detect.cli.types import DIRECTORY_OR_ID, PROBES, HexSeed, Number
 
@@ -26,8 +26,7 @@ _OPTIONS = (
     click.option("--commitment", "commitment_file", type=FILE, help="The published commitment that holds the key."),
     click.option("--leaves", "leaves_file", type=FILE, help="The commitment's list of leaves, from `key commit`."),
     click.option("--probes", "probe_files", multiple=True, type=PROBES,
-                 help="What will be fed in: rows {prompt?, text? or token_ids?}, or `builtin`, those that come with "
-                 "Taggant; may be repeated."),
+                 help=PROBES_HELP),
     *choosing.OPTIONS,
     click.option("--reference", "reference_name", type=DIRECTORY_OR_ID,
                  help="A model published before the key's first use, to compare with."),

@@ -12,6 +12,8 @@ from detect.cli.asked import Asked, refuse_mixed
 from detect.cli.examination import MAX_NEW_TOKENS
 from detect.cli.options import (
     FILE,
+    PROBES_HELP,
+    SAMPLE_HELP,
     exit_code,
     frequencies_option,
     habits,
@@ -52,8 +54,7 @@ if TYPE_CHECKING:
     required=True,
     multiple=True,
     type=PROBES,
-    help="JSONL, Parquet, text files or a directory: rows {prompt?, text? or token_ids?}; or `builtin`, which come "
-    "with Taggant. May be repeated.",
+    help=PROBES_HELP,
 )
 @click.option(
     "--plan",
@@ -77,7 +78,7 @@ if TYPE_CHECKING:
     "--sample",
     "sample_tokens",
     type=click.IntRange(min=1),
-    help="Add the sampled test with this many tokens, at least.  [with --api the only test; default there: 20000]",
+    help=f"{SAMPLE_HELP}  [with --api the only test; default there: 20000]",
 )
 @click.option(
     "--max-new-tokens",
@@ -174,9 +175,9 @@ def _show(found: dict[str, Evidence], as_json: bool) -> None:
     if as_json:
         emit_json({name: one.to_dict() for name, one in found.items()})
         return
-    from detect.cli.people import describe
+    from detect.cli.people import describe_all
 
-    emit("\n\n".join(describe(one) for one in found.values()))
+    emit(describe_all(found))
 
 
 def _behind_api(ctx: click.Context, key: Key, rows: list[Row], asked: Asked, how: Assessment) -> dict[str, Examined]:

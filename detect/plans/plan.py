@@ -27,6 +27,7 @@ from detect.plans.parts import (
     PositiveControl,
 )
 from detect.readers import Row
+from detect.wording import amount
 from watermark.errors import CommitmentError, InputError, KeyFileError
 from watermark.files import new_file
 from watermark.keys import UNTIMESTAMPED_NOTE, Key
@@ -39,6 +40,7 @@ UNCOMMITTED_NOTE = (
     "after looking"
 )
 _SAME_FILES = "give the same files in the same order as when the plan was made"
+_SAME_PROBES = f"{_SAME_FILES}; where `plan --choose` chose the rows, give the file that it wrote (--chosen)"
 
 
 @dataclass(frozen=True)
@@ -192,11 +194,13 @@ class Plan(PlanContent):
         """Raise InputError unless the rows are those of the plan, in its order."""
         found, planned = PlannedProbes.of(rows), self.probes
         if found.rows != planned.rows:
-            raise InputError(f"the probes have {found.rows} rows, those of the plan {planned.rows}; {_SAME_FILES}")
+            raise InputError(
+                f"the probes have {amount(found.rows, 'row')}, those of the plan {planned.rows:,}; {_SAME_PROBES}"
+            )
         if found != planned:
             raise InputError(
                 f"the probes' content or order is not the plan's (SHA-256 {found.sha256[:16]}, planned "
-                f"{planned.sha256[:16]}); {_SAME_FILES}"
+                f"{planned.sha256[:16]}); {_SAME_PROBES}"
             )
         self._checked.add("probes")
 
@@ -273,7 +277,7 @@ class Plan(PlanContent):
         if self.inclusion is None:
             return plan, UNCOMMITTED_NOTE
         one = self.inclusion.commitment
-        return plan, f"key commitment: root {one.root}, {one.size} marks, {one.created}", UNTIMESTAMPED_NOTE
+        return plan, f"key commitment: root {one.root}, {amount(one.size, 'mark')}, {one.created}", UNTIMESTAMPED_NOTE
 
 
 def _has_answer(row: Row) -> bool:

@@ -171,10 +171,8 @@ class _Asking:
         try:
             return self._waiting.pause(failure, attempt)
         except OutOfPatience as error:
-            server, path = self._questions.shown_server, self._log.path
-            raise InputError(
-                f"{server}: {error}; answers so far are in {path}, the same command goes on from there"
-            ) from None
+            kept = f"; answers so far are in {self._log.path}, the same command goes on from there"
+            raise InputError(f"{self._questions.shown_server}: {error}{kept if self._log.answered else ''}") from None
 
     async def _attempt(self, client: AsyncOpenAI, request: int) -> Response:
         """Send one request.

@@ -196,15 +196,15 @@ def test_too_few_prompts_for_an_e_process_are_named(
     plan_file, out = tmp_path / "plan.json", tmp_path / "chosen.jsonl"
     base = ["--key", text_key, "--probes", pool, "--reference", model, "--choose", 600, "--chosen", out]
     result = cli("plan", "-o", plan_file, *base, *options)
-    assert (result.code, "may end before its maximum, inconclusive" in result.err) == (0, said), result
+    assert (result.code, "may end before its maximum, inconclusive" in result.out) == (0, said), result
     if said:
         plan = Plan.load(plan_file)
         prompts = {str(row.get("prompt_ids", row.get("prompt"))) for row in read_rows(out)}
         assert plan.sampling is not None
         assert plan.maximum_pairs is not None
         rounds = -(-plan.maximum_pairs // (len(prompts) * plan.sampling.max_new_tokens))
-        assert f"the chosen rows have {len(prompts)} distinct prompts: " in result.err
-        assert f"maximum of {plan.maximum_pairs:,} pairs each would be asked {rounds:,} times or more" in result.err
+        assert f"the probes have {len(prompts)} distinct prompts: " in result.out
+        assert f"maximum of {plan.maximum_pairs:,} pairs each would be asked {rounds:,} times or more" in result.out
 
 
 def test_a_plan_of_the_built_in_probes(cli: Cli, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
