@@ -123,7 +123,7 @@ class Here:
             yield f"as shipped, {k} listed", log10_p(self.key, self._excess("base", corpus=self.corpus, listed=lists))
             unscaled = self._excess("base", scaled=False, listed=lists)
             yield f"{k} listed, not scaled", log10_p(self.key, unscaled)
-            yield f"{k} listed, f^0.5 n^-0.5 u^0.125", self._scaled(unscaled, (0.5, -0.5, 0.125))
+            yield f"{k} listed, f^0.5 n^0 u^0.125", self._scaled(unscaled, (0.5, 0.0, 0.125))
 
     def _excess(self, reference: str, **how: Any) -> Excess:
         return excess_of(

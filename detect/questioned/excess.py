@@ -15,7 +15,8 @@ Where the server listed log-probabilities, p_s of the listed tokens is known, an
 
 over the listed tokens and those that must be less likely than the reference says. What the list leaves of p_s is spread
 over the others as p_r is; where that gives a token more than the least of the likeliest, which it cannot have, it gets
-that, and only such tokens count besides the listed.
+that, and only such tokens count besides the listed. Listed positions of a context say much the same, as those of a
+reading do: scaled, their sum is divided by the root of their number.
 
 Without a reference a = n, and Σ p_s over the listed tokens: valid, weak.
 
@@ -101,23 +102,26 @@ def excess_of(
     given = _checked(listed, answered)
     plan = plan_positions(answered, rule, [] if reference is None else [reference], vocab_size, after_last=False)
     table = torch.zeros((len(plan.contexts), vocab_size))
-    n_listed, expected = 0, torch.zeros(vocab_size, dtype=torch.float64)
+    n_listed, expected = torch.zeros(len(plan.contexts)), torch.zeros(vocab_size, dtype=torch.float64)
     for batch in plan.batches():
         logits = None if reference is None else batch_logits(reference, batch, vocab_size)
         for start in range(0, len(batch.rows), CHUNK):
             part = slice(start, start + CHUNK)
             said, lists = _observed(batch, part, answered, given)
-            n_listed += sum(one is not None for one in lists)
             there = None if logits is None else logits(part)
             if there is not None:
                 expected += torch.softmax(there, dim=-1).sum(dim=0, dtype=torch.float64)
-            table.index_add_(0, batch.context_index[part], _weights(said, lists, there, vocab_size, temperature))
+            contexts = batch.context_index[part]
+            table.index_add_(0, contexts, _weights(said, lists, there, vocab_size, temperature))
+            n_listed.index_add_(0, contexts, torch.tensor([float(one is not None) for one in lists]))
         if on_positions is not None:
             on_positions(len(batch.rows))
     prompts = [*(probe.prompt_ids for probe in answered), *exclude]
     exclude_cells(table, plan.contexts, rule, prompts)
     if reference is not None and scaled:
-        Usage.of(corpus, (expected / plan.n_positions).numpy(), plan.contexts, rule).scale(table)
+        Usage.of(corpus, (expected / plan.n_positions).numpy(), plan.contexts, rule).scale(
+            table, n_listed.clamp(min=1).double().numpy()
+        )
     pairs, weights = kept_pairs(table, plan.contexts, top)
     answers = [probe.answer_ids for probe in answered]
     return Excess(
@@ -127,7 +131,7 @@ def excess_of(
         n_positions=plan.n_positions,
         probes=ProbePairs.of_prompts(rule, prompts),
         n_tokens=sum(map(len, answers)),
-        n_listed=n_listed,
+        n_listed=int(n_listed.sum()),
         distinct=rule.extract(answers, prompts).pairs,
     )
 

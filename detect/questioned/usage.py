@@ -2,8 +2,9 @@
 
 A student has learnt most about contexts and tokens that were frequent in its training, so their weights are scaled:
 
-    a(c, v) = √f_c · u_v^⅛ · (n − e)               answers against a reference
-    a(c, v) = √(f_c / n_c) · u_v^⅛ · Σ D(v)        readings: what the n positions of a context say is much the same
+    a(c, v) = √f_c · u_v^⅛ · (n − e)               answers against a reference: draws are independent, so repeats add
+    a(c, v) = √(f_c / n_c) · u_v^⅛ · Σ D(v)        readings, and answers with their log-probabilities listed: what the n
+                                                   positions of a context say is much the same
 
 with f_c and u_v how often the context c and the token v occur in unmarked text of the teacher, plus one half. Without
 such text f_c is what the reference itself would say on average over the positions read: its mean probability of the
@@ -76,10 +77,9 @@ class Usage:
             return cls.expected(mean_prediction, contexts)
         return cls.counted(corpus, contexts, rule, len(mean_prediction))
 
-    def scale(self, table: Tensor, positions: NDArray[np.float64] | None = None) -> None:
-        """Scale sums over positions, float32 [C, V], in place; positions: float64 [C], n of each context."""
-        of_context = self.contexts if positions is None else self.contexts / positions
-        table *= from_numpy(np.sqrt(of_context)).to(table)[:, None]
+    def scale(self, table: Tensor, positions: NDArray[np.float64]) -> None:
+        """Scale sums over positions, float32 [C, V], in place; positions: float64 [C], n of each context, 1 or more."""
+        table *= from_numpy(np.sqrt(self.contexts / positions)).to(table)[:, None]
         table *= from_numpy(self.tokens**TOKEN_EXPONENT).to(table)
 
 
