@@ -28,7 +28,7 @@ from detect.observation import DEFAULT_TOP
 from detect.questioned.information import Information, choose, expected_information
 from detect.questioned.positions import CHUNK, batch_logits, plan_positions
 from detect.questioned.probes import make_probes
-from detect.questioned.usage import TOKEN_EXPONENT, Usage
+from detect.questioned.usage import READINGS, Usage
 from detect.readers import Row
 from detect.readers.builtin import builtin_rows
 from distill_sim.corpus import read_corpus
@@ -66,7 +66,7 @@ class Pool:
         weights[np.isin(pairs & 0xFFFFFFFF, special) | np.isin(pairs, self._in_prompts(chosen))] = 0
         green, context, token = self.green[student][mine].reshape(-1)[first], pairs >> 32, pairs & 0xFFFFFFFF
         positions = np.bincount(self.context[mine], minlength=len(usage.contexts))
-        scale = np.sqrt(usage.contexts[context] / positions[context]) * usage.tokens[token] ** TOKEN_EXPONENT
+        scale = np.sqrt(usage.contexts[context] / positions[context]) * usage.tokens[token] ** READINGS.tokens
         return _bound(weights * scale, green, context), _bound(weights, green, context)
 
     def _in_prompts(self, chosen: list[int]) -> Array:

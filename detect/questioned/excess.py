@@ -15,9 +15,7 @@ Where the server listed log-probabilities, p_s of the listed tokens is known, an
 
 over the listed tokens and those that must be less likely than the reference says. What the list leaves of p_s is spread
 over the others as p_r is; where that gives a token more than the least of the likeliest, which it cannot have, it gets
-that, and only such tokens count besides the listed. Listed positions of a context say much the same, as those of a
-reading do: scaled, their sum is divided by the root of their number.
-
+that, and only such tokens count besides the listed.
 Without a reference a = n, and Σ p_s over the listed tokens: valid, weak.
 
 Three students of SmolLM2 (of `benchmarks.ten_keys`: 9k marked tokens, δ = 2), 2,560 answer tokens each, mean log10 p,
@@ -48,7 +46,7 @@ from torch import Tensor
 from detect.observation import DEFAULT_TOP, Excess, Probe, ProbePairs
 from detect.questioned.answer_ids import Listed
 from detect.questioned.positions import CHUNK, Batch, batch_logits, exclude_cells, kept_pairs, plan_positions
-from detect.questioned.usage import Usage
+from detect.questioned.usage import ANSWERS, Usage
 from watermark.windows import Document, WindowRule
 
 if TYPE_CHECKING:
@@ -102,7 +100,8 @@ def excess_of(
     given = _checked(listed, answered)
     plan = plan_positions(answered, rule, [] if reference is None else [reference], vocab_size, after_last=False)
     table = torch.zeros((len(plan.contexts), vocab_size))
-    n_listed, expected = torch.zeros(len(plan.contexts)), torch.zeros(vocab_size, dtype=torch.float64)
+    n_listed, expected = 0, torch.zeros(vocab_size, dtype=torch.float64)
+    positions = torch.zeros(len(plan.contexts), dtype=torch.float64)
     for batch in plan.batches():
         logits = None if reference is None else batch_logits(reference, batch, vocab_size)
         for start in range(0, len(batch.rows), CHUNK):
@@ -113,15 +112,15 @@ def excess_of(
                 expected += torch.softmax(there, dim=-1).sum(dim=0, dtype=torch.float64)
             contexts = batch.context_index[part]
             table.index_add_(0, contexts, _weights(said, lists, there, vocab_size, temperature))
-            n_listed.index_add_(0, contexts, torch.tensor([float(one is not None) for one in lists]))
+            positions.index_add_(0, contexts, torch.ones(len(contexts), dtype=torch.float64))
+            n_listed += sum(one is not None for one in lists)
         if on_positions is not None:
             on_positions(len(batch.rows))
     prompts = [*(probe.prompt_ids for probe in answered), *exclude]
     exclude_cells(table, plan.contexts, rule, prompts)
     if reference is not None and scaled:
-        Usage.of(corpus, (expected / plan.n_positions).numpy(), plan.contexts, rule).scale(
-            table, n_listed.clamp(min=1).double().numpy()
-        )
+        usage = Usage.of(corpus, (expected / plan.n_positions).numpy(), plan.contexts, rule)
+        usage.scale(table, positions.numpy(), ANSWERS)
     pairs, weights = kept_pairs(table, plan.contexts, top)
     answers = [probe.answer_ids for probe in answered]
     return Excess(
@@ -131,7 +130,7 @@ def excess_of(
         n_positions=plan.n_positions,
         probes=ProbePairs.of_prompts(rule, prompts),
         n_tokens=sum(map(len, answers)),
-        n_listed=int(n_listed.sum()),
+        n_listed=n_listed,
         distinct=rule.extract(answers, prompts).pairs,
     )
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from detect.observation import DEFAULT_TOP, ContextMass, Probe, ProbePairs, Reading
 from detect.questioned.positions import CHUNK, Plan, batch_logits, exclude_cells, kept_pairs, largest, plan_positions
-from detect.questioned.usage import Usage
+from detect.questioned.usage import READINGS, Usage
 from watermark.windows import Document, Pairs, Table, WindowRule
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Tables:
         assert self._difference is not None
         positions = self._positions.double().numpy()
         usage = Usage.of(corpus, (self._expected / positions.sum()).numpy(), contexts, rule)
-        usage.scale(self._difference, positions)
+        usage.scale(self._difference, positions, READINGS)
 
     def finish(
         self,

@@ -2,20 +2,20 @@
 
 A student has learnt most about contexts and tokens that were frequent in its training, so their weights are scaled:
 
-    a(c, v) = √f_c · u_v^⅛ · (n − e)               answers against a reference: draws are independent, so repeats add
-    a(c, v) = √(f_c / n_c) · u_v^⅛ · Σ D(v)        readings, and answers with their log-probabilities listed: what the n
-                                                   positions of a context say is much the same
+    a(c, v) = √f_c · n_c^−½ · u_v^⅛ · Σ D(v)       readings: what the n positions of a context say is much the same
+    a(c, v) = √f_c · n_c^−¼ · u_v^¼ · (n − e)      answers against a reference, drawn or listed
 
 with f_c and u_v how often the context c and the token v occur in unmarked text of the teacher, plus one half. Without
 such text f_c is what the reference itself would say on average over the positions read: its mean probability of the
 token that the context consists of (width 1; else f = 1), and u = 1. No key comes in. Figures, and what else was tried:
-ADR 0005.
+ADR 0005 and 0012.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,16 @@ from torch import Tensor, from_numpy
 
 from watermark.windows import Document, Table, WindowRule
 
-TOKEN_EXPONENT = 0.125
+
+class Exponents(NamedTuple):
+    """Of how often a context is used, of its positions n, and of how often a token is used."""
+
+    contexts: float
+    positions: float
+    tokens: float
+
+
+READINGS, ANSWERS = Exponents(0.5, -0.5, 0.125), Exponents(0.5, -0.25, 0.25)
 _FLOOR = 3e-4  # added to the mean probability of a token: about once in the few thousand a small corpus holds
 
 
@@ -77,10 +86,10 @@ class Usage:
             return cls.expected(mean_prediction, contexts)
         return cls.counted(corpus, contexts, rule, len(mean_prediction))
 
-    def scale(self, table: Tensor, positions: NDArray[np.float64]) -> None:
+    def scale(self, table: Tensor, positions: NDArray[np.float64], by: Exponents) -> None:
         """Scale sums over positions, float32 [C, V], in place; positions: float64 [C], n of each context, 1 or more."""
-        table *= from_numpy(np.sqrt(self.contexts / positions)).to(table)[:, None]
-        table *= from_numpy(self.tokens**TOKEN_EXPONENT).to(table)
+        table *= from_numpy(self.contexts**by.contexts * positions**by.positions).to(table)[:, None]
+        table *= from_numpy(self.tokens**by.tokens).to(table)
 
 
 def context_counts(corpus: Sequence[Document], contexts: Table, rule: WindowRule) -> NDArray[np.float64]:

@@ -153,28 +153,6 @@ def test_listed_log_probabilities_among_others(reference: Any, answered: list[Pr
     assert 0 < found.n_listed < found.n_positions
 
 
-def test_listed_positions_of_a_context_count_as_those_of_a_reading(reference: Any, answered: list[Probe]) -> None:
-    """Scaled, their sum is divided by the root of their number; draws by themselves simply add."""
-    lists, rule = some_lists(answered), WindowRule(1, SPECIALS)
-    n_listed: dict[int, int] = defaultdict(int)
-    for probe, one in zip(answered, lists, strict=True):
-        whole = list(probe.answer_ids)
-        for place in range(1, len(whole)):
-            n_listed[whole[place - 1]] += one is not None and one[place] is not None
-    ratios = []
-    for given in (lists, None):
-        plain, scaled = (
-            excess_of(reference, answered, rule=rule, vocab_size=V, listed=given, top=V, scaled=how)
-            for how in (False, True)
-        )
-        assert np.array_equal(plain.pairs.tokens, scaled.pairs.tokens)
-        factors = scaled.weights / plain.weights
-        ratios.append({int(c): float(f) for c, f in zip(plain.pairs.contexts[:, 0], factors, strict=True)})
-    assert max(n_listed[context] for context in ratios[0]) > 2
-    for context, factor in ratios[0].items():
-        assert factor * math.sqrt(max(1, n_listed[context])) == pytest.approx(ratios[1][context], rel=1e-3)
-
-
 def test_the_temperature_is_the_references_too(reference: Any, answered: list[Probe]) -> None:
     lists = some_lists(answered)
     rule = WindowRule(1, SPECIALS)

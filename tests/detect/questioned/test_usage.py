@@ -12,7 +12,7 @@ import torch
 from detect.observation import Probe
 from detect.questioned.excess import excess_of
 from detect.questioned.reading import read_model
-from detect.questioned.usage import TOKEN_EXPONENT, Usage, context_counts
+from detect.questioned.usage import Exponents, Usage, context_counts
 from tests import tiny
 from tests.detect.material import docstrings
 from tests.detect.questioned.slow import SPECIALS, V
@@ -154,13 +154,13 @@ def test_ids_beyond_the_vocabulary_are_no_tokens_of_it() -> None:
 
 def test_scaling_changes_a_table_in_place() -> None:
     table = torch.ones((2, 3))
-    Usage(np.array([4.0, 1.0]), np.array([1.0, 2.0, 3.0])).scale(table, np.array([1.0, 4.0]))
-    expected = np.outer([2.0, 0.5], np.array([1.0, 2.0, 3.0]) ** TOKEN_EXPONENT)
+    Usage(np.array([4.0, 1.0]), np.array([1.0, 2.0, 3.0])).scale(table, np.array([1.0, 16.0]), Exponents(0.5, -0.25, 2))
+    expected = np.outer([2.0, 0.5], np.array([1.0, 4.0, 9.0]))
     np.testing.assert_allclose(table.numpy(), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("h", [0, 1, 2])
-def test_answers_are_scaled_by_usage_but_not_by_repeats(
+def test_answers_are_scaled_by_usage_and_the_fourth_root_of_repeats(
     h: int, models: tuple[Any, Any], texts: list[list[int]]
 ) -> None:
     _, reference = models
@@ -169,9 +169,11 @@ def test_answers_are_scaled_by_usage_but_not_by_repeats(
     plain = by_pair(excess_of(reference, answered, scaled=False, **common))
     scaled = by_pair(excess_of(reference, answered, corpus=corpus, **common))
     f, u = slow_counts(corpus, h), Counter(token for ids in corpus for token in ids)
+    n = said_after(answered, h)
     assert plain
+    assert max(n.values()) > 1
     for (context, token), weight in plain.items():
-        factor = np.sqrt(f[context] + 0.5) * (u[token] + 0.5) ** 0.125
+        factor = np.sqrt(f[context] + 0.5) * n[context] ** -0.25 * (u[token] + 0.5) ** 0.25
         assert scaled[context, token] == pytest.approx(weight * factor, rel=1e-4, abs=1e-5)
 
 
@@ -188,6 +190,13 @@ def test_answers_without_a_corpus_are_scaled_by_what_the_reference_expects(
             reference(torch.tensor([[*p.prompt_ids, *p.answer_ids]])).logits[0, 3:-1, :V].double().softmax(-1)
             for p in answered
         ]
-    mean = torch.cat(each).mean(dim=0).numpy()
+    mean, n = torch.cat(each).mean(dim=0).numpy(), said_after(answered, 1)
     for (context, token), weight in plain.items():
-        assert scaled[context, token] == pytest.approx(weight * np.sqrt(mean[context[0]] + 3e-4), rel=1e-4, abs=1e-6)
+        factor = np.sqrt(mean[context[0]] + 3e-4) * n[context] ** -0.25
+        assert scaled[context, token] == pytest.approx(weight * factor, rel=1e-4, abs=1e-6)
+
+
+def said_after(answered: list[Probe], h: int) -> Counter[tuple[int, ...]]:
+    """After which contexts something was said, and how often."""
+    places = [(list(probe.answer_ids), end) for probe in answered for end in range(h, len(probe.answer_ids))]
+    return Counter(tuple(ids[end - h : end]) for ids, end in places)
