@@ -1,6 +1,7 @@
 """Which weights find a mark best in a model's answers?
 
     python -m benchmarks.excess_weights RUN        RUN: a finished `benchmarks.strong_students`
+    python -m benchmarks.excess_weights RUN --keys 10 --sizes 1200 2500 --weak       of `benchmarks.ten_keys`
 
 The same answers of each key's student are judged by the count of distinct pairs, by n − e against several references,
 scaled by f^a · n^b · u^c (f, u how often context and token occur in unmarked text of the teacher; n how often the
@@ -37,7 +38,11 @@ from watermark import GreenList, Key
 from watermark.engines.models import load_model
 
 SIZES = (600, 1200)  # answer tokens
-SCALES = ((0.25, 0.0, 0.0), (0.5, 0.0, 0.0), (0.5, -0.5, 0.0), (0.5, 0.0, 0.125), (0.75, 0.0, 0.125), (0.5, 0.0, 0.25))
+SCALES = (  # exponents of f, n, u
+    *((0.25, 0.0, 0.0), (0.5, 0.0, 0.0), (0.5, -0.5, 0.0), (0.5, 0.0, 0.125), (0.75, 0.0, 0.125), (0.5, -0.5, 0.125)),
+    *((0.25, 0.0, 0.25), (0.5, 0.0, 0.25), (0.5, -0.25, 0.125), (0.5, -0.25, 0.25), (0.5, -0.25, 0.375)),
+    *((0.5, -0.5, 0.25), (0.75, -0.25, 0.25), (0.75, -0.5, 0.25)),
+)
 LISTED = (1, 5, 20)
 
 
@@ -45,7 +50,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--keys", type=int, default=5)
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="answer tokens")
+    parser.add_argument("--weak", action="store_true", help="into a file of its own")
     arguments = parser.parse_args()
+    sizes: list[int] = sorted(arguments.sizes)
     torch.set_num_threads(1)
     references = {
         "base": load_model(pull_smollm2()),
@@ -57,19 +65,19 @@ def main() -> None:
     for number in range(arguments.keys):
         key = Key.load(arguments.run / "keys" / f"{number}.key")
         answers, prompts = answers_of(arguments.run, f"student-{number}")
-        answers = part_of(answers, SIZES[-1])
+        answers = part_of(answers, sizes[-1])
         model = load_model(stage_directory(arguments.run, f"student-{number}") / STUDENT)
         known = {name: Remembered(one, answers) for name, one in references.items()}
         lists = {k: [listed(model, answer, k) for answer in answers] for k in LISTED}
-        for n in SIZES:
+        for n in sizes:
             part = part_of(answers, n)
             here = Here(key, part, prompts, corpus, known, {k: cut(one, part) for k, one in lists.items()})
             for name, value in here.judged():
                 found.setdefault(name, {}).setdefault(n, []).append(value)
-        print(number, {name: round(by[SIZES[1]][-1], 1) for name, by in found.items()}, flush=True)
+        print(number, {name: round(by[sizes[-1]][-1], 1) for name, by in found.items()}, flush=True)
     save(
-        "excess_weights",
-        "python -m benchmarks.excess_weights runs/strong",
+        "excess_weights_weak" if arguments.weak else "excess_weights",
+        f"python -m benchmarks.excess_weights {'runs/ten-keys …' if arguments.weak else 'runs/strong'}",
         {
             "keys": arguments.keys,
             "median_log10_p": {
@@ -114,7 +122,7 @@ class Here:
         plain = self._excess("base", scaled=False)
         yield "n - e", log10_p(self.key, plain)
         for exponents in SCALES:
-            yield f"n - e, f^{exponents[0]:g} n^{exponents[1]:g} u^{exponents[2]:g}", self._scaled(plain, exponents)
+            yield f"n - e, {_named(exponents)}", self._scaled(plain, exponents)
         yield "n - e, scaled by what the reference expects", log10_p(self.key, self._excess("base"))
         for name in self.references:
             found = self._excess(name, corpus=self.corpus)
@@ -123,7 +131,8 @@ class Here:
             yield f"as shipped, {k} listed", log10_p(self.key, self._excess("base", corpus=self.corpus, listed=lists))
             unscaled = self._excess("base", scaled=False, listed=lists)
             yield f"{k} listed, not scaled", log10_p(self.key, unscaled)
-            yield f"{k} listed, f^0.5 n^0 u^0.125", self._scaled(unscaled, (0.5, 0.0, 0.125))
+            for exponents in ((0.5, 0.0, 0.125), (0.5, -0.5, 0.125)):
+                yield f"{k} listed, {_named(exponents)}", self._scaled(unscaled, exponents)
 
     def _excess(self, reference: str, **how: Any) -> Excess:
         return excess_of(
@@ -146,6 +155,10 @@ class Here:
         green = GreenList(self.key)
         s = statistic(green.is_green(observed.pairs.contexts, observed.pairs.tokens), weights, green.gamma)
         return chernoff(CumulantFunction(weights, green.gamma), s).log10_p
+
+
+def _named(exponents: tuple[float, float, float]) -> str:
+    return "f^{:g} n^{:g} u^{:g}".format(*exponents)
 
 
 if __name__ == "__main__":
