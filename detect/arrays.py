@@ -80,10 +80,12 @@ def pairs_arrays(pairs: Pairs, prefix: str = "") -> dict[str, NDArray[Any]]:
 
 
 def pairs_from(arrays: Arrays, context_width: int, prefix: str = "") -> Pairs:
-    """What `pairs_arrays` gave; ValueError if they don't belong together."""
+    """What `pairs_arrays` gave; ValueError if they don't belong together, or a pair stands twice: it is one draw."""
     (number,) = arrays[f"{prefix}tokens"].shape
-    return Pairs(
-        checked(arrays, f"{prefix}contexts", "uint32", (number, context_width)),
-        checked(arrays, f"{prefix}tokens", "uint32", (number,)),
-        count(arrays, f"{prefix}n_contexts"),
-    )
+    contexts = checked(arrays, f"{prefix}contexts", "uint32", (number, context_width))
+    tokens = checked(arrays, f"{prefix}tokens", "uint32", (number,))
+    columns = [*contexts.T, tokens]
+    order = np.lexsort(columns)
+    if number > 1 and np.all([column[order][1:] == column[order][:-1] for column in columns], axis=0).any():
+        raise ValueError("a pair twice")
+    return Pairs(contexts, tokens, count(arrays, f"{prefix}n_contexts"))

@@ -25,6 +25,7 @@ class Asked:
     Attributes:
         frequency_rows: of `frequency_files`, read once.
         key_check: whether the key passed its check on human text; None: it was never checked.
+        plan_digest: of the plan that is carried out.
         top_k: only a plan can ask for it.
         tests: by their names in a plan; None: what options and probes suggest.
         maximum_pairs: at which the plan's e-process ends; None: the number of tokens is fixed.
@@ -63,6 +64,7 @@ class Asked:
     effect: float | None
     frequency_rows: list[Row] | None = None
     key_check: bool | None = None
+    plan_digest: str | None = None
     top_k: int = 0
     tests: tuple[str, ...] | None = None
     maximum_pairs: int | None = None

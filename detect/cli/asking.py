@@ -52,7 +52,7 @@ class ApiExamination:
         sampling = ApiSampling(longest, asked.temperature, asked.top_p, asked.logprobs)
         prompts = _as_sent(rows, asked.endpoint, len(tokenizer))
         server, model, endpoint = str(asked.api_server), str(asked.api_model), asked.endpoint
-        questions = Questions.distinct(server, model, endpoint, prompts, sampling, asked.sample_seed)
+        questions = Questions.distinct(server, model, endpoint, prompts, sampling, asked.sample_seed, asked.plan_digest)
         return cls(ctx, key, tokenizer, rows, questions, asked)
 
     def sampled(self, level: float) -> dict[str, Examined]:

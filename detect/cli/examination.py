@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 MAX_NEW_TOKENS = 64
+ALIGNED = "read at aligned offsets, and a plan does not settle the models' own tokenizers"
 
 
 @dataclass
@@ -98,15 +99,16 @@ class Examination:
         if asked.save_reading is not None:
             reading.save(asked.save_reading)
             note(self.ctx, f"reading: {asked.save_reading}")
-        control = None
+        control, control_covered = None, list[str]()
         if asked.control_name is not None:
-            read, _ = self._read("positive control", load_model(asked.control_name), reference, top)
+            read, control_covered = self._read("positive control", load_model(asked.control_name), reference, top)
             control = weigh(self.key, read, tokenizer_checked=True)
         compared = "no reference"
         if name is not None:
             compared = f"reference: digest {model_digest(name)}{scaled_by(self.frequencies)}"
         notes = self._notes(f"{compared}; K = {top} weights kept per context", *covered)
-        return Examined(weigh(self.key, reading, tokenizer_checked=True), notes, control=control)
+        deviation = ALIGNED if covered or control_covered else None
+        return Examined(weigh(self.key, reading, tokenizer_checked=True), notes, control=control, deviation=deviation)
 
     def _read(
         self, what: str, model: PreTrainedModel, reference: PreTrainedModel | None, top: int

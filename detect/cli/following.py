@@ -26,7 +26,7 @@ def follow(ctx: click.Context, plan: Plan, asked: Asked, key: Key, rows: list[Ro
     settled = _settled(plan)
     _refuse_contradictions(ctx, plan, asked, settled)
     _refuse_meaningless(ctx, plan, asked)
-    asked = replace(asked, **settled, tests=plan.tests, maximum_pairs=plan.maximum_pairs)
+    asked = replace(asked, **settled, tests=plan.tests, maximum_pairs=plan.maximum_pairs, plan_digest=plan.digest)
     plan.check_key(key)
     plan.check_key_check(asked.key_check)
     asked = replace(asked, key_check=True if plan.key_check else None)

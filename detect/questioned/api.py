@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from detect.questioned.api_key import VARIABLES, ApiKey
@@ -194,11 +194,20 @@ class _Asking:
         except TimeoutError:
             raise Transient(f"no answer within {self._patience.timeout:g} s") from None
         try:
-            return Response.read(request, self._questions, self._api_key.cut_out(strict_json(body)))
+            return self._without_key(request, strict_json(body))
         except UnusableAnswer as error:
             raise Transient(str(error)) from None
         except InputError as error:
             raise Transient(f"a broken answer ({error})") from None
+
+    def _without_key(self, request: int, said: Any) -> Response:
+        """An answer as it is recorded. One that holds the key is kept without its tokens, which may spell it out."""
+        clean = self._api_key.cut_out(said)
+        response = Response.read(request, self._questions, clean)
+        listed = "".join(str(position["token"]) for position in response.logprobs or ())
+        if clean == said and self._api_key.cut_out(listed) == listed:
+            return response
+        return replace(response, token_ids=None, logprobs=None)
 
     async def _refused(self, client: AsyncOpenAI, request: int, error: APIStatusError) -> Response:
         status, message = error.status_code, self._message(error)

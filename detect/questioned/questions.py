@@ -45,6 +45,7 @@ class Questions:
         model: the name the server knows the questioned model by.
         prompts: the P distinct prompts, in the order they are asked.
         seed: of all requests' seeds.
+        plan: digest of the plan that is carried out: answers that were there before it are no answers to it.
     """
 
     server: str
@@ -53,6 +54,7 @@ class Questions:
     prompts: tuple[Prompt, ...]
     sampling: ApiSampling = ApiSampling()
     seed: int = 0
+    plan: str | None = None
 
     @classmethod
     def distinct(
@@ -63,6 +65,7 @@ class Questions:
         prompts: Sequence[Prompt],
         sampling: ApiSampling = ApiSampling(),
         seed: int = 0,
+        plan: str | None = None,
     ) -> Questions:
         """As the constructor, every distinct prompt once.
 
@@ -72,7 +75,7 @@ class Questions:
         once = tuple(dict.fromkeys(prompt for prompt in prompts if len(prompt)))
         if not once:
             raise InputError("there is no prompt to ask: give rows with `prompt` or `prompt_ids`")
-        return cls(server, model, endpoint, once, sampling, seed)
+        return cls(server, model, endpoint, once, sampling, seed, plan)
 
     @cached_property
     def shown_server(self) -> str:
@@ -124,6 +127,7 @@ class Questions:
             "seed": self.seed,
             "prompts": len(self.prompts),
             "prompts_sha256": self.prompts_sha256,
+            **({} if self.plan is None else {"plan": self.plan}),
         }
 
     @cached_property

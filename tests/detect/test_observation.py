@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ def make_reading(h: int = 1) -> Reading:
     rng = np.random.default_rng(50)
     contexts = rng.integers(0, 99, (6, h), dtype=np.uint32)
     return Reading(
-        pairs=Pairs(np.repeat(contexts, 4, axis=0), np.tile(np.arange(4, dtype=np.uint32), 6), 6),
+        pairs=Pairs(np.repeat(contexts, 4, axis=0), np.arange(24, dtype=np.uint32), 6),
         weights=rng.standard_normal(24),
         n_positions=9,
         with_reference=True,
@@ -252,3 +252,14 @@ def test_the_digest_of_probes_by_hand() -> None:
     expected = hashlib.sha256(b"".join(n.to_bytes(4, "little") for n in numbers)).hexdigest()
     assert probes_digest([Probe([7, 8], np.array([500_000])), Probe((), [])]) == expected
     assert probes_digest([Probe([7], [8, 500_000]), Probe((), [])]) != expected
+
+
+@pytest.mark.parametrize("make", [make_reading, make_excess])
+def test_a_pair_that_stands_twice_is_refused(make: Any, tmp_path: Path) -> None:
+    """Its colour is one draw: scored fifteen times it would implicate anybody."""
+    one = make()
+    again = np.repeat(np.arange(len(one.weights)), 2)
+    pairs = Pairs(one.pairs.contexts[again], one.pairs.tokens[again], one.pairs.n_contexts)
+    replace(one, pairs=pairs, weights=one.weights[again]).save(tmp_path / "twice.npz")
+    with pytest.raises(InputError, match="is not a taggant-"):
+        load_observed(tmp_path / "twice.npz")

@@ -282,6 +282,16 @@ def test_marked_probes_are_exploratory(cli: Cli, account: Path, plan: Path, prom
     assert evidence["notes"][-1] == "exploratory in spite of the plan: nothing is claimed"
 
 
+def test_answers_that_were_there_before_the_plan_are_not_taken(
+    cli: Cli, account: Path, plan: Path, prompts: Path
+) -> None:
+    with FakeServer(text=written(account, 0.6)) as server:
+        command = asking(server, account, plan, prompts, "--log", "log")
+        free = [part for part in command if part not in ("--plan", plan)]
+        assert cli(*free, "--sample", 300, "--max-new-tokens", 64).code == 0
+        cli(*command).refused(3, "log")
+
+
 # --- what is refused, before anything is asked ---
 
 

@@ -142,3 +142,11 @@ def test_a_key_in_the_path_is_never_written() -> None:
         assert secret not in json.dumps(one.identity())
     digest = hashlib.sha256(secret.encode()).hexdigest()[:16]
     assert shown_address(f"https://h/{secret}/v1") == f"https://h/sha256-{digest}/v1"
+
+
+def test_under_another_plan_the_questions_are_others() -> None:
+    """So the log has another name, and one that was there before the plan is refused."""
+    planned = replace(CHAT, plan="ab" * 32)
+    assert "plan" not in CHAT.identity()
+    assert planned.identity() == {**CHAT.identity(), "plan": "ab" * 32}
+    assert len({one.sha256 for one in (CHAT, planned, replace(CHAT, plan="cd" * 32))}) == 3

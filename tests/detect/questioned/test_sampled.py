@@ -120,7 +120,9 @@ class ByNumber(Asked):
         yield [[i + 3] * self.lengths[i % len(self.lengths)] for i in numbers]
 
 
-@pytest.mark.parametrize("stop", [None, lambda number, _: number == 23, lambda *_: False], ids=["no stop", "stops at 23", "never stops"])
+@pytest.mark.parametrize(
+    "stop", [None, lambda number, _: number == 23, lambda *_: False], ids=["no stop", "stops at 23", "never stops"]
+)
 @pytest.mark.parametrize("n_tokens", [1, 2, 30, 31, 32, 33, 34, 35, 36, 100])
 def test_what_counts_does_not_depend_on_how_many_are_asked_at_a_time(
     n_tokens: int, stop: Any, model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
