@@ -93,7 +93,7 @@ def choose_rows(
     how = (
         f"probes: {len(chosen):,} of {amount(len(rows), 'candidate')}, {amount(tokens, 'answer token')} of at most "
         f"{asked['choose_tokens']:,}, chosen for the information per token that the reference, digest "
-        f"{reference_digest}, expects of them (ADR 0011); candidates: {_identity(PlannedProbes.of(rows))}; contexts "
+        f"{reference_digest}, expects of them (ADR 0011); candidates: {PlannedProbes.of(rows).words}; contexts "
         f"weigh by their frequency in {'the candidates' if frequencies is None else frequencies.words}"
     )
     return [rows[number] for number in chosen], how
@@ -119,10 +119,6 @@ def _members(row: Row) -> dict[str, Any]:
     members = {"id": row.id, "prompt": row.prompt, "text": row.text}
     members |= {name: None if value is None else value.tolist() for name, value in ids.items()}
     return {name: value for name, value in members.items() if value is not None}
-
-
-def _identity(probes: Any) -> str:
-    return f"{amount(probes.rows, 'row')}, SHA-256 {probes.sha256}"
 
 
 def _positions(probes: Sequence[Probe], rule: WindowRule) -> int:

@@ -161,7 +161,7 @@ class Examination:
             control, answered = None, Answered.of_model(answers, self.plain_prompts)
             if asked.control_name is not None:
                 other = self._answers("positive control", load_model(asked.control_name), extent, counting)
-                control = weighing.weigh(Answered.of_model(other, self.plain_prompts), "reference, control")
+                control = weighing.weigh(Answered.of_model(other, self.plain_prompts), of_control=True)
             notes = [*notes, *weighing.notes(answered)]
             found["sampled/excess"] = Examined(weighing.weigh(answered), notes, control=control)
         return found

@@ -49,8 +49,7 @@ class Frequencies:
     def words(self) -> str:
         """For people."""
         return (
-            f"{self.identity.rows:,} rows, SHA-256 {self.identity.sha256} (audited under the key by their distinct "
-            "pairs, while repeats count in the weights)"
+            f"{self.identity.words} (audited under the key by their distinct pairs, while repeats count in the weights)"
         )
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from watermark.keys import Key
     from watermark.windows import Document
 
-QUESTIONED = "reference"  # the progress bar of the questioned model's answers
 SERVER_NOTE = (
     "what the reference expected was read behind the prompts as the key's tokenizer and its chat template have them: a "
     "system prompt or template of the server's own is not visible, and would make it less exact; that costs evidence, "
@@ -146,19 +145,19 @@ class Weighing:
         detail(ctx, f"reference {reference_name}, digest {digest}")
         return cls(ctx, key, reference, digest, len(tokenizer), temperature, top or DEFAULT_TOP, frequencies, save_to)
 
-    def weigh(self, answered: Answered, what: str = QUESTIONED) -> WeightTally:
+    def weigh(self, answered: Answered, *, of_control: bool = False) -> WeightTally:
         """Let the reference read the answers, and colour the weights.
 
         Args:
-            what: the progress bar's name; of a positive control, whose weights are not saved, another one.
+            of_control: they are a positive control's, whose weights are not saved.
 
         Raises:
             InputError: what is to be saved exists.
         """
         from detect.counting import weigh
 
-        excess = self._excess(answered, what)
-        if self.save_to is not None and what == QUESTIONED:
+        excess = self._excess(answered, "reference, control" if of_control else "reference")
+        if self.save_to is not None and not of_control:
             excess.save(self.save_to)
             note(self.ctx, f"weights of the answers: {self.save_to}")
         return weigh(self.key, excess, tokenizer_checked=True)

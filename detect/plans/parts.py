@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import rfc8785
 
 from detect.readers import Row
+from detect.wording import amount
 from watermark.errors import CommitmentError, InputError, KeyFileError
 from watermark.keys import Commitment, Leaf
 from watermark.keys.commitment import root_from
@@ -57,6 +58,11 @@ class PlannedProbes:
             hex_digits(self.sha256, "probes.sha256")
             integer(self.rows, "probes.rows", 1, MOST)
             integer(self.prompts, "probes.prompts", 0, self.rows)
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        return f"{amount(self.rows, 'row')}, SHA-256 {self.sha256}"
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> PlannedProbes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from ipaddress import ip_address
 from typing import Any, Literal
@@ -41,14 +41,14 @@ class Questions:
     """Request i, for i = 0, 1, 2 …: prompt i mod P, under a seed made from `seed` and i.
 
     Attributes:
-        server: base address, as `server_address` returns it.
+        server: base address, as `server_address` returns it; its path may hold a key: shown is `shown_server`.
         model: the name the server knows the questioned model by.
         prompts: the P distinct prompts, in the order they are asked.
         seed: of all requests' seeds.
         plan: digest of the plan that is carried out: answers that were there before it are no answers to it.
     """
 
-    server: str
+    server: str = field(repr=False)
     model: str
     endpoint: Endpoint
     prompts: tuple[Prompt, ...]

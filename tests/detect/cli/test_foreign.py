@@ -134,6 +134,20 @@ def test_it_is_the_ordinary_reading_where_ids_alone_differ(cli: Cli, models: Pat
     assert "aligned reading" not in notes_of(ordinary)
 
 
+def test_under_a_plan_it_stays_exploratory(cli: Cli, models: Path, spoken: Path, tmp_path: Path) -> None:
+    """No plan settles what tokens the models share: whoever renames them afterwards would choose the weights."""
+    key, tree = models / "text.key", [tmp_path / "commitment.json", tmp_path / "leaves.json"]
+    assert cli("key", "commit", key, "-o", tree[0], "--leaves", tree[1]).code == 0
+    base = ["--key", key, "--probes", spoken, "--reference", models / "plain"]
+    committed = ["--commitment", tree[0], "--leaves", tree[1], "--decoys", 9]
+    plan = tmp_path / "plan.json"
+    assert cli("plan", "-o", plan, *base, *committed, "--primary", "reading").code == 0
+    for model, status in (("marked", "confirmatory"), ("marked-other", "exploratory")):
+        found = cli("suspect", "--plan", plan, *base, "--model", models / model, "--json").json()["reading"]
+        assert (found["finding"], found["status"]) == ("detected", status)
+        assert ("a plan does not settle the models' own tokenizers" in found["notes"][-1]) == (status == "exploratory")
+
+
 def test_a_model_with_another_tokenizer_altogether(
     cli: Cli, text_key: Path, foreign_model: Path, model: Path, spoken: Path
 ) -> None:

@@ -289,7 +289,9 @@ def test_answers_that_were_there_before_the_plan_are_not_taken(
         command = asking(server, account, plan, prompts, "--log", "log")
         free = [part for part in command if part not in ("--plan", plan)]
         assert cli(*free, "--sample", 300, "--max-new-tokens", 64).code == 0
-        cli(*command).refused(3, "log")
+        asked = len(server.sent)
+        cli(*command).refused(3, "log holds what was recorded of other work, and is kept")
+        assert len(server.sent) == asked
 
 
 # --- what is refused, before anything is asked ---

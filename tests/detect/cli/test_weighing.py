@@ -94,7 +94,7 @@ def test_the_weights_are_saved_and_those_of_a_control_are_not(text_key: Path, mo
         tmp_path / "e",
     )
     weighing = begin(text_key, model, save_to=path)
-    weighing.weigh(answered, "reference, control")
+    weighing.weigh(answered, of_control=True)
     assert not path.exists()
     found = weighing.weigh(answered)
     assert weigh(key, Excess.load(path), tokenizer_checked=True).statistic == found.statistic

@@ -451,6 +451,21 @@ def test_the_key_is_sent_as_a_header_and_kept_nowhere_else(path: Path) -> None:
         assert SENTINEL.encode() not in file.read_bytes()
 
 
+def test_an_answer_that_spells_the_key_is_kept_without_its_tokens(path: Path) -> None:
+    """Token ids and single tokens may spell it out where the text as a whole shows it, or does not."""
+    pieces = [SENTINEL[i : i + 4] for i in range(0, len(SENTINEL), 4)]
+    lists = {"content": [{"token": piece, "logprob": -0.1, "top_logprobs": []} for piece in pieces]}
+    for number, (said, kept) in enumerate(((f"it is {SENTINEL}", False), ("nothing", False), ("nothing", True))):
+        given = {"token_ids": [7, 8], **({} if kept else {"logprobs": lists})}
+        log = path.with_name(f"spelled-{number}")
+        with FakeServer(key=SENTINEL, text=lambda _, said=said: said, more=lambda _, given=given: given) as server:
+            found = asked(questions(server), log, 5, api_key=ApiKey("TAGGANT_API_KEY", SENTINEL))
+        assert {one.token_ids for one in found} == {(7, 8) if kept else None}
+        assert {one.logprobs for one in found} == {None}
+        assert SENTINEL.encode() not in log.read_bytes()
+        assert pieces[1].encode() not in log.read_bytes()
+
+
 def test_without_a_key_no_credentials_of_the_environment_are_sent(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_BASE_URL"):
         monkeypatch.setenv(name, SENTINEL)

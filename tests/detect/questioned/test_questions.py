@@ -140,6 +140,7 @@ def test_a_key_in_the_path_is_never_written() -> None:
         assert one.server == f"https://gateway.example{path}"
         assert (one.shown_server == one.server) == kept
         assert secret not in json.dumps(one.identity())
+        assert secret not in repr(one)
     digest = hashlib.sha256(secret.encode()).hexdigest()[:16]
     assert shown_address(f"https://h/{secret}/v1") == f"https://h/sha256-{digest}/v1"
 

@@ -17,7 +17,7 @@ from detect.readers.row import Row
 from tests import tiny
 from tests.detect.material import as_set, key_for, windows
 from watermark.engines.answers import Sampling
-from watermark.engines.models import load_model, load_tokenizer
+from watermark.engines.models import load_model
 from watermark.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -28,11 +28,6 @@ SHORT = Sampling(max_new_tokens=6, batch_size=4)
 @pytest.fixture(scope="module")
 def model() -> Any:
     return load_model(tiny.shared())
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return load_tokenizer(tiny.shared())
 
 
 class Asked:
