@@ -24,9 +24,9 @@ from benchmarks.power import answers_of, log10_p, part_of
 from benchmarks.remembered import Remembered
 from benchmarks.validity import coarse
 from detect import Probe, window_rule
-from detect.counting import statistic, tally
+from detect.counting import tally
 from detect.exact.binomial import log10_sf
-from detect.exact.weighted import CumulantFunction, chernoff
+from detect.exact.weighted import CumulantFunction, chernoff, statistic
 from detect.observation import Excess
 from detect.questioned.answer_ids import Listed
 from detect.questioned.excess import excess_of

@@ -34,9 +34,9 @@ from benchmarks.green_mass import mass_of_contexts, mass_of_positions
 from benchmarks.remembered import Remembered
 from benchmarks.strong_students import MARKED_EVERY
 from detect import Probe, read_model, window_rule
-from detect.counting import WeightTally, statistic, tally, weigh
+from detect.counting import WeightTally, tally, weigh
 from detect.exact.binomial import log10_sf
-from detect.exact.weighted import CumulantFunction, chernoff
+from detect.exact.weighted import CumulantFunction, chernoff, statistic
 from detect.observation import Excess, Reading
 from detect.questioned.excess import excess_of
 from distill_sim.corpus import read_corpus

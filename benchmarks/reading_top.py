@@ -14,8 +14,7 @@ import numpy as np
 
 from benchmarks.common import save, stage_directory
 from detect import Probe, read_model, window_rule
-from detect.counting import statistic
-from detect.exact.weighted import CumulantFunction, chernoff, z_score
+from detect.exact.weighted import CumulantFunction, chernoff, statistic, z_score
 from detect.observation import Reading
 from distill_sim.corpus import read_corpus
 from distill_sim.stages import CORPUS, STUDENT

@@ -28,8 +28,7 @@ from benchmarks.common import save, stage_directory, vocab_size
 from benchmarks.power import part_of
 from benchmarks.remembered import Remembered
 from detect import Probe, window_rule
-from detect.counting import statistic
-from detect.exact.weighted import CumulantFunction, chernoff
+from detect.exact.weighted import CumulantFunction, chernoff, statistic
 from detect.questioned.positions import CHUNK, batch_logits, exclude_cells, kept_pairs, plan_positions
 from detect.questioned.usage import Usage
 from distill_sim.corpus import read_corpus

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detect.observation import Probe
+from detect.fed import Probe
 
 _TOGETHER = 16  # texts per forward pass
 

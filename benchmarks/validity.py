@@ -23,10 +23,11 @@ import torch
 from benchmarks.common import save, stage_directory
 from benchmarks.power import part_of, vocab_size
 from detect.colouring import under_every_key
-from detect.counting import statistic, window_rule
+from detect.counting import window_rule
 from detect.exact.binomial import log10_sf
-from detect.exact.weighted import CumulantFunction, TailCurve, chernoff
-from detect.observation import Excess, Probe, Reading
+from detect.exact.weighted import CumulantFunction, TailCurve, chernoff, statistic
+from detect.fed import Probe
+from detect.observation import Excess, Reading
 from detect.questioned.answer_ids import Listed
 from detect.questioned.excess import excess_of
 from detect.questioned.probes import make_probes

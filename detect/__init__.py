@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from detect.counting import tally, weigh, window_rule
     from detect.decoys import Lineup, lineup
     from detect.evidence import Assessment, Evidence, assess, assess_family
-    from detect.observation import Probe, Reading
+    from detect.fed import Probe
+    from detect.observation import Reading
     from detect.questioned.reading import read_model
     from detect.questioned.sampled import sample_model
 
@@ -35,7 +36,8 @@ _MODULES = {
     "detect.counting": ("tally", "weigh", "window_rule"),
     "detect.decoys": ("Lineup", "lineup"),
     "detect.evidence": ("Assessment", "Evidence", "assess", "assess_family"),
-    "detect.observation": ("Probe", "Reading"),
+    "detect.fed": ("Probe",),
+    "detect.observation": ("Reading",),
     "detect.questioned.reading": ("read_model",),
     "detect.questioned.sampled": ("sample_model",),
 }

@@ -13,8 +13,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.exact.binomial import log10_cdf, log10_sf
-from detect.observation import ContextMass, Excess, ProbePairs, Reading, Weighted
+from detect.audit import FedAudit, two_sided_bounds
+from detect.exact.binomial import log10_sf
+from detect.exact.weighted import statistic
+from detect.fed import ProbePairs
+from detect.observation import ContextMass, Excess, Expectation, Reading, Weighted
 from detect.wording import amount
 from watermark.greenlist import GreenList
 from watermark.keys import SCHEME, Key
@@ -34,8 +37,8 @@ class Tally:
         n_tokens: tokens looked at; for `reading` the positions.
         pairs: the distinct pairs that count.
         notes: what people must know about the counting.
-        probes_log10_p: the two-sided text test of what a questioned model was fed, nothing excluded; the smallest where
-            prompts and answers are tested apart. None: nothing was fed. It may withdraw a claim, and never makes one.
+        probes_log10_p: of the audit of what a questioned model was fed (`detect.audit`); None: nothing was.
+        reference_log10_p: of the audit of the reference it is compared with; None: it was not audited.
     """
 
     test: TestName
@@ -46,6 +49,7 @@ class Tally:
     pairs: Pairs = field(repr=False)
     notes: tuple[str, ...]
     probes_log10_p: float | None = field(default=None, kw_only=True)
+    reference_log10_p: float | None = field(default=None, kw_only=True)
 
     @property
     def n_scored(self) -> int:
@@ -147,7 +151,9 @@ def tally(
     prompts = list(exclude)
     extraction = window_rule(key).extract(documents, prompts)
     green = GreenList(key)
-    fed = window_rule(key).extract(prompts).pairs if test == "sampled" else None
+    probes_log10_p = None
+    if test == "sampled":
+        probes_log10_p = FedAudit(ProbePairs.of_prompts(window_rule(key), prompts)).under(green)
     return CountTally(
         test=test,
         key_id=key.key_id,
@@ -157,7 +163,7 @@ def tally(
         pairs=extraction.pairs,
         notes=(_account(extraction), key.special_ids_note(verified=tokenizer_checked)),
         n_green=_count_green(green, extraction.pairs),
-        probes_log10_p=None if fed is None else fed_log10_p(green, fed),
+        probes_log10_p=probes_log10_p,
     )
 
 
@@ -171,7 +177,7 @@ def weigh(key: Key, observed: Reading | Excess, *, tokenizer_checked: bool = Fal
     test, n_tokens, note, comparisons = (
         _read(green, observed) if isinstance(observed, Reading) else _answered(green, observed)
     )
-    pairs, weights = observed.pairs, observed.weights
+    pairs, weights, expected = observed.pairs, observed.weights, observed.expectation
     return WeightTally(
         test=test,
         key_id=key.key_id,
@@ -183,7 +189,8 @@ def weigh(key: Key, observed: Reading | Excess, *, tokenizer_checked: bool = Fal
         weights=weights,
         statistic=statistic(green.is_green(pairs.contexts, pairs.tokens), weights, green.gamma),
         comparisons=comparisons,
-        probes_log10_p=_probes_log10_p(green, observed.probes),
+        probes_log10_p=FedAudit(observed.probes).under(green),
+        reference_log10_p=None if expected is None else reference_log10_p(green, expected),
     )
 
 
@@ -214,35 +221,21 @@ def _answered(green: GreenList, observed: Excess) -> _Kind:
 
 
 def _against(observed: Weighted) -> str:
-    return "against a reference model" if observed.with_reference else "without a reference model (valid, but weak)"
-
-
-def statistic(colours: NDArray[np.bool_], weights: NDArray[np.float64], gamma: float) -> float:
-    """S = Σ a·(green − γ); colours bool [N], weights float64 [N]."""
-    return float(weights[colours].sum() - gamma * weights.sum())
+    if not observed.with_reference:
+        return "without a reference model (valid, but weak)"
+    audited = "" if observed.expectation is not None else " that was not audited under the key"
+    return f"against a reference model{audited}"
 
 
 def _count_green(green: GreenList, pairs: Pairs) -> int:
     return int(np.count_nonzero(green.is_green(pairs.contexts, pairs.tokens)))
 
 
-def _probes_log10_p(green: GreenList, probes: ProbePairs) -> float:
-    """The smallest log10 p of the probes' parts."""
-    colours = green.is_green(probes.pairs.contexts, probes.pairs.tokens)
-    return min(two_sided_log10_p(int(colours[part].sum()), int(part.sum()), green.gamma) for part in probes.parts)
-
-
-def fed_log10_p(green: GreenList, fed: Pairs) -> float:
-    """Of the prompts alone, where nothing else was fed; see `two_sided_log10_p`."""
-    return two_sided_log10_p(_count_green(green, fed), len(fed), green.gamma)
-
-
-def two_sided_log10_p(k: int, n: int, gamma: float) -> float:
-    """log10 of twice the smaller tail, at most 0: probes that avoid the mark mislead a reading as those that carry it.
-
-    Null: the probes' colours are i.i.d. Bernoulli(gamma). Exact tails, so valid, two-sided.
-    """
-    return min(0.0, min(log10_sf(k, n, gamma), log10_cdf(k, n, gamma)) + float(np.log10(2)))
+def reference_log10_p(green: GreenList, expected: Expectation) -> float:
+    """Null: neither the reference nor the text it was compared with depends on the key. Valid bound, two-sided."""
+    colours = green.is_green(expected.pairs.contexts, expected.pairs.tokens)
+    found = statistic(colours, expected.weights, green.gamma)
+    return float(two_sided_bounds(expected.weights, [found], green.gamma)[0])
 
 
 def _counted(green: GreenList, pairs: Pairs) -> CountComparison:

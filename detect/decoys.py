@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.colouring import under_every_key
-from detect.counting import CountTally, Tally, WeightTally, statistic
+from detect.counting import CountTally, Tally, WeightTally
 from detect.exact.binomial import log10_sf
 from detect.exact.uniformity import kolmogorov_smirnov_p, randomised_p
-from detect.exact.weighted import CumulantFunction, TailCurve, chernoff
+from detect.exact.weighted import CumulantFunction, TailCurve, chernoff, statistic
 from watermark.keys import decoy_key
 
 DEFAULT_SEED = bytes(32)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from detect.audit import SUSPECT
 from detect.counting import CountTally, Tally, WeightTally
 from detect.decoys import Lineup
 from detect.exact.multiplicity import holm, key_check_adjustment
@@ -24,13 +25,16 @@ DEFAULT_EFFECT = {"text": 0.50, "sampled": 0.28}  # green fraction worth detecti
 Finding = Literal["detected", "inconclusive", "not detected"]
 Status = Literal["exploratory", "confirmatory"]
 POWER_NOTE = "a green fraction of"  # how the note on what would have been found begins
-PROBES_LOG10_P = -3.0  # at or below it the probes count as marked
 KEY_CHECK_ACCEPTS = 0.99
 KEY_CHECK_NOTE = {
     None: "no key check was at hand: if the key passed one before first use, p must be multiplied by 1/.99",
     True: "log10_p_adjusted: multiplied by 1/.99 for the key check before first use",
     False: "the key was refused by its own check on human text: no p under it can be relied on",
 }
+REFERENCE_NOTE = (
+    "p presupposes that the reference does not depend on the key: that it was published before the key's first use. A "
+    "two-sided test of what it expects, under this key: log10_p {:.1f}; a faint dependence would not show there"
+)
 SEQUENTIAL_NOTE = (
     "log10_p: -log10 of the largest e-value on the way, a valid bound whenever it stopped; no fixed-n tail, interval "
     "or z; the green fraction at an early stop is biased upwards"
@@ -168,17 +172,17 @@ def assess_family(
         notes: more for people to read with each.
     """
     computed = [numbers_of(tally) for tally in tallies]
-    marked = [_probes_marked_note(tally, how) for tally in tallies]
+    withdrawn = [_withdrawn(tally, how) for tally in tallies]
     # A withdrawn claim stays in the family as p = 1: the factors of the others do not depend on the key
-    adjusted = holm([n["log10_p"] if m is None else 0.0 for n, m in zip(computed, marked, strict=True)])
+    adjusted = holm([n["log10_p"] if m is None else 0.0 for n, m in zip(computed, withdrawn, strict=True)])
     result = []
     for i, tally in enumerate(tallies):
         claimed: float | None = float(adjusted[i])
-        if marked[i] is not None or how.key_check is False:
+        if withdrawn[i] is not None or how.key_check is False:
             claimed = None
         elif how.key_check:
             claimed = key_check_adjustment(float(adjusted[i]), KEY_CHECK_ACCEPTS)
-        judged = _Judged(tally, computed[i], claimed, marked[i], len(tallies))
+        judged = _Judged(tally, computed[i], claimed, withdrawn[i], len(tallies))
         extra = [] if notes is None else list(notes[i])
         result.append(_evidence(judged, how, None if lineups is None else lineups[i], extra))
     return result
@@ -191,27 +195,33 @@ class _Judged:
     Attributes:
         numbers: the fields that depend on the kind of tally.
         claimed: log10_p_adjusted; None: nothing is claimed.
-        marked: why the probes count as marked; None: they don't.
+        withdrawn: why no p is claimed, for the sake of the probes or the reference; None: it is.
         family: how many tests it was adjusted for.
     """
 
     tally: Tally
     numbers: dict[str, Any]
     claimed: float | None
-    marked: str | None
+    withdrawn: str | None
     family: int
 
 
-def _probes_marked_note(tally: Tally, how: Assessment) -> str | None:
-    """Why no p is claimed on these probes. It may depend on the key, as it only ever withdraws a claim."""
+def _withdrawn(tally: Tally, how: Assessment) -> str | None:
+    """Why no p is claimed. It may depend on the key, as it only ever withdraws a claim."""
     because = "a model copies what it is fed, so no p is claimed"
     if how.probes_marked:
         return f"the probes carry the mark, as was said: {because}"
-    p = tally.probes_log10_p
-    if p is None or p > PROBES_LOG10_P:
-        return None
-    audit = f"two-sided text test of them under this key: log10_p {p:.1f}"
-    return f"the probes' own prompts or answers carry the mark, or avoid it ({audit}): {because}"
+    fed, reference = tally.probes_log10_p, tally.reference_log10_p
+    if fed is not None and fed <= SUSPECT:
+        audit = f"two-sided text tests of them under this key: log10_p {fed:.1f}"
+        return f"the probes' own prompts or answers carry the mark, or avoid it ({audit}): {because}"
+    if reference is not None and reference <= SUSPECT:
+        return (
+            f"the reference carries the mark, or avoids it (two-sided test under this key of what it expects: log10_p "
+            f"{reference:.1f}), so a difference from it says nothing of the questioned model: no p is claimed; give "
+            "one published before the key's first use"
+        )
+    return None
 
 
 _NO_CLAIM = ("log10_p", "log10_e", "log10_p_saddlepoint", "theta", "z_score", "comparisons")
@@ -219,7 +229,7 @@ _NO_CLAIM = ("log10_p", "log10_e", "log10_p_saddlepoint", "theta", "z_score", "c
 
 def _evidence(judged: _Judged, how: Assessment, lineup: Lineup | None, extra: list[str]) -> Evidence:
     tally, numbers = judged.tally, judged.numbers
-    if judged.marked is not None:
+    if judged.withdrawn is not None:
         numbers, lineup = {**numbers, **dict.fromkeys(_NO_CLAIM)}, None
     finding, power = _finding(judged, how)
     return Evidence(
@@ -244,14 +254,16 @@ def _evidence(judged: _Judged, how: Assessment, lineup: Lineup | None, extra: li
 
 def _notes(judged: _Judged, how: Assessment, lineup: Lineup | None) -> list[str]:
     """What must be known about the numbers."""
-    if judged.marked is not None:
+    if judged.withdrawn is not None:
         refused = [KEY_CHECK_NOTE[False]] if how.key_check is False else []
-        return [judged.marked, *refused]
+        return [judged.withdrawn, *refused]
     notes = []
     if isinstance(judged.tally, SequentialTally):
         notes.append(SEQUENTIAL_NOTE)
     if isinstance(judged.tally, WeightTally):
         notes.append(f"S = {float(judged.tally.statistic)!r}, the sum of weight x (green - gamma); theta belongs to it")
+    if judged.tally.reference_log10_p is not None:
+        notes.append(REFERENCE_NOTE.format(judged.tally.reference_log10_p))
     if how.key_check is not False and judged.family > 1:
         notes.append(f"log10_p_adjusted: Holm over {judged.family} tests")
     notes.append(KEY_CHECK_NOTE[how.key_check])

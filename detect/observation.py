@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,83 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.arrays import Arrays, checked, count, load_arrays, pairs_arrays, pairs_from, save_arrays
-from watermark.windows import Document, Pairs, WindowRule
+from detect.fed import ProbePairs
+from watermark.windows import Pairs
 
 DEFAULT_TOP = 256  # K, weights kept per context; ADR 0005
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A text that a questioned model reads, or a prompt it is asked.
-
-    Attributes:
-        prompt_ids: token ids of the prompt, as the model sees it (chat template included); may be empty.
-        answer_ids: token ids of the answer; only positions whose whole context lies in it are read.
-    """
-
-    prompt_ids: Document
-    answer_ids: Document
-
-
-def probes_digest(probes: Sequence[Probe]) -> str:
-    """SHA-256, hex, of what a model is fed: of each probe the prompt, then the answer.
-
-    Either as its length and its token ids, all little-endian uint32.
-    """
-    digest = hashlib.sha256()
-    for probe in probes:
-        for ids in (probe.prompt_ids, probe.answer_ids):
-            digest.update(np.array([len(ids), *map(int, ids)], dtype="<u4").tobytes())
-    return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class ProbePairs:
-    """Every distinct pair of the probes, none excluded: scored under a key, they tell whether it marked the probes.
-
-    Attributes:
-        pairs: of prompts and answers together.
-        in_prompts: bool [len(pairs)], the pair occurs in a prompt.
-        in_answers: bool [len(pairs)], the pair occurs in an answer.
-    """
-
-    pairs: Pairs
-    in_prompts: NDArray[np.bool_]
-    in_answers: NDArray[np.bool_]
-
-    @property
-    def parts(self) -> tuple[NDArray[np.bool_], ...]:
-        """What is tested for the mark, bool [len(pairs)] each: prompts, answers, and both.
-
-        Few marked prompts drown among many answers.
-        """
-        return self.in_prompts, self.in_answers, np.ones_like(self.in_prompts)
-
-    @classmethod
-    def of(cls, rule: WindowRule, probes: Sequence[Probe]) -> ProbePairs:
-        prompts, answers = [probe.prompt_ids for probe in probes], [probe.answer_ids for probe in probes]
-        pairs = rule.extract([*prompts, *answers]).pairs
-        return cls(pairs, *(rule.occurs(pairs.contexts, pairs.tokens, some) for some in (prompts, answers)))
-
-    @classmethod
-    def of_prompts(cls, rule: WindowRule, prompts: Sequence[Document]) -> ProbePairs:
-        """Where nothing but prompts was fed."""
-        return cls.of(rule, [Probe(prompt, ()) for prompt in prompts])
-
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
-        return {
-            **pairs_arrays(self.pairs, "probe_"),
-            "probe_in_prompts": self.in_prompts,
-            "probe_in_answers": self.in_answers,
-        }
-
-    @classmethod
-    def from_arrays(cls, arrays: Arrays, context_width: int) -> ProbePairs:
-        """What `to_arrays` gave; ValueError if they don't belong together."""
-        pairs = pairs_from(arrays, context_width, "probe_")
-        return cls(
-            pairs, *(checked(arrays, f"probe_in_{part}", "bool", (len(pairs),)) for part in ("prompts", "answers"))
-        )
 
 
 @dataclass(frozen=True)
@@ -108,6 +34,39 @@ class ContextMass:
 
 
 @dataclass(frozen=True)
+class Expectation:
+    """How often text that depends on no key says a token after a context, less how often a reference expects it.
+
+    Scored under a key, it tells whether the reference depends on that key.
+
+    Attributes:
+        pairs: distinct pairs with a non-zero weight.
+        weights: float64 [len(pairs)].
+        n_positions: that were looked at.
+    """
+
+    pairs: Pairs
+    weights: NDArray[np.float64]
+    n_positions: int
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        return {
+            **pairs_arrays(self.pairs, "expected_"),
+            "expected_weights": self.weights,
+            "expected_n_positions": np.array(self.n_positions),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, context_width: int) -> Expectation | None:
+        """What `to_arrays` gave, or None if nothing is there; ValueError if it does not belong together."""
+        if "expected_weights" not in arrays:
+            return None
+        pairs = pairs_from(arrays, context_width, "expected_")
+        weights = checked(arrays, "expected_weights", "float64", (len(pairs),))
+        return cls(pairs, weights, count(arrays, "expected_n_positions", 1))
+
+
+@dataclass(frozen=True)
 class Weighted:
     """Pairs with weights that were fixed without a key: what the weighted tests are made on.
 
@@ -121,6 +80,7 @@ class Weighted:
         n_positions: positions that the weights are of.
         with_reference: whether a reference model's predictions were subtracted.
         probes: what the questioned model was fed, for the audit that the key did not mark it.
+        expectation: of the reference, for the audit that it does not depend on the key; None: there is none.
     """
 
     FORMAT: ClassVar[str]
@@ -131,6 +91,7 @@ class Weighted:
     n_positions: int
     with_reference: bool
     probes: ProbePairs
+    expectation: Expectation | None = field(default=None, kw_only=True)
 
     def save(self, path: str | Path) -> None:
         """Write a new file.
@@ -144,6 +105,7 @@ class Weighted:
             "n_positions": np.array(self.n_positions),
             "with_reference": np.array(self.with_reference),
             **self.probes.to_arrays(),
+            **({} if self.expectation is None else self.expectation.to_arrays()),
         }
         save_arrays(path, self.FORMAT, {**common, **self._own_arrays()})
 
@@ -164,9 +126,10 @@ class Weighted:
         common: dict[str, Any] = {
             "pairs": pairs,
             "weights": checked(arrays, "weights", "float64", (len(pairs),)),
-            "n_positions": count(arrays, "n_positions"),
+            "n_positions": count(arrays, "n_positions", 1),
             "with_reference": bool(arrays["with_reference"]),
             "probes": ProbePairs.from_arrays(arrays, width),
+            "expectation": Expectation.from_arrays(arrays, width),
         }
         return cls(**common, **cls._own_from(arrays, width, common["n_positions"]))
 
@@ -189,7 +152,7 @@ class Reading(Weighted):
         mass: for the comparison test by green mass.
     """
 
-    FORMAT = "taggant-reading/1"
+    FORMAT = "taggant-reading/2"
     AGAIN = "read the model again"
 
     argmax: Pairs
@@ -226,7 +189,7 @@ class Excess(Weighted):
         distinct: the answers' distinct pairs, for the comparison test that counts them.
     """
 
-    FORMAT = "taggant-excess/1"
+    FORMAT = "taggant-excess/2"
     AGAIN = "let the reference read the answers again"
 
     n_tokens: int

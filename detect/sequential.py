@@ -20,10 +20,12 @@ from typing import Literal, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.counting import CountTally, account, fed_log10_p, window_rule
+from detect.audit import FedAudit
+from detect.counting import CountTally, account, window_rule
 from detect.exact.arguments import require_count, require_probability
 from detect.exact.binomial import log10_sf
 from detect.exact.evalue import EProcess, log10_e_value
+from detect.fed import ProbePairs
 from watermark.errors import InputError
 from watermark.greenlist import GreenList
 from watermark.keys import Key
@@ -114,11 +116,11 @@ class Sequential:
         self._maximum = require_count("maximum_pairs", maximum_pairs, low=1)
         self._key_id, self._scheme, self._green, self._rule = key.key_id, key.scheme, GreenList(key), window_rule(key)
         prompts = list(prompts)
-        fed = self._rule.extract(prompts).pairs
+        fed = ProbePairs.of_prompts(self._rule, prompts)
         self._stale, self._stale_run = 0, max(STALE_RUN, len(prompts))  # answers in a row without a new pair
-        self._probes_log10_p = fed_log10_p(self._green, fed)
+        self._probes_log10_p = FedAudit(fed).under(self._green)
         self._special_ids_note = key.special_ids_note(verified=tokenizer_checked)
-        self._in_prompts = frozenset(_codes(np.column_stack((fed.contexts, fed.tokens))))
+        self._in_prompts = frozenset(_codes(np.column_stack((fed.pairs.contexts, fed.pairs.tokens))))
         self._seen: set[bytes] = set()
         self._process, self._scored = EProcess(key.gamma), 0
         self._log10_e = self._highest = 0.0

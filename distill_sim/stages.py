@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from detect.observation import Probe
+from detect.fed import Probe
 from distill_sim.corpus import CorpusRow, read_corpus, write_corpus
 from distill_sim.pipeline import StageContext
 from watermark.errors import InputError, KeyFileError

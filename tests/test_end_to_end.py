@@ -17,9 +17,8 @@ import pytest
 
 from benchmarks.common import docstrings
 from detect.cli.main import run
-from detect.counting import statistic
 from detect.decoys import LARGEST_SHARE
-from detect.exact.weighted import CumulantFunction, TailCurve, evaluate_bound
+from detect.exact.weighted import CumulantFunction, TailCurve, evaluate_bound, statistic
 from detect.observation import Reading
 from distill_sim.demo.run import run_demo
 from distill_sim.stages import CORPUS, READING, STUDENT

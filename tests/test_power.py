@@ -15,7 +15,7 @@ from benchmarks.green_mass import green_masses, mass_of_contexts, mass_of_positi
 from benchmarks.power import TESTS, Bench, is_there, needed, part_of, summary
 from benchmarks.power_plot import NAMES, PANELS, draw
 from benchmarks.remembered import Remembered
-from detect.observation import Probe
+from detect.fed import Probe
 from tests import tiny
 from tests.detect.material import docstrings, is_green, key_for
 from watermark.engines.models import load_model, load_tokenizer

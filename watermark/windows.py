@@ -63,6 +63,21 @@ class Extraction:
 
 
 @dataclass(frozen=True)
+class Occurrences:
+    """Every window of a collection without special tokens, in reading order: W of them.
+
+    Attributes:
+        pairs: the distinct ones.
+        documents: intp [W], the document it lies in.
+        numbers: intp [W], which of the pairs it is.
+    """
+
+    pairs: Pairs
+    documents: NDArray[np.intp]
+    numbers: NDArray[np.intp]
+
+
+@dataclass(frozen=True)
 class WindowRule:
     """How documents become pairs under one mark.
 
@@ -109,6 +124,19 @@ class WindowRule:
             in_prompt=in_prompt,
             repeated=n_windows - in_prompt - len(pairs),
         )
+
+    def occurrences(self, documents: Iterable[Document]) -> Occurrences:
+        """Where each pair occurs, and how often; nothing is excluded.
+
+        Raises:
+            ValueError: a document is not a flat sequence of token ids.
+        """
+        text = _Flat.of(documents)
+        windows, _ = self._windows(text)
+        coding = _encode([windows])
+        codes, numbers = np.unique(coding.codes[0], return_inverse=True)
+        valid = self._valid(text, text.has_context(self.context_width))
+        return Occurrences(_as_pairs(coding.decode(codes)), text.document_numbers()[valid], numbers.reshape(-1))
 
     def label(self, documents: Iterable[Document], exclude: Iterable[Document] = ()) -> list[NDArray[np.int8]]:
         """Why each position of each document counts or doesn't: int8 [len(document)] of `Reason`, in reading order."""
@@ -178,6 +206,11 @@ class _Flat:
     @property
     def count(self) -> int:
         return int(self.starts.shape[0])
+
+    def document_numbers(self) -> NDArray[np.intp]:
+        """intp [tokens]: the document each token stands in."""
+        lengths = np.diff(np.append(self.starts, self.ids.shape[0]))
+        return np.repeat(np.arange(self.count), lengths)
 
     @staticmethod
     def of(documents: Iterable[Document]) -> _Flat:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from detect.accounts.candidates import Candidate, what_is_listed
 from detect.accounts.scores import Bools, Group, Observation, Scores
-from detect.evidence import DEFAULT_ALPHA, DEFAULT_EFFECT, KEY_CHECK_ACCEPTS, PLANNED_POWER, POWER_NOTE, PROBES_LOG10_P
+from detect.audit import SUSPECT
+from detect.evidence import DEFAULT_ALPHA, DEFAULT_EFFECT, KEY_CHECK_ACCEPTS, PLANNED_POWER, POWER_NOTE
 from detect.exact.binomial import count_z_score
 from detect.exact.multiplicity import holm, key_check_adjustment
 from detect.exact.power import pairs_needed_if_any
@@ -26,8 +27,8 @@ UNCHECKED_NOTE = (
     "must be multiplied by 1/.99"
 )
 FED_NOTE = (
-    f"what the model was fed carries the mark, or avoids it (two-sided log10_p at most {PROBES_LOG10_P:g}; by chance "
-    "up to three keys in a thousand), and a model copies what it is fed, so nothing is claimed"
+    f"what the model was fed, or the reference, carries the mark, or avoids it (two-sided log10_p at most {SUSPECT:g}; "
+    "by chance two keys in a thousand, at most), so nothing is claimed"
 )
 
 WHOLE_NOTE = (
@@ -100,7 +101,7 @@ class Family:
         self.members = [(candidate, group.observation) for group in groups for candidate in group.candidates]
         self.statistic = np.concatenate([one.statistic for one in scores])
         self.alone = np.concatenate([one.log10_p for one in scores])
-        self.marked = np.concatenate([one.fed_marked for one in scores])
+        self.marked = np.concatenate([one.withdrawn for one in scores])
         checks = [candidate.key_check for candidate, _ in self.members]
         self.checked = np.array([check is True for check in checks])
         self.refused = np.array([check is False for check in checks])

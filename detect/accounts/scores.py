@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.accounts.candidates import Candidate
+from detect.audit import SUSPECT, FedAudit, two_sided_bounds
 from detect.colouring import under_every_key
-from detect.counting import TestName, statistic, tally, two_sided_log10_p, weigh, window_rule
-from detect.evidence import PROBES_LOG10_P
+from detect.counting import TestName, tally, weigh, window_rule
 from detect.exact.binomial import log10_sf
-from detect.exact.weighted import CumulantFunction, TailCurve
-from detect.observation import Excess, ProbePairs, Reading, Weighted
+from detect.exact.weighted import CumulantFunction, TailCurve, statistic
+from detect.fed import ProbePairs
+from detect.observation import Excess, Expectation, Reading, Weighted
 from watermark.errors import InputError
 from watermark.greenlist import GreenList
 from watermark.keys import Key
@@ -34,6 +35,7 @@ class Observation:
         pairs: the distinct pairs that count.
         weights: float64 [len(pairs)] for a reading or an excess, None where pairs are counted.
         fed: what a questioned model was fed: nothing is claimed under a key that marked it. None: nothing was fed.
+        expectation: of the reference a model was compared with: nor under a key that it depends on.
         notes: what people must know about the counting.
     """
 
@@ -42,6 +44,7 @@ class Observation:
     pairs: Pairs = field(repr=False)
     weights: Floats | None = field(repr=False)
     fed: ProbePairs | None = field(repr=False)
+    expectation: Expectation | None = field(repr=False)
     notes: tuple[str, ...]
 
     @classmethod
@@ -58,12 +61,8 @@ class Observation:
         """Distinct pairs by the rule of `key`; test "sampled" when the documents are a questioned model's answers."""
         prompts = list(prompts)
         counted = tally(key, documents, prompts, tokenizer_checked=tokenizer_checked)
-        fed = None
-        if test == "sampled":
-            pairs = window_rule(key).extract(prompts).pairs
-            everywhere = np.ones(len(pairs), dtype=np.bool_)
-            fed = ProbePairs(pairs, everywhere, everywhere)
-        return cls(test, counted.n_tokens, counted.pairs, None, fed, (*counted.notes, *notes))
+        fed = ProbePairs.of_prompts(window_rule(key), prompts) if test == "sampled" else None
+        return cls(test, counted.n_tokens, counted.pairs, None, fed, None, (*counted.notes, *notes))
 
     @classmethod
     def of_weighted(cls, key: Key, observed: Reading | Excess) -> Observation:
@@ -74,7 +73,9 @@ class Observation:
         """
         _refuse_other_rule(key, observed)
         found = weigh(key, observed)
-        return cls(found.test, found.n_tokens, found.pairs, found.weights, observed.probes, found.notes)
+        return cls(
+            found.test, found.n_tokens, found.pairs, found.weights, observed.probes, observed.expectation, found.notes
+        )
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,12 @@ class Scores:
     Attributes:
         statistic: green pairs, or S: float64 [A].
         log10_p: this key alone: float64 [A].
-        fed_marked: what the model was fed carries the key's mark, or avoids it: bool [A].
+        withdrawn: what the model was fed, or the reference, carries the key's mark, or avoids it: bool [A].
     """
 
     statistic: Floats
     log10_p: Floats
-    fed_marked: Bools
+    withdrawn: Bools
 
 
 def score(group: Group, on_key: Callable[[int], None] | None = None) -> Scores:
@@ -119,11 +120,23 @@ def score(group: Group, on_key: Callable[[int], None] | None = None) -> Scores:
     values = under(seen.pairs, lambda colours, gamma: _value(seen, colours, gamma), on_key)
     marked = np.zeros(values.size, dtype=np.bool_)
     if seen.fed is not None:
-        parts = seen.fed.parts
-        green = under(seen.fed.pairs, lambda colours, _: [np.count_nonzero(colours & part) for part in parts], None)
-        for part, in_part in zip(parts, green.T, strict=True):
-            marked |= _count_tails(in_part, int(part.sum()), gammas, two_sided_log10_p) <= PROBES_LOG10_P
+        audit = FedAudit(seen.fed)
+        measured = under(seen.fed.pairs, audit.measure, None).reshape(values.size, -1)
+        marked |= _by_gamma(measured, gammas, audit.log10_p) <= SUSPECT
+    if seen.expectation is not None:
+        weights = seen.expectation.weights
+        sums = under(seen.expectation.pairs, lambda colours, gamma: statistic(colours, weights, gamma), None)
+        marked |= _by_gamma(sums, gammas, lambda some, gamma: two_sided_bounds(weights, some, gamma)) <= SUSPECT
     return Scores(values, _tails(values, gammas, seen), marked)
+
+
+def _by_gamma(measured: Floats, gammas: Floats, tail: Callable[[Floats, float], Floats]) -> Floats:
+    """`tail` of the rows of keys with the same gamma: float64 [A, …] → float64 [A]."""
+    log10_p = np.empty(gammas.size)
+    for gamma in np.unique(gammas):
+        here = gammas == gamma
+        log10_p[here] = tail(measured[here], float(gamma))
+    return log10_p
 
 
 def _value(seen: Observation, colours: Bools, gamma: float) -> float:
@@ -133,22 +146,18 @@ def _value(seen: Observation, colours: Bools, gamma: float) -> float:
 
 def _tails(values: Floats, gammas: Floats, seen: Observation) -> Floats:
     if seen.weights is None:
-        return _count_tails(values, len(seen.pairs), gammas)
-    log10_p = np.empty(values.size)
-    for gamma in np.unique(gammas):
-        here = gammas == gamma
-        log10_p[here] = TailCurve(CumulantFunction(seen.weights, float(gamma))).chernoff_log10_p(values[here])
-    return log10_p
+        n = len(seen.pairs)
+        return _by_gamma(values, gammas, lambda some, gamma: _count_tails(some, n, gamma))
+    weights = seen.weights
+    return _by_gamma(
+        values, gammas, lambda some, gamma: TailCurve(CumulantFunction(weights, gamma)).chernoff_log10_p(some)
+    )
 
 
-def _count_tails(green: Floats, n: int, gammas: Floats, tail: Callable[[int, int, float], float] = log10_sf) -> Floats:
-    """`tail` of every count; thousands of accounts share some hundred different counts."""
-    log10_p = np.empty(green.size)
-    for gamma in np.unique(gammas):
-        here = gammas == gamma
-        counts, which = np.unique(green[here], return_inverse=True)
-        log10_p[here] = np.array([tail(int(k), n, float(gamma)) for k in counts])[which]
-    return log10_p
+def _count_tails(green: Floats, n: int, gamma: float) -> Floats:
+    """Upper tail of every count; thousands of accounts share some hundred different counts."""
+    counts, which = np.unique(green, return_inverse=True)
+    return np.array([log10_sf(int(k), n, gamma) for k in counts])[which]
 
 
 def _refuse_other_rule(key: Key, observed: Weighted) -> None:

@@ -17,7 +17,7 @@ from detect.wording import amount
 JSONL_SUFFIXES = (".jsonl", ".ndjson")  # as detect.readers.paths, which would import numpy
 
 if TYPE_CHECKING:
-    from detect.observation import Probe
+    from detect.fed import Probe
     from detect.plans.plan import Plan
     from detect.readers import Row
     from watermark.keys import Key

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from detect.cli.asked import Asked
     from detect.cli.extent import Counting, Extent
     from detect.examined import Examined
-    from detect.observation import Probe, Reading
+    from detect.fed import Probe
+    from detect.observation import Reading
     from detect.questioned.sampled import Answers
     from detect.readers import Row
     from watermark.engines.answers import Sampling
@@ -72,7 +73,7 @@ class Examination:
         """What another examiner needs to see the same."""
         import torch
 
-        from detect.observation import probes_digest
+        from detect.fed import probes_digest
 
         other = "" if self.asked.tests is None else "; the plan's own digest is over the rows as written, so another"
         return [

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from detect.observation import Probe, Reading
+    from detect.fed import Probe
+    from detect.observation import Reading
     from detect.questioned.aligned import Coverage
     from detect.questioned.sampled import Answers
     from detect.readers import Row

@@ -48,9 +48,7 @@ class Frequencies:
     @property
     def words(self) -> str:
         """For people."""
-        return (
-            f"{self.identity.words} (audited under the key by their distinct pairs, while repeats count in the weights)"
-        )
+        return self.identity.words
 
 
 def scaled_by(frequencies: Frequencies | None) -> str:
@@ -60,13 +58,15 @@ def scaled_by(frequencies: Frequencies | None) -> str:
 
 
 def _refuse_marked(key: Key, documents: Sequence[Document]) -> None:
-    from detect.counting import tally, two_sided_log10_p
-    from detect.evidence import PROBES_LOG10_P
+    from detect.audit import SUSPECT, FedAudit
+    from detect.counting import window_rule
+    from detect.fed import Probe, ProbePairs
     from watermark.errors import InputError
+    from watermark.greenlist import GreenList
 
-    counted = tally(key, documents)
-    found = two_sided_log10_p(counted.n_green, counted.n_scored, key.gamma)
-    if found <= PROBES_LOG10_P:
+    read = ProbePairs.of(window_rule(key), [Probe((), document) for document in documents])
+    found = FedAudit(read).under(GreenList(key))
+    if found <= SUSPECT:
         raise InputError(
             f"--frequencies holds text that carries the key's mark, or avoids it (log10 p {found:.1f}), so what is "
             "made of it would depend on the key; give unmarked answers of the teacher"

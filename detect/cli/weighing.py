@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
     from detect.cli.asked import Asked
     from detect.counting import WeightTally
-    from detect.observation import Excess, Probe
+    from detect.fed import Probe
+    from detect.observation import Excess, Expectation
     from detect.questioned.answer_ids import AnswerReader, Listed
     from detect.questioned.responses import Response
     from detect.questioned.sampled import Answers
     from watermark.keys import Key
     from watermark.windows import Document
 
+AUDITED = 3  # every so-manieth of the built-in texts is read: 62 of them, some 9,000 tokens
 SERVER_NOTE = (
     "what the reference expected was read behind the prompts as the key's tokenizer and its chat template have them: a "
     "system prompt or template of the server's own is not visible, and would make it less exact; that costs evidence, "
@@ -48,7 +50,7 @@ class Answered:
     @classmethod
     def of_model(cls, answers: Answers, plain_prompts: Sequence[Document]) -> Answered:
         """Of a model at hand."""
-        from detect.observation import Probe
+        from detect.fed import Probe
 
         probes = [Probe(answers.prompts[i], ids) for i, ids in zip(answers.asked, answers.answers, strict=True)]
         return cls(probes, [*answers.prompts, *plain_prompts])
@@ -70,7 +72,7 @@ class Answered:
             plain_prompts: in every other form they were given in.
             lists_wanted: log-probabilities were asked for; what a server sends unasked does not choose the weights.
         """
-        from detect.observation import Probe
+        from detect.fed import Probe
 
         answered = [one for one in responses if reader.length(one)]
         probes = [Probe(prompts[one.prompt], reader.read(one).ids) for one in answered]
@@ -85,6 +87,7 @@ class Weighing:
     Attributes:
         temperature: at which the answers are sampled.
         top: K.
+        expectation: of the reference, for the audit that it does not depend on the key.
         save_to: where the weights of the questioned model's answers are written; None: nowhere.
     """
 
@@ -95,6 +98,7 @@ class Weighing:
     vocab_size: int
     temperature: float
     top: int
+    expectation: Expectation | None = field(repr=False)
     frequencies: Frequencies | None = None
     save_to: Path | None = None
 
@@ -143,7 +147,9 @@ class Weighing:
         _refuse_foreign(reference_name, tokenizer)
         reference, digest = load_model(reference_name), model_digest(reference_name)
         detail(ctx, f"reference {reference_name}, digest {digest}")
-        return cls(ctx, key, reference, digest, len(tokenizer), temperature, top or DEFAULT_TOP, frequencies, save_to)
+        expectation = _expectation(ctx, key, reference, tokenizer)
+        top = top or DEFAULT_TOP
+        return cls(ctx, key, reference, digest, len(tokenizer), temperature, top, expectation, frequencies, save_to)
 
     def weigh(self, answered: Answered, *, of_control: bool = False) -> WeightTally:
         """Let the reference read the answers, and colour the weights.
@@ -185,12 +191,28 @@ class Weighing:
                 temperature=self.temperature,
                 corpus=None if self.frequencies is None else self.frequencies.documents,
                 top=self.top,
+                expectation=self.expectation,
                 on_positions=advance,
             )
         if answered.listed is not None and any(answered.listed) and found.n_listed < found.n_positions:
             missing = found.n_positions - found.n_listed
             note(self.ctx, f"{missing} of {found.n_positions} positions have no usable log-probabilities.")
         return found
+
+
+def _expectation(
+    ctx: click.Context, key: Key, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> Expectation | None:
+    """Of built-in texts, which no key had a part in: the answers may follow the key, and what is asked is short."""
+    from detect.counting import window_rule
+    from detect.questioned.expectation import expectation_of
+    from detect.questioned.probes import make_probes
+    from detect.readers.builtin import builtin_rows
+
+    texts = make_probes(list(builtin_rows())[::AUDITED], tokenizer)
+    positions = sum(max(0, len(text.answer_ids) - key.context_width) for text in texts)
+    with progress(ctx, "audit of the reference", positions, "position") as advance:
+        return expectation_of(reference, texts, rule=window_rule(key), vocab_size=len(tokenizer), on_positions=advance)
 
 
 def _refuse_foreign(reference_name: str, tokenizer: PreTrainedTokenizerBase) -> None:

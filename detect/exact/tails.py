@@ -40,6 +40,11 @@ def chernoff(cumulant: CumulantFunction, s: float) -> Bound:
     return Bound(min(0.0, missed.log_l + theta * deficit) / _LN10 + 0.0, theta)
 
 
+def statistic(colours: npt.NDArray[np.bool_], weights: Floats, gamma: float) -> float:
+    """S = Σ a·(green − γ); colours bool [N], weights float64 [N]."""
+    return float(weights[colours].sum() - gamma * weights.sum())
+
+
 def evaluate_bound(weights: npt.ArrayLike, gamma: float, s: float, theta: float) -> float:
     """log10 of the bound exp(K(θ) - θ s), capped at 0: what a verifier computes from stored evidence, once.
 

@@ -7,6 +7,15 @@ a verifier's one evaluation; `TailCurve` gives the tails of many S over one set 
 
 from detect.exact.cumulant import CumulantFunction
 from detect.exact.curve import TailCurve
-from detect.exact.tails import Bound, chernoff, evaluate_bound, saddlepoint, z_score
+from detect.exact.tails import Bound, chernoff, evaluate_bound, saddlepoint, statistic, z_score
 
-__all__ = ["Bound", "CumulantFunction", "TailCurve", "chernoff", "evaluate_bound", "saddlepoint", "z_score"]
+__all__ = [
+    "Bound",
+    "CumulantFunction",
+    "TailCurve",
+    "chernoff",
+    "evaluate_bound",
+    "saddlepoint",
+    "statistic",
+    "z_score",
+]

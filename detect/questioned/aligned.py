@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detect.observation import DEFAULT_TOP, Probe, ProbePairs, Reading
+from detect.fed import Probe, ProbePairs
+from detect.observation import DEFAULT_TOP, Reading
 from detect.questioned.alignment import Spelled, Vocabulary, meeting, pieces, shared_tokens
 from detect.questioned.positions import (
     CHUNK,

@@ -43,9 +43,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from detect.observation import DEFAULT_TOP, Excess, Probe, ProbePairs
+from detect.fed import Probe, ProbePairs
+from detect.observation import DEFAULT_TOP, Excess, Expectation
 from detect.questioned.answer_ids import Listed
-from detect.questioned.positions import CHUNK, Batch, batch_logits, exclude_cells, kept_pairs, plan_positions
+from detect.questioned.positions import CHUNK, Batch, batch_logits, exclude_cells, kept_pairs, plan_positions, said_at
 from detect.questioned.usage import ANSWERS, Usage
 from watermark.windows import Document, WindowRule
 
@@ -67,6 +68,7 @@ def excess_of(
     corpus: Sequence[Document] | None = None,
     scaled: bool = True,
     top: int = DEFAULT_TOP,
+    expectation: Expectation | None = None,
     on_positions: Callable[[int], None] | None = None,
 ) -> Excess:
     """Weigh a questioned model's answers against what a reference would have said.
@@ -90,6 +92,8 @@ def excess_of(
             reference expects it. Only with a reference.
         scaled: False leaves n − e as it is.
         top: K, how many weights each context keeps.
+        expectation: of the reference, by `expectation_of`, on text that depends on no key (the answers may): kept for
+            the audit that the reference does not. None: it is not audited.
         on_positions: called with the number of positions just read.
 
     Raises:
@@ -132,6 +136,7 @@ def excess_of(
         n_tokens=sum(map(len, answers)),
         n_listed=n_listed,
         distinct=rule.extract(answers, prompts).pairs,
+        expectation=expectation,
     )
 
 
@@ -153,9 +158,8 @@ def _observed(
     batch: Batch, part: slice, answered: Sequence[Probe], given: Sequence[_Lists]
 ) -> tuple[Tensor, list[Listed | None]]:
     """What was said at some positions, int64 [P], and what was listed there."""
-    places = list(zip(batch.probes[part].tolist(), batch.offsets[part].tolist(), strict=True))
-    said = torch.tensor([int(answered[probe].answer_ids[offset]) for probe, offset in places])
-    return said, [given[probe][offset] for probe, offset in places]
+    places = zip(batch.probes[part].tolist(), batch.offsets[part].tolist(), strict=True)
+    return said_at(batch, part, answered), [given[probe][offset] for probe, offset in places]
 
 
 def _weights(said: Tensor, lists: _Lists, logits: Tensor | None, vocab_size: int, temperature: float) -> Tensor:

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detect.observation import Probe
+from detect.fed import Probe
 from detect.questioned.positions import CHUNK, Plan, batch_logits, plan_positions
 from detect.questioned.usage import context_counts
 from watermark.errors import InputError, ModelError

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detect.observation import Probe
+from detect.fed import Probe
 from watermark.errors import InputError, ModelError
 from watermark.windows import Document, Pairs, WindowRule
 
@@ -188,6 +188,13 @@ def _pieces(prompt: int, answer: int, room: int) -> Iterator[tuple[int, int, int
         yield start, end, read
         start, read = end - WARM_UP, end
         end = min(answer, start + longest)
+
+
+def said_at(batch: Batch, part: slice, probes: Sequence[Probe]) -> Tensor:
+    """The tokens at some of a batch's positions, int64 [P]; −1 after an answer's last."""
+    answers = [probes[number].answer_ids for number in batch.probes[part].tolist()]
+    places = zip(answers, batch.offsets[part].tolist(), strict=True)
+    return torch.tensor([int(answer[at]) if at < len(answer) else -1 for answer, at in places])
 
 
 def batch_logits(model: PreTrainedModel, batch: Batch, vocab_size: int) -> Callable[[slice], Tensor]:

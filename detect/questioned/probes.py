@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detect.observation import Probe
+from detect.fed import Probe
 from detect.readers import Row
 from watermark.engines.answers import chat_prompt_ids
 

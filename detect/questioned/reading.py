@@ -11,14 +11,26 @@ Without a reference a(c, v) = Σ p_s(v): valid, and weak. Source: design.md, *Th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from detect.observation import DEFAULT_TOP, ContextMass, Probe, ProbePairs, Reading
-from detect.questioned.positions import CHUNK, Plan, batch_logits, exclude_cells, kept_pairs, largest, plan_positions
+from detect.fed import Probe, ProbePairs
+from detect.observation import DEFAULT_TOP, ContextMass, Reading
+from detect.questioned.expectation import Expected
+from detect.questioned.positions import (
+    CHUNK,
+    Plan,
+    batch_logits,
+    exclude_cells,
+    kept_pairs,
+    largest,
+    plan_positions,
+    said_at,
+)
 from detect.questioned.usage import READINGS, Usage
 from watermark.windows import Document, Pairs, Table, WindowRule
 
@@ -67,18 +79,22 @@ def read_model(
     """
     models = [model] if reference is None else [model, reference]
     plan = plan_positions(probes, rule, models, vocab_size)
-    tables = Tables(len(plan.contexts), vocab_size)
+    tables, expected = Tables(len(plan.contexts), vocab_size), Expected(vocab_size)
     for batch in plan.batches():
         logits = [batch_logits(one, batch, vocab_size) for one in models]
         for start in range(0, len(batch.rows), CHUNK):
             part = slice(start, start + CHUNK)
-            tables.add(batch.context_index[part], *(torch.log_softmax(take(part), dim=-1) for take in logits))
+            predicted = [torch.log_softmax(take(part), dim=-1) for take in logits]
+            tables.add(batch.context_index[part], *predicted)
+            if reference is not None:
+                expected.add(batch.context_index[part], said_at(batch, part, probes), predicted[1].exp())
         if on_positions is not None:
             on_positions(len(batch.rows))
     prompts = [*(probe.prompt_ids for probe in probes), *exclude]
     if reference is not None and scaled:
         tables.scale(plan.contexts, rule, corpus)
-    return tables.finish(plan, rule, prompts, top, reference is not None, ProbePairs.of(rule, probes))
+    found = tables.finish(plan, rule, prompts, top, reference is not None, ProbePairs.of(rule, probes))
+    return replace(found, expectation=expected.finish(plan.contexts, rule))
 
 
 class Tables:

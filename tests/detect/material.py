@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from detect.counting import CountComparison, MassComparison, WeightTally
-from detect.observation import ProbePairs
+from detect.fed import ProbePairs
 from watermark.greenlist import GreenList
 from watermark.keys import SCHEME, Key, TokenizerIdentity
 from watermark.keys.parameters import Parameters

@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,8 @@ from detect.counting import tally, weigh
 from detect.evidence import EXPLORATORY_NOTE, assess
 from detect.exact.binomial import log10_sf_table
 from detect.exact.power import pairs_needed
-from detect.observation import ContextMass, Excess, Probe, ProbePairs, Reading
+from detect.fed import Probe, ProbePairs
+from detect.observation import ContextMass, Excess, Expectation, Reading
 from tests.detect.exact.oracles import mp_log10_upper
 from tests.detect.material import distinct_pairs, docstrings, is_green, make_key, no_probes, secret
 from watermark.errors import InputError
@@ -479,7 +481,10 @@ def test_a_key_that_marked_the_prompts_of_a_questioned_model_claims_nothing() ->
     assert silent.finding == "inconclusive"
     assert silent.n_green is not None
     assert found.n_withdrawn == 1
-    assert any(note.startswith("1 key (acct-2): what the model was fed carries the mark") for note in found.notes)
+    assert any(
+        note.startswith("1 key (acct-2): what the model was fed, or the reference, carries the mark")
+        for note in found.notes
+    )
     # The others' adjustment is as if that key had p = 1: six hypotheses, not five
     assert by_account["acct-5"].log10_p_adjusted == pytest.approx(by_account["acct-5"].log10_p + math.log10(6))
 
@@ -505,21 +510,34 @@ def test_a_key_that_marked_the_probes_of_a_reading_claims_nothing(where: str) ->
     assert silent.log10_p is silent.log10_p_adjusted is silent.theta is silent.z_score is None
 
 
+def test_a_key_that_the_reference_follows_claims_nothing() -> None:
+    members = candidates(6)
+    reading = read_from(members[1].key)
+    assert attribute([Group(members, Observation.of_weighted(members[0].key, reading))]).attributed == ("acct-1",)
+    reading = replace(reading, expectation=Expectation(reading.pairs, -reading.weights, reading.n_positions))
+    found = attribute([Group(members, Observation.of_weighted(members[0].key, reading))])
+    assert (found.attributed, found.n_withdrawn) == ((), 1)
+    (note,) = [note for note in found.notes if "nothing is claimed" in note]
+    assert note.startswith("1 key (acct-1): what the model was fed, or the reference, carries the mark, or avoids it")
+    assert weigh(members[1].key, reading).reference_log10_p < -6 < weigh(members[2].key, reading).reference_log10_p
+
+
 def test_the_audit_is_that_of_the_single_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """At a milder threshold, so that chance alone sets many keys on either side."""
-    monkeypatch.setattr("detect.accounts.scores.PROBES_LOG10_P", -0.5)
+    level = -0.2
+    monkeypatch.setattr("detect.accounts.scores.SUSPECT", level)
     members = candidates(40)
     probes = ProbePairs.of(WindowRule(1), [Probe(words(40, 50), words(41, 200)), Probe(words(42, 20), words(43, 90))])
     reading = a_reading(probes=probes)
-    withdrawn = score(Group(members, Observation.of_weighted(members[0].key, reading))).fed_marked
+    withdrawn = score(Group(members, Observation.of_weighted(members[0].key, reading))).withdrawn
     expected = [weigh(member.key, reading).probes_log10_p for member in members]
-    assert withdrawn.tolist() == [p is not None and p <= -0.5 for p in expected]
+    assert withdrawn.tolist() == [p is not None and p <= level for p in expected]
     assert 5 < withdrawn.sum() < 35
     documents, prompts = [words(44)], [words(45, 50), words(46, 30)]
     seen = seen_by(members[0].key, documents, prompts=prompts, test="sampled")
-    withdrawn = score(Group(members, seen)).fed_marked
+    withdrawn = score(Group(members, seen)).withdrawn
     expected = [tally(member.key, documents, prompts, test="sampled").probes_log10_p for member in members]
-    assert withdrawn.tolist() == [p is not None and p <= -0.5 for p in expected]
+    assert withdrawn.tolist() == [p is not None and p <= level for p in expected]
     assert 5 < withdrawn.sum() < 35
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detect.observation import Probe
+from detect.fed import Probe
 from detect.plans.parts import PlannedProbes
 from detect.questioned.probes import make_probes
 from detect.questioned.reading import read_model

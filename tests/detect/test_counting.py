@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from detect.counting import CountComparison, CountTally, MassComparison, statistic, tally, weigh, window_rule
-from detect.observation import ContextMass, Excess, ProbePairs, Reading
+from detect.counting import CountComparison, CountTally, MassComparison, tally, weigh, window_rule
+from detect.exact.weighted import statistic
+from detect.fed import ProbePairs
+from detect.observation import ContextMass, Excess, Reading
 from tests.detect.material import as_set, distinct_pairs, is_green, make_key, no_probes, windows
 from watermark.windows import Pairs, WindowRule
 
@@ -193,7 +195,8 @@ def test_answers_are_weighed_as_a_reading_is_and_their_pairs_counted_beside() ->
     assert found.comparisons == {"distinct_pairs": CountComparison(40, sum(counted), 0.25)}
     assert found.probes_log10_p == tally(key, [[5]], [list(range(400))], test="sampled").probes_log10_p < 0
     note, special_ids = found.notes
-    assert note == "answers weighed against a reference model, at 77 of their 90 tokens, 40 contexts"
+    of = "at 77 of their 90 tokens, 40 contexts"
+    assert note == f"answers weighed against a reference model that was not audited under the key, {of}"
     assert special_ids == key.special_ids_note(verified=True)
     listed = replace(observed, n_listed=7, with_reference=False)
     assert weigh(key, listed).notes[0] == (
@@ -206,7 +209,7 @@ def test_notes_say_whether_there_was_a_reference() -> None:
     observed = reading()
     note, special_ids = weigh(make_key(12), observed).notes
     assert special_ids == make_key(12).special_ids_note(verified=False)
-    assert note == "77 positions of 40 contexts read against a reference model"
+    assert note == "77 positions of 40 contexts read against a reference model that was not audited under the key"
     without = replace(observed, with_reference=False)
     assert "without a reference model (valid, but weak)" in weigh(make_key(12), without).notes[0]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from dataclasses import fields, replace
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 import pytest
 
 from detect.counting import weigh
-from detect.observation import ContextMass, Excess, Probe, ProbePairs, Reading, load_observed, probes_digest
+from detect.fed import Probe, ProbePairs
+from detect.observation import ContextMass, Excess, Expectation, Reading, load_observed
 from tests.detect.material import make_key
 from watermark.errors import InputError
 from watermark.windows import Pairs, WindowRule
@@ -21,14 +21,16 @@ from watermark.windows import Pairs, WindowRule
 def make_reading(h: int = 1) -> Reading:
     rng = np.random.default_rng(50)
     contexts = rng.integers(0, 99, (6, h), dtype=np.uint32)
+    pairs = Pairs(np.repeat(contexts, 4, axis=0), np.arange(24, dtype=np.uint32), 6)
     return Reading(
-        pairs=Pairs(np.repeat(contexts, 4, axis=0), np.arange(24, dtype=np.uint32), 6),
+        pairs=pairs,
         weights=rng.standard_normal(24),
         n_positions=9,
         with_reference=True,
         argmax=Pairs(contexts, np.arange(6, dtype=np.uint32), 6),
         mass=ContextMass(contexts, np.tile(np.arange(5, dtype=np.uint32), (6, 1)), np.full((6, 5), 0.1, np.float32)),
         probes=ProbePairs.of(WindowRule(h), [Probe([1, 2, 3, 4], [4, 5, 6, 2, 3, 9])]),
+        expectation=Expectation(pairs, rng.standard_normal(24), 8),
     )
 
 
@@ -102,7 +104,7 @@ def test_pickles_are_refused_and_not_run(tmp_path: Path) -> None:
     make_reading().save(tmp_path / "good.npz")
     np.savez(inside, **{**contents(tmp_path / "good.npz"), "weights": np.array([Trap()] * 24, dtype=object)})
     for path in (plain, inside):
-        with pytest.raises(InputError, match="is not a taggant-reading/1 file"):
+        with pytest.raises(InputError, match="is not a taggant-reading/2 file"):
             Reading.load(path)
 
 
@@ -115,7 +117,7 @@ def write(path: Path, kind: str) -> Path:
         np.savez(path, weights=np.arange(3))
     elif kind == "other format":
         make_reading().save(path.with_suffix(".good"))
-        np.savez(path, **{**contents(path.with_suffix(".good")), "format": np.array("taggant-reading/2")})
+        np.savez(path, **{**contents(path.with_suffix(".good")), "format": np.array("taggant-reading/1")})
     elif kind == "cut":
         make_reading().save(path.with_suffix(".good"))
         path.write_bytes(path.with_suffix(".good").read_bytes()[:-200])
@@ -129,7 +131,7 @@ def write(path: Path, kind: str) -> Path:
 )
 def test_other_files_are_refused(kind: str, tmp_path: Path) -> None:
     path = write(tmp_path / "it.npz", kind)
-    with pytest.raises(InputError, match=r"it\.npz is not a taggant-reading/1 file; read the model again"):
+    with pytest.raises(InputError, match=r"it\.npz is not a taggant-reading/2 file; read the model again"):
         Reading.load(path)
 
 
@@ -153,6 +155,17 @@ def test_other_files_are_refused(kind: str, tmp_path: Path) -> None:
         ("probe_contexts", np.zeros((7, 2), np.uint32)),
         ("probe_in_prompts", np.zeros(7)),
         ("probe_in_answers", None),
+        ("probe_times", np.zeros(7, np.int64)),
+        ("probe_members", np.arange(8)),
+        ("probe_members", np.arange(8) + 1),
+        ("probe_members", np.array([0, 1, 2, 3, 4, 5, 5, 1])),
+        ("probe_texts", np.array([0, 0, 0, 1, 1, 1, 1, 0])),
+        ("probe_texts", None),
+        ("expected_weights", np.full(24, np.nan)),
+        ("expected_weights", np.zeros(23)),
+        ("expected_tokens", np.zeros(24, np.uint32)),
+        ("expected_n_positions", np.array(0)),
+        ("n_positions", np.array(0)),
         ("contexts", None),
     ],
 )
@@ -160,7 +173,7 @@ def test_numbers_that_do_not_belong_together_are_refused(name: str, value: Any, 
     make_reading().save(tmp_path / "good.npz")
     changed = {**contents(tmp_path / "good.npz"), name: value}
     np.savez(tmp_path / "bad.npz", **{key: array for key, array in changed.items() if array is not None})
-    with pytest.raises(InputError, match=r"bad\.npz is not a taggant-reading/1 file"):
+    with pytest.raises(InputError, match=r"bad\.npz is not a taggant-reading/2 file"):
         Reading.load(tmp_path / "bad.npz")
 
 
@@ -186,7 +199,7 @@ def test_an_excess_whose_numbers_do_not_belong_together_is_refused(name: str, va
     make_excess().save(tmp_path / "good.npz")
     changed = {**contents(tmp_path / "good.npz"), name: value}
     np.savez(tmp_path / "bad.npz", **{key: array for key, array in changed.items() if array is not None})
-    message = r"bad\.npz is not a taggant-excess/1 file; let the reference read the answers again"
+    message = r"bad\.npz is not a taggant-excess/2 file; let the reference read the answers again"
     with pytest.raises(InputError, match=message):
         Excess.load(tmp_path / "bad.npz")
 
@@ -194,13 +207,13 @@ def test_an_excess_whose_numbers_do_not_belong_together_is_refused(name: str, va
 def test_one_kind_is_not_taken_for_the_other(tmp_path: Path) -> None:
     make_excess().save(tmp_path / "excess.npz")
     make_reading().save(tmp_path / "reading.npz")
-    with pytest.raises(InputError, match="is not a taggant-reading/1 file"):
+    with pytest.raises(InputError, match="is not a taggant-reading/2 file"):
         Reading.load(tmp_path / "excess.npz")
-    with pytest.raises(InputError, match="is not a taggant-excess/1 file"):
+    with pytest.raises(InputError, match="is not a taggant-excess/2 file"):
         Excess.load(tmp_path / "reading.npz")
     data = (tmp_path / "excess.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(data[:-200])
-    with pytest.raises(InputError, match=r"cut\.npz is not a taggant-excess/1 file"):
+    with pytest.raises(InputError, match=r"cut\.npz is not a taggant-excess/2 file"):
         Excess.load(tmp_path / "cut.npz")
 
 
@@ -216,7 +229,7 @@ def test_a_file_says_which_kind_it_is(make: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["empty", "other archive", "other format", "cut"])
 def test_what_is_neither_kind_is_refused(kind: str, tmp_path: Path) -> None:
     path = write(tmp_path / "it.npz", kind)
-    message = r"it\.npz is not a taggant-reading/1 or taggant-excess/1 file; give what `taggant suspect` saved"
+    message = r"it\.npz is not a taggant-reading/2 or taggant-excess/2 file; give what `taggant suspect` saved"
     with pytest.raises(InputError, match=message):
         load_observed(path)
 
@@ -224,7 +237,7 @@ def test_what_is_neither_kind_is_refused(kind: str, tmp_path: Path) -> None:
 def test_a_file_cannot_claim_the_other_kind(tmp_path: Path) -> None:
     make_excess().save(tmp_path / "it.npz")
     np.savez(tmp_path / "lie.npz", **{**contents(tmp_path / "it.npz"), "format": np.array(Reading.FORMAT)})
-    with pytest.raises(InputError, match="is not a taggant-reading/1 or"):
+    with pytest.raises(InputError, match="is not a taggant-reading/2 or"):
         load_observed(tmp_path / "lie.npz")
 
 
@@ -233,25 +246,6 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         Reading.load(tmp_path / "missing.npz")
     with pytest.raises(InputError, match="Is a directory"):
         Reading.load(tmp_path)
-
-
-def test_a_probe_is_two_sequences() -> None:
-    probe = Probe([1, 2], [3])
-    assert (probe.prompt_ids, probe.answer_ids) == ([1, 2], [3])
-
-
-def test_the_pairs_of_probes_know_where_they_stand() -> None:
-    found = ProbePairs.of(WindowRule(1, (9,)), [Probe([1, 2, 3], [2, 3, 4, 9]), Probe([], [1, 2])])
-    rows = zip(found.pairs.contexts[:, 0].tolist(), found.pairs.tokens.tolist(), strict=True)
-    where = dict(zip(rows, zip(found.in_prompts.tolist(), found.in_answers.tolist(), strict=True), strict=True))
-    assert where == {(1, 2): (True, True), (2, 3): (True, True), (3, 4): (False, True)}
-
-
-def test_the_digest_of_probes_by_hand() -> None:
-    numbers = [2, 7, 8, 1, 500_000, 0, 0]
-    expected = hashlib.sha256(b"".join(n.to_bytes(4, "little") for n in numbers)).hexdigest()
-    assert probes_digest([Probe([7, 8], np.array([500_000])), Probe((), [])]) == expected
-    assert probes_digest([Probe([7], [8, 500_000]), Probe((), [])]) != expected
 
 
 @pytest.mark.parametrize("make", [make_reading, make_excess])

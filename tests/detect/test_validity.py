@@ -23,11 +23,12 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from detect.counting import CountTally, WeightTally, statistic, tally, weigh, window_rule
+from detect.counting import CountTally, WeightTally, tally, weigh, window_rule
 from detect.decoys import lineup
 from detect.evidence import assess
-from detect.exact.weighted import CumulantFunction, TailCurve, chernoff
-from detect.observation import Probe, Reading
+from detect.exact.weighted import CumulantFunction, TailCurve, chernoff, statistic
+from detect.fed import Probe
+from detect.observation import Reading
 from detect.questioned.reading import read_model
 from distill_sim.teacher import pull_smollm2
 from tests import tiny

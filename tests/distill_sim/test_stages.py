@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from detect.observation import Probe, Reading
+from detect.fed import Probe
+from detect.observation import Reading
 from distill_sim import stages
 from distill_sim.corpus import CorpusRow, read_corpus, read_provenance
 from distill_sim.fluency import fluency

@@ -136,6 +136,27 @@ def test_contexts_are_the_references(case: tuple[Docs, Docs, int, set[int]]) -> 
 
 @MANY
 @given(collections())
+@example(([], [], 0, set()))
+@example(([[], [1], []], [], 0, set()))
+@example(([[TOP] * 12, [TOP, 0] * 6], [], 8, {0}))
+def test_occurrences_are_the_windows_in_reading_order(case: tuple[Docs, Docs, int, set[int]]) -> None:
+    documents, _, width, specials = case
+    found = WindowRule(width, tuple(sorted(specials))).occurrences(documents)
+    labels = reference_labels(documents, [], width, specials)
+    expected = [
+        (number, (tuple(document[i - width : i]), document[i]))
+        for number, (document, reasons) in enumerate(zip(documents, labels, strict=True))
+        for i, reason in enumerate(reasons)
+        if reason in (Reason.COUNTED, Reason.REPEATED)
+    ]
+    contexts, tokens = found.pairs.contexts.tolist(), found.pairs.tokens.tolist()
+    pairs = [(tuple(context), token) for context, token in zip(contexts, tokens, strict=True)]
+    assert pairs == reference_pairs(documents, labels, width)
+    assert list(zip(found.documents.tolist(), [pairs[n] for n in found.numbers], strict=True)) == expected
+
+
+@MANY
+@given(collections())
 def test_occurs_is_membership(case: tuple[Docs, Docs, int, set[int]]) -> None:
     documents, prompts, width, specials = case
     pairs = rule(width, specials).extract(documents).pairs

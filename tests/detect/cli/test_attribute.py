@@ -18,8 +18,9 @@ from detect.cli.main import run
 from detect.counting import weigh
 from detect.evidence import assess
 from detect.exact.power import pairs_needed
+from detect.fed import Probe, ProbePairs
 from detect.keycheck import check_path
-from detect.observation import ContextMass, Excess, Probe, ProbePairs, Reading
+from detect.observation import ContextMass, Excess, Reading
 from tests.detect.cli.helpers import (
     SPEECH,
     Cli,
@@ -230,7 +231,7 @@ def test_probes_marked_by_an_account_withdraw_its_claim(cli: Cli, key: Path, key
     (silent,) = [one for one in found["accounts"] if one["account"] == "acct-3"]
     assert (silent["log10_p"], silent["log10_p_adjusted"], silent["finding"]) == (None, None, "inconclusive")
     people = cli("attribute", "--keys", keys, "--reading", path).out
-    assert "1 key (acct-3): what the model was fed carries the mark" in people
+    assert "1 key (acct-3): what the model was fed, or the reference, carries the mark" in people
     assert "not claimed  not claimed  inconclusive" in people
 
 
@@ -375,7 +376,7 @@ def test_refused_inputs(cli: Cli, key: Path, keys: Path, ids: Path, ids_file: Pa
     (tmp_path / "empty").mkdir()
     cli("attribute", "--keys", tmp_path / "empty", ids).refused(3, "holds no key files")
     cli("attribute", "--keys", keys, tmp_path / "missing.jsonl").refused(3, "missing.jsonl")
-    cli("attribute", "--keys", keys, "--reading", ids).refused(3, "is not a taggant-reading/1 or taggant-excess/1 file")
+    cli("attribute", "--keys", keys, "--reading", ids).refused(3, "is not a taggant-reading/2 or taggant-excess/2 file")
     cli("attribute", "--keys", keys, "--reading", tmp_path / "no.npz").refused(3, "cannot be read")
     cli(*owner, tmp_path / "no.txt", ids).refused(3, "cannot be read")
     cli("attribute", "--owner", tmp_path / "no.key", "--accounts", ids_file, ids).refused(5, "does not exist")

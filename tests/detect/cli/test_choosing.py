@@ -10,7 +10,7 @@ import pytest
 from click.shell_completion import CompletionItem
 
 from detect.cli.types import PROBES, ROWS
-from detect.observation import Probe, probes_digest
+from detect.fed import Probe, probes_digest
 from detect.plans.parts import PlannedProbes
 from detect.plans.plan import Plan
 from detect.questioned.information import choose, expected_information

@@ -11,7 +11,7 @@ import pytest
 
 from detect.cli.foreign import answers_in_own_tokens, fed_prompts, tokenizer_of
 from detect.counting import tally
-from detect.observation import Probe
+from detect.fed import Probe
 from detect.questioned.probes import make_probes
 from detect.readers.row import make_row
 from tests import tiny

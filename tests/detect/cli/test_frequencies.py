@@ -10,7 +10,7 @@ import pytest
 
 from detect.counting import weigh, window_rule
 from detect.exact.weighted import CumulantFunction, chernoff
-from detect.observation import Probe
+from detect.fed import Probe
 from detect.plans.parts import PlannedProbes
 from detect.questioned.reading import read_model
 from detect.readers import read_rows

@@ -13,7 +13,8 @@ import pytest
 
 from detect.counting import weigh
 from detect.exact.weighted import evaluate_bound
-from detect.observation import Probe, Reading, probes_digest
+from detect.fed import Probe, probes_digest
+from detect.observation import Reading
 from tests import tiny
 from tests.detect.cli.helpers import EVIDENCE, LINEUP, SPEECH, Cli, read_rows, save_key, write_rows
 from tests.watermark.engines.helpers import tokenizer
@@ -81,7 +82,7 @@ def test_both_tests_with_line_ups(cli: Cli, text_key: Path, model: Path, other: 
     people = cli(*command, *options)
     assert (people.code, people.notes) == (0, "")
     assert [line.partition(": ")[0] for line in people.err.splitlines()] == [
-        "reading", "sampling", "reference", "line-up, reading", "line-up, sampled",
+        "reading", "audit of the reference", "sampling", "reference", "line-up, reading", "line-up, sampled",
     ]  # fmt: skip
     for part in ("Reading test", "Sampled test", "valid bound", "distinct pairs", "argmax", "green mass", "of 10"):
         assert part in people.out
@@ -141,7 +142,7 @@ def test_probes_that_carry_the_mark_are_noticed_whatever_the_rows_say(
     for one in found.values():
         assert (one["log10_p"], one["log10_p_adjusted"], one["finding"]) == (None, None, "inconclusive")
         assert "lineup" not in one
-        assert any("text test of them under this key: log10_p -" in note for note in one["notes"])
+        assert any("text tests of them under this key: log10_p -" in note for note in one["notes"])
     foreign = cli(*command, "--key", save_key(tmp_path / "foreign", 3), "--json").json()
     assert all(one["log10_p"] is not None for one in foreign.values())
     text = cli("suspect", "--help").out

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from detect.counting import weigh, window_rule
-from detect.observation import Probe, load_observed
+from detect.fed import Probe
+from detect.observation import load_observed
 from detect.questioned.answer_ids import Listed
 from detect.questioned.excess import excess_of
 from tests.detect.cli.helpers import EVIDENCE, Cli, save_key, write_rows

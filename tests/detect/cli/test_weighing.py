@@ -9,18 +9,23 @@ import click
 import numpy as np
 import pytest
 
-from detect.cli.weighing import SERVER_NOTE, Answered, Weighing
-from detect.counting import weigh, window_rule
-from detect.observation import Excess, Probe
+from detect.cli.weighing import AUDITED, SERVER_NOTE, Answered, Weighing
+from detect.counting import reference_log10_p, weigh, window_rule
+from detect.fed import Probe
+from detect.observation import Excess
 from detect.questioned.answer_ids import AnswerReader, Listed
 from detect.questioned.excess import excess_of
+from detect.questioned.expectation import expectation_of
+from detect.questioned.probes import make_probes
 from detect.questioned.responses import Response
 from detect.questioned.sampled import Answers
+from detect.readers.builtin import builtin_rows
 from tests import tiny
 from tests.watermark.engines.helpers import tokenizer
 from watermark import Key
 from watermark.engines.models import load_model, model_digest
 from watermark.errors import InputError
+from watermark.greenlist import GreenList
 
 PROMPTS, PLAIN = [[1, 10, 11], [1, 20], [1, 30]], [[10, 11], [20], [30]]
 WORDS = "The rain fell on the harbour"
@@ -74,6 +79,7 @@ def test_the_weights_are_the_excess_under_the_settings_given(text_key: Path, mod
         listed=lists,
         temperature=0.7,
         top=9,
+        expectation=weighing.expectation,
     )
     expected = weigh(key, by_hand, tokenizer_checked=True)
     np.testing.assert_array_equal(found.weights, expected.weights)
@@ -85,6 +91,19 @@ def test_the_weights_are_the_excess_under_the_settings_given(text_key: Path, mod
         "a note",
     ]
     assert begin(text_key, model).notes(Answered([], []))[0].endswith("K = 256 weights kept per context")
+
+
+def test_the_reference_is_audited_on_built_in_texts(text_key: Path, model: Path) -> None:
+    """And not on the answers, which may follow the key."""
+    found, key = begin(text_key, model), Key.load(text_key)
+    texts = make_probes(list(builtin_rows())[::AUDITED], tokenizer())
+    by_hand = expectation_of(load_model(model), texts, rule=window_rule(key), vocab_size=384)
+    assert found.expectation is not None
+    assert by_hand is not None
+    assert found.expectation.n_positions == by_hand.n_positions > 9_000
+    np.testing.assert_array_equal(found.expectation.weights, by_hand.weights)
+    weighed = found.weigh(Answered([Probe(PROMPTS[0], encoded(WORDS))], [PROMPTS[0]]))
+    assert weighed.reference_log10_p == reference_log10_p(GreenList(key), by_hand)
 
 
 def test_the_weights_are_saved_and_those_of_a_control_are_not(text_key: Path, model: Path, tmp_path: Path) -> None:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 from scipy.stats import binom
 
 from detect.counting import WeightTally
 from detect.exact.weighted import CumulantFunction, chernoff
-from detect.observation import Probe
-from tests.detect.material import is_green, make_key
+from detect.fed import Probe
+from tests.detect import material
+from tests.detect.material import Pair, distinct_pairs, make_key, windows
 from watermark.greenlist import GreenList
+from watermark.keys import Key
 
 V, LENGTH = 60, 40
 KEY = make_key(300)
@@ -73,6 +79,47 @@ def probes(marked: str, count: int) -> list[Probe]:
 def unaudited(one: WeightTally) -> float:
     """log10 of the bound, whatever the probes carry."""
     return chernoff(CumulantFunction(one.weights, one.green.gamma), one.statistic).log10_p
+
+
+def audited(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]] = ()) -> float:
+    """The audit of what was fed, from its definition: every part by itself, Bonferroni over them."""
+    texts = [distinct_pairs([text], [], 1) for text in (*prompts, *answers)]
+    fed = [windows(text, 1) for text in (*prompts, *answers)]
+    in_prompts, in_answers = distinct_pairs(prompts, [], 1), distinct_pairs(answers, [], 1)
+    counted = [part for part in (in_prompts, in_answers) if part]
+    if len(counted) == 2:
+        counted.append(in_prompts | in_answers)
+    parts = [two_tails(part) for part in counted]
+    times = Counter(pair for text in fed for pair in text)
+    if set(times.values()) - {1}:
+        parts.append(two_bounds(times))
+    texts = [text for text in texts if text]
+    if len(texts) > 1:
+        parts.append(min(map(two_tails, texts)) + math.log10(len(texts)))
+    return min(0.0, min(parts) + math.log10(len(parts)))
+
+
+def two_bounds(weights: Mapping[Any, float]) -> float:
+    """log10 of twice the smaller Chernoff bound of either tail of S, by scipy's minimiser over a plain sum."""
+    a = np.array(list(weights.values()), dtype=np.float64)
+    green = np.array([is_green(KEY, pair) for pair in weights])
+    found = a[green].sum() - 0.25 * a.sum()
+
+    def bound(sign: float) -> float:
+        def exponent(theta: float) -> float:
+            return float(
+                np.sum(np.log(0.75 + 0.25 * np.exp(sign * theta * a))) - theta * sign * (found + 0.25 * a.sum())
+            )
+
+        return min(0.0, float(minimize_scalar(exponent, bounds=(0, 60 / a.max()), method="bounded").fun))
+
+    return min(0.0, (min(bound(1.0), bound(-1.0)) + math.log(2)) / math.log(10))
+
+
+@cache
+def is_green(key: Key, pair: Pair) -> bool:
+    """As `material.is_green`, each pair once."""
+    return material.is_green(key, pair)
 
 
 def two_tails(pairs: set[Any]) -> float:

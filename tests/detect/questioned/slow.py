@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from detect.observation import Probe
+from detect.fed import Probe
 from tests import tiny
 from tests.detect.material import docstrings
 from watermark.engines.models import load_tokenizer

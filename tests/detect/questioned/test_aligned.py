@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from detect.colouring import under_every_key
-from detect.counting import statistic, weigh, window_rule
+from detect.counting import weigh, window_rule
 from detect.evidence import assess
-from detect.exact.weighted import CumulantFunction, chernoff
-from detect.observation import Probe
+from detect.exact.weighted import CumulantFunction, chernoff, statistic
+from detect.fed import Probe
 from detect.questioned import aligned as module
 from detect.questioned.aligned import AlignedReading, Reader, TextProbe, read_aligned
 from detect.questioned.alignment import Vocabulary

@@ -14,7 +14,8 @@ import torch
 
 from detect.counting import WeightTally, weigh
 from detect.exact.weighted import CumulantFunction, z_score
-from detect.observation import Excess, Probe, ProbePairs
+from detect.fed import Probe, ProbePairs
+from detect.observation import Excess
 from detect.questioned.answer_ids import Listed
 from detect.questioned.excess import excess_of, listed_weights
 from tests import tiny

@@ -16,7 +16,8 @@ import pytest
 from detect.counting import WeightTally, tally, weigh, window_rule
 from detect.decoys import lineup
 from detect.evidence import assess
-from detect.observation import Excess, Probe
+from detect.fed import Probe
+from detect.observation import Excess
 from detect.questioned.answer_ids import Listed
 from detect.questioned.excess import excess_of
 from detect.questioned.sampled import Answers, sample_model

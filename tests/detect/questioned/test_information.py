@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from detect.observation import Probe
+from detect.fed import Probe
 from detect.questioned import information as module
 from detect.questioned.information import Information, choose, expected_information
 from tests import tiny

@@ -11,11 +11,12 @@ import pytest
 from detect.counting import tally, weigh, window_rule
 from detect.decoys import lineup
 from detect.evidence import Assessment, assess, assess_family
-from detect.observation import Probe, Reading
+from detect.fed import Probe
+from detect.observation import Reading
 from detect.questioned.reading import read_model
 from tests.detect.material import distinct_pairs, is_green, make_key
 from tests.detect.questioned import copier
-from tests.detect.questioned.copier import KEY, Copier, V, chain, two_tails, unaudited
+from tests.detect.questioned.copier import KEY, Copier, V, audited, chain, two_tails, unaudited
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 PROBES = 60
@@ -38,9 +39,8 @@ def test_a_claim_on_marked_probes_is_withdrawn(marked: str) -> None:
     found = assess(one, lineup=lineup(one, 9))
     assert (found.log10_p, found.log10_p_adjusted, found.lineup, found.finding) == (None, None, None, "inconclusive")
     prompts, answers = [list(p.prompt_ids) for p in given], [list(p.answer_ids) for p in given]
-    parts = [distinct_pairs(documents, [], 1) for documents in (prompts, answers, prompts + answers)]
-    expected = min(map(two_tails, parts))
-    assert one.probes_log10_p == pytest.approx(expected, rel=1e-9)
+    expected = audited(prompts, answers)
+    assert one.probes_log10_p == pytest.approx(expected, rel=1e-5)
     assert expected < -3
     (note,) = [note for note in found.notes if "no p is claimed" in note]
     assert f"log10_p {expected:.1f}" in note
@@ -53,9 +53,7 @@ def test_probes_that_avoid_the_mark_withdraw_a_claim_too() -> None:
     rng = np.random.default_rng(305)
     given = [Probe([], chain(rng, red)) for _ in range(PROBES)]
     one = weigh(KEY, read(given))
-    assert one.probes_log10_p == pytest.approx(
-        two_tails(distinct_pairs([p.answer_ids for p in given], [], 1)), rel=1e-9
-    )
+    assert one.probes_log10_p == pytest.approx(audited([], [p.answer_ids for p in given]), rel=1e-5)
     assert one.probes_log10_p < -3
     assert assess(one).log10_p is None
 
@@ -80,7 +78,7 @@ def test_unmarked_probes_keep_their_claim() -> None:
 def test_probes_marked_under_another_key_keep_their_claim_too() -> None:
     reading = read(probes("prompts"))
     claims = [assess(weigh(make_key(number), reading)).log10_p for number in range(400, 440)]
-    assert claims.count(None) <= 2  # each is withdrawn with a chance of at most .003
+    assert claims.count(None) <= 2  # each is withdrawn with a chance of at most .001
     assert min(p for p in claims if p is not None) > -4
 
 
@@ -88,7 +86,7 @@ def test_sampling_audits_its_prompts_and_only_them() -> None:
     given = probes("prompts")
     prompts, answers = [list(p.prompt_ids) for p in given], [list(p.answer_ids) for p in probes("")]
     withdrawn = tally(KEY, answers, prompts, test="sampled")
-    assert withdrawn.probes_log10_p == pytest.approx(two_tails(distinct_pairs(prompts, [], 1)), rel=1e-9)
+    assert withdrawn.probes_log10_p == pytest.approx(audited(prompts), rel=1e-5)
     assert assess(withdrawn).log10_p is None
     assert assess(withdrawn).log10_e is None
     assert tally(KEY, answers, prompts).probes_log10_p is None  # a text may quote what is marked: it is excluded

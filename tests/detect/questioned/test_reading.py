@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from detect.observation import Probe, Reading
+from detect.fed import Probe
+from detect.observation import Reading
 from detect.questioned import positions as where
 from detect.questioned import reading as module
 from detect.questioned import usage
@@ -406,7 +407,13 @@ def test_logits_that_are_no_numbers_are_refused(broken: float, reference: Any) -
 def test_a_reading_cannot_depend_on_a_key() -> None:
     assert "key" not in inspect.signature(read_model).parameters
     allowed = {
-        *("detect.observation", "detect.questioned.positions", "detect.questioned.usage"),
+        *(
+            "detect.fed",
+            "detect.observation",
+            "detect.questioned.expectation",
+            "detect.questioned.positions",
+            "detect.questioned.usage",
+        ),
         *("watermark.errors", "watermark.windows"),
     }
     for one in (module, where, usage):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from detect.observation import Probe
+from detect.fed import Probe
 from detect.questioned.excess import excess_of
 from detect.questioned.reading import read_model
 from detect.questioned.usage import Exponents, Usage, context_counts
