@@ -2,7 +2,8 @@
 
 1. The schedule names the next request; at most `concurrency` are under way.
 2. A request that fails for a reason that may pass (no connection, time-out, 408, 429, 5xx, half an answer) is sent
-   again after a pause that doubles, or the pause the server asks for. Other errors end the run.
+   again after a pause that doubles, or the pause the server asks for. Other errors end the run, and so does too long a
+   time without any answer, requests under way or not.
 3. An answer is recorded in the log, on disk, and only then counts.
 4. The run ends when the answers of requests 0, 1, 2 … hold the planned number of tokens, when a sequential test that
    is shown them in this order stops, or when a budget ends it.
@@ -135,7 +136,10 @@ class _Asking:
         async with self._client() as client:
             try:
                 while self._start(client, under_way):
-                    done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                    left = self._waiting.seconds_left()
+                    done, under_way = await asyncio.wait(under_way, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                    if not done and self._waiting.seconds_left() == 0:
+                        raise self._given_up(self._waiting.give_up())
                     failures = [failure for task in done if (failure := task.exception()) is not None]
                     if failures:
                         raise failures[0]
@@ -171,8 +175,11 @@ class _Asking:
         try:
             return self._waiting.pause(failure, attempt)
         except OutOfPatience as error:
-            kept = f"; answers so far are in {self._log.path}, the same command goes on from there"
-            raise InputError(f"{self._questions.shown_server}: {error}{kept if self._log.answered else ''}") from None
+            raise self._given_up(error) from None
+
+    def _given_up(self, error: OutOfPatience) -> InputError:
+        kept = f". Answers so far are in {self._log.path}: the same command goes on from there"
+        return InputError(f"{self._questions.shown_server}: {error}{kept if self._log.answered else ''}")
 
     async def _attempt(self, client: AsyncOpenAI, request: int) -> Response:
         """Send one request.
