@@ -16,6 +16,8 @@ Progress = Callable[[int, int, str], None]
 """Called with (units done, units in all, what is being done)."""
 
 EVERY = 60.0  # seconds from one plain line to the next, at least
+WITHOUT_LEFT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}]"
+STALLED = 10.0  # seconds without a new unit, after which a bar no longer says what is left
 AT_ONCE = 1.0  # seconds; what is done by then is an earlier run's, and tells nothing of this one's pace
 
 
@@ -63,8 +65,16 @@ def _drawn(name: str, unit: str, total: int | None) -> Iterator[Progress]:
         ncols=min(size.columns, 100),
         nrows=size.lines,
     ) as line:
+        new = time.monotonic()  # when the last new unit came
 
         def show(done: int, total: int, what: str) -> None:
+            nonlocal new
+            now = time.monotonic()
+            new = now if done > line.n else new
+            wanted = WITHOUT_LEFT if now - new > STALLED else None
+            if line.bar_format != wanted:
+                line.bar_format = wanted
+                line.refresh()
             line.total = total
             line.set_description(f"{name}: {what}" if what else name, refresh=False)
             line.update(done - line.n)
@@ -82,7 +92,7 @@ class Lines:
     def __init__(self, name: str, unit: str, total: int | None = None) -> None:
         self._name = name
         self._begun = self._said = time.monotonic()
-        self._from = (self._begun, 0)  # where the pace is measured from: a time, and what was done by then
+        self._from = (self._begun, 0)  # where the pace is measured from, at the last line: a time, and what was done
         self._silent = total is None
         if total:
             self._say(f"{total:,} {unit}{'' if total == 1 else 's'}")
@@ -96,6 +106,7 @@ class Lines:
             self._silent, self._said = False, now
             parts = [what, "" if not done else f"{min(1.0, done / total):.0%} done", self._left(now, done, total)]
             self._say(", ".join(part for part in parts if part) or "begun")
+            self._from = (now, done)
 
     def _left(self, now: float, done: int, total: int) -> str:
         """ "about 3 minutes left"; nothing where the pace is not known."""

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 LARGE_ALPHA = 1e-4  # from there on 1.6 × the fixed n gives an e-process less than the planned power
 MOST_ROUNDS = 10  # asked more often than that, prompts bring few new pairs: 12 of them 25 times, one in three tokens
-COLD = 0.1  # temperature below which an answer is much the same again
 
 
 def notes_on(plan: Plan) -> list[str]:
@@ -50,6 +49,8 @@ def _too_few_tokens(plan: Plan) -> list[str]:
 
 def _too_few_prompts(plan: Plan) -> list[str]:
     """A note where an e-process would have to ask the plan's prompts again and again to come to its maximum."""
+    from detect.questioned.repeats import COLD
+
     if plan.maximum_pairs is None or plan.sampling is None:
         return []
     rounds = plan.maximum_pairs / (plan.sampling.max_new_tokens * plan.probes.prompts)

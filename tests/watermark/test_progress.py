@@ -128,6 +128,33 @@ def test_elsewhere_one_line_a_minute_at_most_says_how_far_it_is(
     assert lines[-1] == "reading: 95% done, about 38 seconds left"
 
 
+def test_the_time_left_follows_the_latest_pace_and_is_not_made_up_when_nothing_comes(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with counter("asking", 1000, "pair") as advance:
+        for units in (*[50] * 6, *[10] * 6, *[0] * 6):
+            clock.now += 10
+            advance(units)
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "asking: 30% done, about 2 minutes left",
+        "asking: 36% done, about 11 minutes left",
+        "asking: 36% done",
+    ]
+
+
+def test_a_bar_without_new_units_says_no_time_left(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = at_a_terminal(monkeypatch)
+    with counter("asking", 100, "pair") as advance:
+        for units in (1, 0, 0, 1):
+            clock.now += progress.STALLED * 0.6
+            advance(units)
+        before = terminal.getvalue()
+    stalled = [frame for frame in before.split("\r") if frame and "<" not in frame]
+    assert len(stalled) == 1
+    assert stalled[0].startswith("asking:   1%|")
+    assert "<" in before.split("\r")[-1]
+
+
 def test_what_an_earlier_run_did_tells_nothing_of_the_pace(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with counter("asking", 1000, "token") as advance:
         for _ in range(90):

@@ -240,7 +240,15 @@ def test_a_budget_gives_a_partial_result(cli: Cli, account: Path, plan: Path, pr
 
 def test_a_model_that_repeats_itself_ends_it(cli: Cli, account: Path, plan: Path, prompts: Path) -> None:
     with FakeServer(text=lambda question: f"The answer to that is the moon, {question[0]}") as server:
-        evidence = cli(*asking(server, account, plan, prompts, "--json")).json()["sampled"]
+        result = cli(*asking(server, account, plan, prompts, "--json", "--log", "log"))
+    evidence = result.json()["sampled"]
+    assert result.err.count("Answers repeat: all 3 to prompts that were asked before are word for word") == 1
+    assert "see whether it honours temperature and seed, or give more prompts; Ctrl-C keeps the answers in log." in (
+        result.err
+    )
+    (note,) = [note for note in evidence["notes"] if note.startswith("answers repeat: ")]
+    assert "all 200 to prompts" in note
+    assert "the server seems not to sample" in note
     assert evidence["sequential"]["stopped"] == "exhausted"
     assert evidence["sequential"]["n_answers"] == 203
     assert evidence["finding"] == "inconclusive"

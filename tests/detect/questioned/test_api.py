@@ -353,6 +353,28 @@ def test_a_pause_that_is_too_long_is_not_waited_for(path: Path) -> None:
         assert time.monotonic() - began < 3
 
 
+# A server that does not sample
+
+
+def test_a_server_that_repeats_itself_is_spoken_of_once_and_asked_on(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And once more by the run that goes on from its log; a server that samples never is."""
+    with FakeServer(text=lambda question: f"the answer to {question[0]}") as server:
+        what = questions(server)
+        with caplog.at_level("WARNING", "detect"):
+            assert len(asked(what, path, 50)) == 13
+            asked(what, path, 60)
+    said = [record.getMessage() for record in caplog.records]
+    assert [one.split(":")[0] for one in said] == ["Answers repeat", "Answers repeat"]
+    assert "all 3 to prompts" in said[0]
+    assert str(path) in said[0]
+    caplog.clear()
+    with FakeServer() as server, caplog.at_level("WARNING", "detect"):
+        asked(questions(server), path.with_name("other"), 150)
+    assert caplog.records == []
+
+
 # Trouble that does not pass
 
 
