@@ -360,7 +360,7 @@ def test_what_is_not_the_plans(cli: Cli, account: Path, text_key: Path, plan: Pa
 
 def test_tests_that_cannot_be_carried_out(cli: Cli, text_key: Path, model: Path, prompts: Path) -> None:
     answers = write_rows(Path("answers.jsonl"), [{"prompt": PROMPTS[0], "text": "The rain fell."}])
-    reading = planned(cli, Path("r"), text_key, answers, "--primary", "reading")
+    reading = planned(cli, Path("r"), text_key, answers, "--primary", "reading", "--weights", "mass")
     counted = planned(cli, Path("c"), text_key, prompts, "--access", "weights")
     server = asking("http://127.0.0.1:9", text_key, reading, answers)
     cli(*server).refused(2, "access is chat, the plan says weights: give --model")
