@@ -212,7 +212,9 @@ def test_prompts_count_nowhere(cli: Cli, key: Path, tmp_path: Path) -> None:
 def test_short_texts_are_refused_alone_and_skipped_among_others(cli: Cli, tmp_path: Path, ids: Path) -> None:
     wide = save_key(tmp_path / "wide", width=3, bare=True)
     alone = write_rows(tmp_path / "alone.jsonl", [{"id": "tiny", "token_ids": [1, 2, 3]}])
-    cli("detect", "--key", wide, alone).refused(3, "tiny has 3 tokens", "h + 1 = 4")
+    cli("detect", "--key", wide, alone).refused(
+        3, "tiny has 3 tokens", "at least 4 are needed (the 3 tokens of context, and one more)"
+    )
     result = cli("detect", "--key", wide, alone, ids, "--json").json()
     assert result["n_tokens"] == 400
     assert any("1 document skipped: shorter than 4 tokens (first: tiny)" in note for note in result["notes"])
