@@ -50,7 +50,7 @@ def too_hopeful(plan: Plan) -> list[str]:
         return []
     return [
         f"effect {plan.effect:g}: students of marked text are rarely greener than {plan.gamma + GREENEST:.0%} (those "
-        "measured at gamma .25: 26 to 30 %), and so much fewer pairs would find none of them: a negative would say "
+        "measured at gamma .25: 26 to 30 %), and so few pairs would find none of them: a negative would say "
         "next to nothing. Plan --effect 0.28, or better a test against a --reference"
     ]
 

@@ -228,7 +228,7 @@ def test_short_texts_are_refused_alone_and_skipped_among_others(cli: Cli, tmp_pa
 def test_empty_texts(cli: Cli, text_key: Path, ids: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.txt"
     empty.write_text("")
-    cli("detect", "--key", text_key, empty).refused(3, f"{empty} has 0 tokens", "h + 1 = 2")
+    cli("detect", "--key", text_key, empty).refused(3, f"{empty} has 0 tokens", "at least 2 are needed")
     notes = cli("detect", "--key", text_key, empty, ids, "--json").json()["notes"]
     assert any(f"1 document skipped: shorter than 2 tokens (first: {empty})" in note for note in notes)
 
