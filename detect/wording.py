@@ -6,11 +6,12 @@ import math
 
 FLOOR = -30  # people are told "below 10^-30": errors of procedure dominate there. JSON is never clipped
 
+NO_MORE = "a smaller one perhaps not; this does not show that the mark was never used"
 MEANINGS = {
     "detected": "what was observed depends on the secret key; how that came about is a separate question",
     "inconclusive": "too little was observed to tell; this is not a sign of absence",
     "not detected": "the green fraction named in the notes would have been found with probability at least .9 "
-    "(binomial model), a smaller one perhaps not; this does not show that the mark was never used",
+    f"(binomial model), {NO_MORE}",
 }
 
 

@@ -1,7 +1,8 @@
 """How long work says how far it is: one callback, and what fits it on stderr.
 
 On a terminal that is a bar, cleared at the end. Elsewhere (a log file, a batch system) it is a plain line when the work
-begins and at most one a minute while it lasts. Quiet work says nothing.
+begins and at most one a minute while it lasts; the first after ten seconds, where it will take minutes. Quiet work says
+nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ Progress = Callable[[int, int, str], None]
 """Called with (units done, units in all, what is being done)."""
 
 EVERY = 60.0  # seconds from one plain line to the next, at least
+FIRST = 10.0  # seconds, after which the time left is said if that is more than EVERY
+WITHOUT_LEFT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}]"
+STALLED = 10.0  # seconds without a new unit, after which a bar no longer says what is left
 AT_ONCE = 1.0  # seconds; what is done by then is an earlier run's, and tells nothing of this one's pace
 
 
@@ -63,8 +67,16 @@ def _drawn(name: str, unit: str, total: int | None) -> Iterator[Progress]:
         ncols=min(size.columns, 100),
         nrows=size.lines,
     ) as line:
+        new = time.monotonic()  # when the last new unit came
 
         def show(done: int, total: int, what: str) -> None:
+            nonlocal new
+            now = time.monotonic()
+            new = now if done > line.n else new
+            wanted = WITHOUT_LEFT if now - new > STALLED else None
+            if line.bar_format != wanted:
+                line.bar_format = wanted
+                line.refresh()
             line.total = total
             line.set_description(f"{name}: {what}" if what else name, refresh=False)
             line.update(done - line.n)
@@ -82,8 +94,9 @@ class Lines:
     def __init__(self, name: str, unit: str, total: int | None = None) -> None:
         self._name = name
         self._begun = self._said = time.monotonic()
-        self._from = (self._begun, 0)  # where the pace is measured from: a time, and what was done by then
+        self._from = (self._begun, 0)  # where the pace is measured from, at the last line: a time, and what was done
         self._silent = total is None
+        self._new = not self._silent  # the time left was never said
         if total:
             self._say(f"{total:,} {unit}{'' if total == 1 else 's'}")
 
@@ -92,17 +105,26 @@ class Lines:
         now = time.monotonic()
         if now - self._begun < AT_ONCE:
             self._from = (now, done)
-        if self._silent or now - self._said >= EVERY:
-            self._silent, self._said = False, now
+        if self._silent or now - self._said >= EVERY or (self._new and self._is_long(now, done, total)):
+            self._silent, self._new, self._said = False, False, now
             parts = [what, "" if not done else f"{min(1.0, done / total):.0%} done", self._left(now, done, total)]
             self._say(", ".join(part for part in parts if part) or "begun")
+            self._from = (now, done)
+
+    def _is_long(self, now: float, done: int, total: int) -> bool:
+        seconds = self._seconds_left(now, done, total)
+        return now - self._from[0] >= FIRST and seconds is not None and seconds > EVERY
 
     def _left(self, now: float, done: int, total: int) -> str:
         """ "about 3 minutes left"; nothing where the pace is not known."""
+        seconds = self._seconds_left(now, done, total)
+        return "" if seconds is None else f"about {in_words(seconds)} left"
+
+    def _seconds_left(self, now: float, done: int, total: int) -> float | None:
         since, before = self._from
         if done <= before or done >= total:
-            return ""
-        return f"about {in_words((now - since) / (done - before) * (total - done))} left"
+            return None
+        return (now - since) / (done - before) * (total - done)
 
     def _say(self, text: str) -> None:
         with suppress(OSError, ValueError):  # full, or closed

@@ -12,10 +12,11 @@ from click.core import ParameterSource
 from detect.cli.server_options import API_ONLY
 
 if TYPE_CHECKING:
+    from detect.plans.plan import Plan
     from detect.questioned.questions import Endpoint
     from detect.readers import Row
 
-MODEL_ONLY = ("save_reading", "control_name")  # options that need the weights
+MODEL_ONLY = ("save_reading", "control_name", "without_control")  # options that need the weights
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Asked:
     """The options, under the names of `suspect`'s parameters; None: not given.
 
     Attributes:
+        without_control: the plan's positive control is left out, on purpose.
         frequency_rows: of `frequency_files`, read once.
         key_check: whether the key passed its check on human text; None: it was never checked.
         plan_digest: of the plan that is carried out.
@@ -41,6 +43,7 @@ class Asked:
     reference_name: str | None
     frequency_files: tuple[str, ...]
     control_name: str | None
+    without_control: bool
     tokenizer: str | None
     save_reading: Path | None
     save_excess: Path | None
@@ -106,6 +109,34 @@ def refuse_mixed(ctx: click.Context, asked: Asked) -> None:
         raise click.UsageError("--save-reading and --save-excess must be two files", ctx)
     if asked.control_name is not None and asked.plan_file is None:
         raise click.UsageError("--positive-control needs --plan: which model is one is settled beforehand", ctx)
+    if asked.without_control and asked.plan_file is None:
+        raise click.UsageError("--no-positive-control has no meaning without --plan; leave it out", ctx)
+    if asked.without_control and asked.control_name is not None:
+        raise click.UsageError("give --positive-control or --no-positive-control, not both", ctx)
+
+
+def refuse_against_plan(ctx: click.Context, plan: Plan, asked: Asked) -> None:
+    """Before anything is opened: raise UsageError for another way to the model, or a control that is left out.
+
+    A plan has one look, and one without its control is wasted on a negative.
+    """
+    from detect.plans.content import COUNTED
+    from watermark.errors import InputError
+
+    if (asked.api_server is None) != (plan.access == "weights"):
+        try:
+            plan.check_access(asked.access)
+        except InputError as error:
+            raise click.UsageError(str(error), ctx) from None
+    usable = plan.positive_control is not None and plan.access == "weights" and plan.primary != COUNTED
+    if asked.without_control and not usable:
+        raise click.UsageError("--no-positive-control: the plan's primary test uses none; leave it out", ctx)
+    if usable and asked.control_name is None and not asked.without_control:
+        raise click.UsageError(
+            "the plan names a positive control: give it as --positive-control DIR. Without it a negative would be "
+            "inconclusive, and the plan's one look used up; --no-positive-control accepts that",
+            ctx,
+        )
 
 
 def typed(ctx: click.Context) -> dict[str, str]:

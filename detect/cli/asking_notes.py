@@ -41,17 +41,20 @@ def notes_on_asking(
     Args:
         short: from `what_ended_it`.
     """
+    from detect.questioned.repeats import Repeats
     from detect.questioned.responses import responses_sha256
 
     q, s = questions, questions.sampling
     later = "" if extent.next_look is None else f": {extent.next_look}"
     use = "weighed" if extent.weighed else "in the log, not counted"
+    repeating = Repeats(responses).words(q)
     logprobs = "" if s.logprobs is None else f", log-probabilities of {s.logprobs} tokens ({use})"
     return [
         f"questioned server {q.shown_server}, model {one_line(q.model, 80)}{_other_names(q.model, responses)}, "
         f"endpoint {q.endpoint}",
         f"prompts: {len(q.prompts)}, SHA-256 {q.prompts_sha256} over their canonical JSON list",
         _account(responses),
+        *([] if repeating is None else [repeating]),
         f"sampling: temperature {s.temperature:g}, top_p {s.top_p:g}, at most {s.max_new_tokens} tokens an answer"
         f"{logprobs}; request i asks prompt i mod {len(q.prompts)} with a seed made of {q.seed} and i; settings of "
         "the server's own, if any, are not visible",

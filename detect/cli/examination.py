@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 
 MAX_NEW_TOKENS = 64
+ONE_MODEL = (
+    "the questioned model and its reference predict the same everywhere: they seem to be one model, of which nothing "
+    "can be read"
+)
 ALIGNED = "read at aligned offsets, and a plan does not settle the models' own tokenizers"
 
 
@@ -95,8 +99,10 @@ class Examination:
         name = asked.reference_name if against_reference else None
         reference = None if name is None else load_model(name)
         reading, covered = self._read("reading", self.model, reference, top)
+        aligned = bool(covered)
         if reference is not None and not len(reading.pairs):
-            note(self.ctx, "The model and its reference predict the same everywhere: they seem to be one model.")
+            covered = [*covered, ONE_MODEL]
+            note(self.ctx, f"Warning: {ONE_MODEL}")
         if asked.save_reading is not None:
             reading.save(asked.save_reading)
             note(self.ctx, f"reading: {asked.save_reading}")
@@ -108,7 +114,7 @@ class Examination:
         if name is not None:
             compared = f"reference: digest {model_digest(name)}{scaled_by(self.frequencies)}"
         notes = self._notes(f"{compared}; K = {top} weights kept per context", *covered)
-        deviation = ALIGNED if covered or control_covered else None
+        deviation = ALIGNED if aligned or control_covered else None
         return Examined(weigh(self.key, reading, tokenizer_checked=True), notes, control=control, deviation=deviation)
 
     def _read(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from detect.visible import one_line
-from detect.wording import FLOOR, MEANINGS, amount, probability_words
+from detect.wording import FLOOR, MEANINGS, NO_MORE, amount, probability_words
 
 if TYPE_CHECKING:
     from detect.evidence import Evidence, Finding
@@ -29,13 +29,17 @@ CONTROL_FOUND = (
 def describe_all(found: Mapping[str, Evidence]) -> str:
     """Several tests of a questioned model, by their names: what they say together, then each.
 
-    What a plan's primary test says is said whatever the others do.
+    What a plan's primary test says is said whatever the others do. Notes that all of them have come once, at the end.
     """
     lines = summary([(f"the {name} test", one.finding) for name, one in found.items()])
     primary = [name for name, one in found.items() if (one.plan or {}).get("primary")]
     if lines and primary:
         lines = [f"{lines[0]}; the plan's primary test, {primary[0]}: {found[primary[0]].finding}"]
-    return "\n\n".join([*lines, *(describe(one) for one in found.values())])
+    first, *others = found.values()
+    common = [text for text in first.notes if others and all(text in one.notes for one in others)]
+    blocks = [describe(one, leave_out=common) for one in found.values()]
+    shared = ["\n".join([f"Notes on each of these {len(found)} tests:", *map(_note, common)])] if common else []
+    return "\n\n".join([*lines, *blocks, *shared])
 
 
 def summary(found: Sequence[tuple[str, Finding]]) -> list[str]:
@@ -55,8 +59,12 @@ def summary(found: Sequence[tuple[str, Finding]]) -> list[str]:
     return [f"Summary of {len(found)} tests: detected by {by}{rest}"]
 
 
-def describe(evidence: Evidence) -> str:
-    """A few lines that say what was found, from what, and what it means."""
+def describe(evidence: Evidence, leave_out: Sequence[str] = ()) -> str:
+    """A few lines that say what was found, from what, and what it means.
+
+    Args:
+        leave_out: notes that are shown elsewhere.
+    """
     lines = [
         _title(evidence),
         f"  finding      {evidence.finding}: {_meaning(evidence)}",
@@ -80,8 +88,12 @@ def describe(evidence: Evidence) -> str:
         lines.append(f"  line-up      rank {line.rank} of {line.decoys + 1:,}; decoys' uniformity p {uniform}")
     lines.append(f"  key          {evidence.key_id[:16]}, {evidence.scheme}, context width {evidence.context_width}")
     lines.append(f"  status       {evidence.status}")
-    lines += [f"  note         {one_line(text, limit=400)}" for text in evidence.notes]
+    lines += [_note(text) for text in evidence.notes if text not in leave_out]
     return "\n".join(lines)
+
+
+def _note(text: str) -> str:
+    return f"  note         {one_line(text, limit=400)}"
 
 
 def _is_weighted(evidence: Evidence) -> bool:
@@ -125,7 +137,15 @@ def _meaning(evidence: Evidence) -> str:
     if evidence.log10_p_adjusted is None:
         return "nothing is claimed under this key, see the notes"
     if not _is_weighted(evidence) or evidence.finding == "detected":
-        return MEANINGS[evidence.finding]
+        return _what_was_missed(evidence) or MEANINGS[evidence.finding]
     if evidence.finding == "not detected":
         return CONTROL_FOUND
     return CONTROL_MISSED if (evidence.plan or {}).get("control") else NO_CONTROL
+
+
+def _what_was_missed(evidence: Evidence) -> str | None:
+    """Of a count that did not detect: the green fraction that it would have found, by its note; None: none is named."""
+    from detect.evidence import POWER_NOTE
+
+    named = [text for text in evidence.notes if text.startswith(POWER_NOTE)]
+    return f"{named[0].rstrip()}, {NO_MORE}" if named and evidence.finding == "not detected" else None

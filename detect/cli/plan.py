@@ -9,7 +9,8 @@ import click
 
 from detect.cli.options import FILE, alpha_option, habits, json_option, load_key
 from detect.cli.output import emit, emit_json
-from detect.cli.planning import Judging, plan_options, refuse_without_output, write_plan
+from detect.cli.plan_options import plan_options
+from detect.cli.planning import Judging, refuse_without_output, write_plan
 from detect.cli.types import FRACTION
 
 EFFECTS = (0.50, 0.35, 0.28, 0.26)

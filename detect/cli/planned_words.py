@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from detect.wording import amount
 
@@ -13,7 +14,11 @@ if TYPE_CHECKING:
 
 LARGE_ALPHA = 1e-4  # from there on 1.6 × the fixed n gives an e-process less than the planned power
 MOST_ROUNDS = 10  # asked more often than that, prompts bring few new pairs: 12 of them 25 times, one in three tokens
-COLD = 0.1  # temperature below which an answer is much the same again
+GREENEST = 0.1  # above gamma: students of marked text are rarely greener. Measured here: 26 to 30 % at gamma .25
+WEAK = (
+    "reading/mass compares the questioned model with nothing: valid, but weak; with --reference a reading "
+    "(reading/difference) needs far fewer probes"
+)
 
 
 def notes_on(plan: Plan) -> list[str]:
@@ -30,10 +35,24 @@ def notes_on(plan: Plan) -> list[str]:
                      "--max-pairs")  # fmt: skip
     if plan.tokenizer is None:
         notes.append("neither the key nor --tokenizer names a tokenizer: results under this plan stay exploratory")
-    notes += [*_too_few_tokens(plan), *_too_few_prompts(plan)]
+    notes += [*too_hopeful(plan), *_too_few_tokens(plan), *_too_few_prompts(plan)]
+    notes += [WEAK] if "reading/mass" in plan.tests else []
     if plan.positive_control is None and plan.primary != "sampled/distinct":
         notes.append("without a positive control a negative result of a weighted test will be inconclusive")
     return notes
+
+
+def too_hopeful(plan: Plan) -> list[str]:
+    """A note where answers are counted for a green fraction that hardly any student has."""
+    from detect.plans.content import COUNTED
+
+    if COUNTED not in plan.tests or plan.effect <= plan.gamma + GREENEST + 1e-9:
+        return []
+    return [
+        f"effect {plan.effect:g}: students of marked text are rarely greener than {plan.gamma + GREENEST:.0%} (those "
+        "measured at gamma .25: 26 to 30 %), and so few pairs would find none of them: a negative would say "
+        "next to nothing. Plan --effect 0.28, or better a test against a --reference"
+    ]
 
 
 def _too_few_tokens(plan: Plan) -> list[str]:
@@ -50,6 +69,8 @@ def _too_few_tokens(plan: Plan) -> list[str]:
 
 def _too_few_prompts(plan: Plan) -> list[str]:
     """A note where an e-process would have to ask the plan's prompts again and again to come to its maximum."""
+    from detect.questioned.repeats import COLD
+
     if plan.maximum_pairs is None or plan.sampling is None:
         return []
     rounds = plan.maximum_pairs / (plan.sampling.max_new_tokens * plan.probes.prompts)
@@ -63,7 +84,36 @@ def _too_few_prompts(plan: Plan) -> list[str]:
     ]
 
 
-def summary(plan: Plan, output: Path, notes: list[str]) -> str:
+def examining(plan: Plan, output: Path, key_file: Path, asked: dict[str, Any]) -> str:
+    """The command that carries the plan out, for a shell; what only its user knows in capitals.
+
+    Args:
+        asked: the options of `taggant plan`.
+    """
+    from detect.plans.parts import NEED_REFERENCE
+
+    model = ["--model", "DIR"] if plan.access == "weights" else ["--api", "URL", "--model-name", "NAME"]
+    words = ["taggant", "suspect", "--plan", output, "--key", key_file, *model]
+    files = asked["probe_files"] if asked["chosen_file"] is None else [asked["chosen_file"]]
+    words += [word for one in files for word in ("--probes", one)]
+    if set(NEED_REFERENCE) & set(plan.tests):
+        words += ["--reference", asked["reference_name"]]
+    if plan.frequencies is not None:
+        words += [word for one in asked["frequency_files"] for word in ("--frequencies", one)]
+    if plan.positive_control is not None:
+        words += ["--positive-control", asked["control_name"]]
+    if asked["tokenizer"] is not None:
+        words += ["--tokenizer", asked["tokenizer"]]
+    return " ".join(shlex.quote(str(word)) for word in words)
+
+
+def summary(plan: Plan, output: Path, chosen: Path | None, notes: list[str], then: str) -> str:
+    """A plan for people.
+
+    Args:
+        chosen: the file of the rows that were chosen, if any were.
+        then: from `examining`.
+    """
     from detect.visible import one_line
 
     probes, sampling, where = plan.probes, plan.sampling, plan.inclusion
@@ -92,7 +142,9 @@ def summary(plan: Plan, output: Path, notes: list[str]) -> str:
         drawn = f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, seed {sampling.seed}"
         listed = "" if sampling.logprobs is None else f", log-probabilities of {sampling.logprobs} tokens"
         lines.append(("sampling", f"{tokens}, {sampling.max_new_tokens} new tokens an answer at most, {drawn}{listed}"))
+    lines += [] if chosen is None else [("chosen", f"the probes to examine with: {one_line(chosen)}")]
     lines += [("note", text) for text in notes]
+    lines.append(("carry out", one_line(then, limit=8000)))
     return "\n".join(f"{name:12}  {text}" for name, text in lines)
 
 

@@ -2,67 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from detect.cli import choosing
-from detect.cli.options import FILE, PROBES_HELP, frequencies_option, load_key, rows_of
+from detect.cli.options import load_key, rows_of
 from detect.cli.output import emit, emit_json, note, refuse_output, writing
-from detect.cli.types import DIRECTORY_OR_ID, PROBES, HexSeed, Number
+from detect.cli.plan_options import TESTS
 
 if TYPE_CHECKING:
     from detect.plans.parts import Inclusion, PlannedSampling, PositiveControl
     from watermark.keys import Commitment, Key, Leaf
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-TESTS = ("sampled/distinct", "sampled/excess", "reading/difference", "reading/mass")
-_AT_LEAST_1 = click.IntRange(1, 2**53)
-_OPTIONS = (
-    click.option("--commitment", "commitment_file", type=FILE, help="The published commitment that holds the key."),
-    click.option("--leaves", "leaves_file", type=FILE, help="The commitment's list of leaves, from `key commit`."),
-    click.option("--probes", "probe_files", multiple=True, type=PROBES,
-                 help=PROBES_HELP),
-    *choosing.OPTIONS,
-    click.option("--reference", "reference_name", type=DIRECTORY_OR_ID,
-                 help="A model published before the key's first use, to compare with."),
-    frequencies_option,
-    click.option("--positive-control", "control_name", type=DIRECTORY_OR_ID,
-                 help="A model known to carry the mark at the strength to be detected."),
-    click.option("--positive-control-note", "control_note", help="What that model is, in words."),
-    click.option("--primary", type=click.Choice(["sampled", "reading"]), help="The primary test.  [default: sampled]"),
-    click.option("--weights", type=click.Choice(["distinct", "excess", "difference", "mass"]),
-                 help="Of the primary test.  [default: distinct for sampled; difference with --reference, mass without "
-                 "it for reading]"),
-    click.option("--also", multiple=True, type=click.Choice(TESTS), help="Another test that will be run; its p is "
-                 "adjusted for the number of these, and a detection by it is confirmatory only behind one by the "
-                 "primary test: make the strongest the primary one. May be repeated."),
-    click.option("--stopping", type=click.Choice(["e-process", "fixed"]),
-                 help="Stop as soon as it may, or at a fixed number.  [default: e-process for distinct pairs]"),
-    click.option("--max-pairs", type=_AT_LEAST_1,
-                 help="Most pairs before the e-process ends, at least 1.6 x the fixed number.  [default: just that]"),
-    click.option("--sample", "sample_tokens", type=_AT_LEAST_1,
-                 help="Answer tokens, at least; without the e-process needed, with it where answers end."),
-    click.option("--max-new-tokens", type=_AT_LEAST_1, help="Longest sampled answer, tokens.  [default: 64]"),
-    click.option("--temperature", type=Number(1e-4, 100), help="Of sampling.  [default: 1]"),
-    click.option("--top-p", type=Number(1e-6, 1), help="Of sampling; 1: off.  [default: 1]"),
-    click.option("--sample-seed", type=click.IntRange(0, 2**31 - 1), help="Seed of the sampling.  [default: 0]"),
-    click.option("--access", type=click.Choice(["weights", "chat", "completions"]),
-                 help="How the questioned model will be reached: its weights (suspect --model), or that endpoint of a "
-                 "server (suspect --api).  [default: weights where it is read, else chat]"),
-    click.option("--tokenizer", type=DIRECTORY_OR_ID,
-                 help="Makes ids of text, by its chat template, too; settled by its digest.  [default: the key's]"),
-    click.option("--logprobs", type=click.IntRange(1, 20),
-                 help="With sampled/excess behind a server: ask it for the log-probabilities of so many tokens, which "
-                 "go into the weights."),
-    click.option("--top", type=_AT_LEAST_1, help="Weights kept per context in weighted tests.  [default: 256]"),
-    click.option("--decoys", type=click.IntRange(1, 1_000_000), help="Other keys in the line-up.  [default: 1000]"),
-    click.option("--seed", type=HexSeed(), help="Seed of the decoys, 64 hex digits.  [default: drawn now]"),
-)  # fmt: skip
 
 
 class Judging(NamedTuple):
@@ -71,13 +24,6 @@ class Judging(NamedTuple):
     alpha: float
     power: float
     effect: float
-
-
-def plan_options(command: Command) -> Command:
-    """Everything that is settled in a plan's file, beyond what the table of pairs needs."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 def refuse_without_output(ctx: click.Context, asked: dict[str, Any]) -> None:
@@ -97,7 +43,7 @@ def write_plan(
         judging: what the table of pairs needs as well.
     """
     from detect.cli.following import fingerprint, model_digest_of
-    from detect.cli.planned_words import notes_on, summary
+    from detect.cli.planned_words import examining, notes_on, summary, too_hopeful
     from detect.observation import DEFAULT_TOP
     from detect.plans.plan import DEFAULT_DECOYS, Plan
 
@@ -105,8 +51,9 @@ def write_plan(
         raise click.UsageError("a plan needs --probes: what will be fed in is settled beforehand", ctx)
     refuse_output(output)
     choosing.refuse_incomplete(ctx, output, asked)
-    key = load_key(key_file)
     primary, also = _primary(ctx, asked), tuple(asked["also"])
+    _refuse_idle_control(ctx, {primary, *also}, asked)
+    key = load_key(key_file)
     settled = partial(
         Plan.make,
         key,
@@ -139,26 +86,50 @@ def write_plan(
         plan, notes = settled(rows), [how]
         choosing.save_both(plan, output, rows, asked["chosen_file"])
     notes += notes_on(plan)
+    then = examining(plan, output, key_file, asked)
+    for warning in too_hopeful(plan):
+        note(ctx, f"Warning: {warning}")
     if as_json:
         emit_json({"plan": plan.to_json(), "sha256": plan.digest, "fixed_pairs": plan.fixed_pairs,
-                   "maximum_pairs": plan.maximum_pairs, "notes": notes})  # fmt: skip
+                   "maximum_pairs": plan.maximum_pairs, "notes": notes, "then": then})  # fmt: skip
     else:
-        emit(summary(plan, output, notes))
+        emit(summary(plan, output, asked["chosen_file"], notes, then))
         note(ctx, "Publish the digest, or have the file timestamped, before the questioned model is touched.")
 
 
 def _primary(ctx: click.Context, asked: dict[str, Any]) -> str:
-    test, reference = asked["primary"] or "sampled", asked["reference_name"] is not None
-    primary = f"{test}/{asked['weights'] or _default_weights(test, reference)}"
+    test = asked["primary"] or "sampled"
+    if test == "reading" and asked["weights"] is None and asked["reference_name"] is None:
+        raise click.UsageError(
+            "--primary reading compares with --reference, best the base model: give it. Without one only the weak test "
+            "is left, and must be asked for: --weights mass",
+            ctx,
+        )
+    primary = f"{test}/{asked['weights'] or ('distinct' if test == 'sampled' else 'difference')}"
     if primary not in TESTS:
         raise click.UsageError(f"--weights {asked['weights']} is no weighting of the {test} test", ctx)
     return primary
 
 
-def _default_weights(test: str, reference: bool) -> str:
-    if test == "sampled":
-        return "distinct"
-    return "difference" if reference else "mass"
+def _refuse_idle_control(ctx: click.Context, tests: set[str], asked: dict[str, Any]) -> None:
+    """Raise UsageError where a positive control is named that `suspect --plan` could not examine."""
+    if asked["control_name"] is None:
+        return
+    if tests == {"sampled/distinct"}:
+        raise click.UsageError(
+            "--positive-control: no weighted test is planned that needs one; leave it out, or plan --primary reading "
+            "or --weights excess",
+            ctx,
+        )
+    read = any(test.startswith("reading/") for test in tests)
+    access = asked["access"] or ("weights" if read else "chat")
+    if access != "weights":
+        raise click.UsageError(
+            f"--positive-control: the plan's access is a server's {access} endpoint, and a control is examined only "
+            "where the questioned model's weights are at hand. Give --access weights, or leave it out: a negative of a "
+            "weighted test will then be inconclusive",
+            ctx,
+        )
 
 
 def _sampling(ctx: click.Context, tests: set[str], asked: dict[str, Any]) -> PlannedSampling | None:

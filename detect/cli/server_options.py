@@ -38,7 +38,7 @@ _OPTIONS: list[Callable[[Any], Any]] = [
     click.option("--timeout", type=Number(0.1, 86400), default=120.0, show_default=True,
                  help="--api: seconds for one attempt."),
     click.option("--give-up-after", type=Number(0, 1e6), default=300.0, show_default=True,
-                 help="--api: seconds without any answer."),
+                 help="--api: seconds without any answer, however long --timeout is; 0: try nothing again."),
     click.option("--top-p", type=Number(0, 1, min_open=True), default=1.0, show_default=True,
                  help="--api: probability kept; 1: all."),
     click.option("--logprobs", type=click.IntRange(1, 20),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from detect.cli.asked import Asked, refuse_mixed
+from detect.cli.asked import Asked, refuse_against_plan, refuse_mixed
 from detect.cli.examination import MAX_NEW_TOKENS
 from detect.cli.options import (
     FILE,
@@ -68,6 +68,12 @@ if TYPE_CHECKING:
     type=DIRECTORY_OR_ID,
     help="With --plan: the model that it names as one, to be read as well. A reading that does not find the mark there "
     "says nothing by not finding it in the questioned model.",
+)
+@click.option(
+    "--no-positive-control",
+    "without_control",
+    is_flag=True,
+    help="With --plan: go without the control that it names (it may be lost): a negative will be inconclusive.",
 )
 @click.option(
     "--probes-marked",
@@ -147,6 +153,8 @@ def suspect(
     refuse_mixed(ctx, asked)
     refuse_output(asked.save_reading, asked.save_excess)
     plan = None if asked.plan_file is None else Plan.load(asked.plan_file)
+    if plan is not None:
+        refuse_against_plan(ctx, plan, asked)
     key = load_key(asked.key_file)
     rows = list(rows_of(asked.probe_files, prompts_only_ok=True))
     if asked.frequency_files:

@@ -2,7 +2,8 @@
 
 1. The schedule names the next request; at most `concurrency` are under way.
 2. A request that fails for a reason that may pass (no connection, time-out, 408, 429, 5xx, half an answer) is sent
-   again after a pause that doubles, or the pause the server asks for. Other errors end the run.
+   again after a pause that doubles, or the pause the server asks for. Other errors end the run, and so does too long a
+   time without any answer, requests under way or not.
 3. An answer is recorded in the log, on disk, and only then counts.
 4. The run ends when the answers of requests 0, 1, 2 … hold the planned number of tokens, when a sequential test that
    is shown them in this order stops, or when a budget ends it.
@@ -14,13 +15,16 @@ are not followed), and is cut out of whatever the server sends back.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from detect.questioned.api_key import VARIABLES, ApiKey
+from detect.questioned.dialect import Dialect
 from detect.questioned.patience import OutOfPatience, Patience, Transient, Waiting, retry_after
 from detect.questioned.questions import Questions
+from detect.questioned.repeats import Repeats, advice
 from detect.questioned.responses import Response, ResponseLog, UnusableAnswer
 from detect.questioned.schedule import EMPTY_RUN, NO_LIMIT, Budget, Schedule
 from detect.visible import one_line
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
 
 LARGEST_ANSWER = 64 * 2**20  # bytes
+
+_log = logging.getLogger(__name__)
 
 
 def ask(
@@ -77,33 +83,6 @@ def ask(
     return [log.answered[request] for request in range(schedule.counted)]
 
 
-@dataclass
-class _Dialect:
-    """What a server turned out to understand beyond the common parameters.
-
-    Attributes:
-        extras: `return_token_ids` and its like, which vLLM knows and others refuse.
-        limit: what it calls the longest answer.
-        settled: an answer came, so this is how it likes to be asked.
-    """
-
-    extras: bool = True
-    limit: str = "max_tokens"
-    settled: bool = False
-
-    def adapt(self, message: str) -> bool:
-        """After a refusal (400, 422): whether there is another way to ask."""
-        if self.settled:
-            return False
-        if self.extras:
-            self.extras = False
-        elif "max_completion_tokens" in message and self.limit == "max_tokens":
-            self.limit = "max_completion_tokens"
-        else:
-            return False
-        return True
-
-
 class _Asking:
     """One run."""
 
@@ -119,8 +98,9 @@ class _Asking:
     ) -> None:
         self._questions, self._log, self._schedule, self._length = questions, log, schedule, length
         self._patience, self._api_key, self._on_tokens = patience, api_key, on_tokens
-        self._dialect = _Dialect()
+        self._dialect = Dialect()
         self._waiting = Waiting(patience)
+        self._repeats: Repeats | None = Repeats()  # None: they were spoken of
 
     def take(self, response: Response) -> None:
         """Count a recorded answer towards the target."""
@@ -128,6 +108,17 @@ class _Asking:
         self._schedule.answered(response.request, new, response.completion_tokens)
         if self._on_tokens is not None:
             self._on_tokens(new)
+        self._say_if_repeating(response)
+
+    def _say_if_repeating(self, response: Response) -> None:
+        """Once: it goes on, as who asks may know why, and what is asked was settled."""
+        if self._repeats is None:
+            return
+        self._repeats.add(response)
+        if said := self._repeats.words(self._questions):
+            kept = f"Ctrl-C keeps the answers in {self._log.path}"
+            _log.warning("%s. It goes on; %s; %s.", said[0].upper() + said[1:], advice(self._questions), kept)
+            self._repeats = None
 
     async def run(self) -> None:
         self._waiting.begin()
@@ -135,7 +126,10 @@ class _Asking:
         async with self._client() as client:
             try:
                 while self._start(client, under_way):
-                    done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                    left = self._waiting.seconds_left()
+                    done, under_way = await asyncio.wait(under_way, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                    if not done and self._waiting.seconds_left() == 0:
+                        raise self._given_up(self._waiting.give_up())
                     failures = [failure for task in done if (failure := task.exception()) is not None]
                     if failures:
                         raise failures[0]
@@ -171,8 +165,11 @@ class _Asking:
         try:
             return self._waiting.pause(failure, attempt)
         except OutOfPatience as error:
-            kept = f"; answers so far are in {self._log.path}, the same command goes on from there"
-            raise InputError(f"{self._questions.shown_server}: {error}{kept if self._log.answered else ''}") from None
+            raise self._given_up(error) from None
+
+    def _given_up(self, error: OutOfPatience) -> InputError:
+        kept = f". Answers so far are in {self._log.path}: the same command goes on from there"
+        return InputError(f"{self._questions.shown_server}: {error}{kept if self._log.answered else ''}")
 
     async def _attempt(self, client: AsyncOpenAI, request: int) -> Response:
         """Send one request.

@@ -11,6 +11,11 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds between attempts, doubled each time
+GRACE = 1.0  # seconds for an attempt that begins when patience ends
+REMEDIES = (
+    "is the server up at that address? One that queues requests wants a lower --concurrency, a slow one more time: "
+    "raise --give-up-after, and --timeout with it"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +27,7 @@ class Patience:
     Attributes:
         concurrency: requests under way at a time.
         timeout: seconds for one attempt.
-        give_up_after: seconds without any answer.
+        give_up_after: seconds without any answer, however long an attempt may take; 0: nothing is tried again.
     """
 
     concurrency: int = 4
@@ -58,6 +63,19 @@ class Waiting:
         """The run begins, or an answer came: be patient anew."""
         self._deadline = self._clock() + self._patience.give_up_after
         self._complained = False
+        self._failure: Transient | None = None  # the last one since
+
+    def seconds_left(self) -> float | None:
+        """How long requests under way may still go without an answer; None: as long as an attempt may take."""
+        if not self._patience.give_up_after:
+            return None
+        return max(0.0, self._deadline + GRACE - self._clock())
+
+    def give_up(self) -> OutOfPatience:
+        """What to raise when there was no answer for too long."""
+        waited = self._clock() - self._deadline + self._patience.give_up_after
+        last = "requests are under way, and nothing comes back" if self._failure is None else f"last: {self._failure}"
+        return OutOfPatience(f"no answer for {waited:.0f} s ({last}); {REMEDIES}")
 
     def seconds_closed(self) -> float:
         """How long the server still wants to be left alone."""
@@ -69,12 +87,14 @@ class Waiting:
         Raises:
             OutOfPatience: there was no answer for too long, or the server wants a pause that is too long.
         """
+        self._failure = failure
         left = self._deadline - self._clock()
         if left <= 0:
-            raise OutOfPatience(f"no answer for {self._patience.give_up_after - left:.0f} s (last: {failure})")
+            raise self.give_up()
         if failure.wait is not None and failure.wait > left:
             raise OutOfPatience(
-                f"the server asks to wait {failure.wait:.0f} s, longer than --give-up-after allows ({failure})"
+                f"the server asks to wait {failure.wait:.0f} s, longer than --give-up-after allows ({failure}); "
+                "come back then, or raise it"
             )
         if not self._complained:
             self._complained = True

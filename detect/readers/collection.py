@@ -122,7 +122,9 @@ def _characters(row: Row) -> int:
 
 
 def _nothing_left(skipped: int, longest: int, identifier: str, context_width: int) -> str:
-    least = f"at least h + 1 = {context_width + 1} are needed"
+    least = f"at least {context_width + 1} are needed (the {_count(context_width, 'token')} of context, and one more)"
+    if not context_width:
+        least = "at least 1 is needed"
     if not skipped:
         return "there are no documents to read; give files with text"
     if longest < 0:

@@ -116,16 +116,44 @@ def test_elsewhere_a_plain_line_says_what_begins(clock: Clock, capsys: pytest.Ca
 def test_elsewhere_one_line_a_minute_at_most_says_how_far_it_is(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """1,000 units, one every 0.7 seconds."""
+    """1,000 units, one every 0.7 seconds; the first line after ten, as it takes minutes."""
     with counter("reading", 1000, "position") as advance:
         for _ in range(1000):
             clock.now += 0.7
             advance(1)
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 + int(700 / 60.2)
-    assert lines[1] == "reading: 9% done, about 11 minutes left"
-    assert lines[2] == "reading: 17% done, about 10 minutes left"
-    assert lines[-1] == "reading: 95% done, about 38 seconds left"
+    assert len(lines) == 2 + int((700 - 10.5) / 60.2)
+    assert lines[1] == "reading: 2% done, about 11 minutes left"
+    assert lines[2] == "reading: 10% done, about 10 minutes left"
+    assert lines[-1] == "reading: 96% done, about 27 seconds left"
+
+
+def test_the_time_left_follows_the_latest_pace_and_is_not_made_up_when_nothing_comes(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with counter("asking", 1000, "pair") as advance:
+        for units in (*[50] * 6, *[10] * 6, *[0] * 7):
+            clock.now += 10
+            advance(units)
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "asking: 5% done, about 3 minutes left",
+        "asking: 31% done, about 3 minutes left",
+        "asking: 36% done, about 13 minutes left",
+        "asking: 36% done",
+    ]
+
+
+def test_a_bar_without_new_units_says_no_time_left(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = at_a_terminal(monkeypatch)
+    with counter("asking", 100, "pair") as advance:
+        for units in (1, 0, 0, 1):
+            clock.now += progress.STALLED * 0.6
+            advance(units)
+        before = terminal.getvalue()
+    stalled = [frame for frame in before.split("\r") if frame and "<" not in frame]
+    assert len(stalled) == 1
+    assert stalled[0].startswith("asking:   1%|")
+    assert "<" in before.split("\r")[-1]
 
 
 def test_what_an_earlier_run_did_tells_nothing_of_the_pace(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +163,10 @@ def test_what_an_earlier_run_did_tells_nothing_of_the_pace(clock: Clock, capsys:
         for _ in range(7):
             clock.now += 10
             advance(1)
-    assert capsys.readouterr().err.splitlines()[1:] == ["asking: 91% done, about 16 minutes left"]  # 94 x 10 s
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "asking: 90% done, about 16 minutes left",  # 99 x 10 s
+        "asking: 91% done, about 16 minutes left",
+    ]
 
 
 def test_elsewhere_steps_are_said_with_what_is_done(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:

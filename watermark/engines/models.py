@@ -205,12 +205,21 @@ def check_model_directory(directory: Path) -> None:
     if (directory / "adapter_config.json").is_file():
         raise ModelError(f"{directory} holds a LoRA adapter; merge it into its base model and save that first")
     if not (directory / "config.json").is_file():
-        raise ModelError(f"{directory} is not a model directory: it holds no config.json")
+        raise ModelError(f"{directory} is not a model directory: it holds no config.json{_one_below(directory)}")
     config = _checked_settings(directory / "config.json")
     if any("/" in str(config.get(name)) for name in ("attn_implementation", "_attn_implementation")):
         raise ModelError(f"{directory}/config.json asks for attention code from the hub; remove attn_implementation")
     for name in _weight_files(directory):
         _check_safetensors(directory / name)
+
+
+def _one_below(directory: Path) -> str:
+    """The advice to give the one directory in it that looks like a model's, if there is one."""
+    try:
+        found = [child for child in directory.iterdir() if (child / "config.json").is_file()]
+    except OSError:
+        found = []
+    return f"; did you mean {found[0]}?" if len(found) == 1 else ""
 
 
 def _weight_files(directory: Path) -> list[str]:

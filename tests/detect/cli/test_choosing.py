@@ -86,6 +86,10 @@ def test_frequencies_change_the_choice_and_are_named(
     result = cli("plan", "-o", tmp_path / "b", *base, "--chosen", tmp_path / "b.jsonl")
     assert "1 probe has no answer" in result.err
     assert "frequency in the candidates" in result.out
+    assert f"chosen        the probes to examine with: {tmp_path / 'b.jsonl'}\n" in result.out
+    assert f" --probes {tmp_path / 'b.jsonl'}" in result.out.splitlines()[-1]
+    assert str(pool) not in result.out.splitlines()[-1]
+    assert "--reference" not in result.out.splitlines()[-1]  # it only chose
     with_f, without = (content(read_rows(tmp_path / f"{name}.jsonl")) for name in "ab")
     assert with_f == content([read_rows(pool)[number] for number in expected(pool, 200, corpus)[0]])
     assert with_f != without

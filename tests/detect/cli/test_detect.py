@@ -212,7 +212,9 @@ def test_prompts_count_nowhere(cli: Cli, key: Path, tmp_path: Path) -> None:
 def test_short_texts_are_refused_alone_and_skipped_among_others(cli: Cli, tmp_path: Path, ids: Path) -> None:
     wide = save_key(tmp_path / "wide", width=3, bare=True)
     alone = write_rows(tmp_path / "alone.jsonl", [{"id": "tiny", "token_ids": [1, 2, 3]}])
-    cli("detect", "--key", wide, alone).refused(3, "tiny has 3 tokens", "h + 1 = 4")
+    cli("detect", "--key", wide, alone).refused(
+        3, "tiny has 3 tokens", "at least 4 are needed (the 3 tokens of context, and one more)"
+    )
     result = cli("detect", "--key", wide, alone, ids, "--json").json()
     assert result["n_tokens"] == 400
     assert any("1 document skipped: shorter than 4 tokens (first: tiny)" in note for note in result["notes"])
@@ -226,7 +228,7 @@ def test_short_texts_are_refused_alone_and_skipped_among_others(cli: Cli, tmp_pa
 def test_empty_texts(cli: Cli, text_key: Path, ids: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.txt"
     empty.write_text("")
-    cli("detect", "--key", text_key, empty).refused(3, f"{empty} has 0 tokens", "h + 1 = 2")
+    cli("detect", "--key", text_key, empty).refused(3, f"{empty} has 0 tokens", "at least 2 are needed")
     notes = cli("detect", "--key", text_key, empty, ids, "--json").json()["notes"]
     assert any(f"1 document skipped: shorter than 2 tokens (first: {empty})" in note for note in notes)
 

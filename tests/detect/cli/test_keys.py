@@ -341,7 +341,7 @@ def test_a_corpus_that_is_refused_leaves_no_record(cli: Cli, key: Path, tmp_path
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     cli("key", "check", key, empty).refused(3, "holds no rows")
-    cli("key", "check", key, write_rows(tmp_path / "s.jsonl", [{"token_ids": [1]}])).refused(3, "h + 1 = 2")
+    cli("key", "check", key, write_rows(tmp_path / "s.jsonl", [{"token_ids": [1]}])).refused(3, "at least 2 are needed")
     assert not (tmp_path / "bare.key.check.json").exists()
 
 

@@ -49,7 +49,14 @@ def test_titles_tell_weighted_answers_from_counted_ones() -> None:
     [
         (assess(counted(5000, 5000)), MEANINGS["detected"]),
         (assess(counted(25, 100)), MEANINGS["inconclusive"]),
-        (assess(processed(50, 212, maximum=212), Assessment(effect=0.5)), MEANINGS["not detected"]),
+        (assess(processed(50, 212, maximum=212), Assessment(effect=0.5)),
+         "a green fraction of 0.5 would have been found with probability at least 0.9 within the planned maximum of "
+         "212 pairs (binomial model), a smaller one perhaps not; this does not show that the mark was never used"),
+        (assess(counted(250, 1000), Assessment(effect=0.35)),
+         "a green fraction of 0.35 would have been found with probability at least 0.9 from 758 pairs (binomial "
+         "model), a smaller one perhaps not; this does not show that the mark was never used"),
+        (assess(counted(25, 100), Assessment(effect=0.35)), MEANINGS["inconclusive"]),  # it has that note, too
+        (replace(assess(counted(250, 1000)), notes=()), MEANINGS["not detected"]),
         (weighted(finding="detected"), MEANINGS["detected"]),
         (weighted(), NO_CONTROL),
         (weighted(plan={"control": None}), NO_CONTROL),
@@ -58,7 +65,7 @@ def test_titles_tell_weighted_answers_from_counted_ones() -> None:
         (weighted(log10_p=None), "no p is claimed, see the notes"),
         (weighted(log10_p_adjusted=None), "nothing is claimed under this key, see the notes"),
     ],
-)
+)  # fmt: skip
 def test_a_finding_is_said_with_what_it_means(evidence: Evidence, meaning: str) -> None:
     assert describe(evidence).splitlines()[1] == f"  finding      {evidence.finding}: {meaning}"
 
@@ -87,10 +94,23 @@ def test_a_summary_counts_every_test_once(findings: list[Any], line: str | None)
 
 def test_several_tests_are_summed_up_before_they_are_shown() -> None:
     found = {"reading": weighted(finding="detected"), "sampled": weighted(test="sampled")}
-    first, *blocks = describe_all(found).split("\n\n")
+    first, *blocks, _ = describe_all(found).split("\n\n")
     assert first == "Summary of 2 tests: detected by the reading test (1 inconclusive)"
-    assert blocks == [describe(one) for one in found.values()]
+    assert [block.splitlines()[:3] for block in blocks] == [describe(one).splitlines()[:3] for one in found.values()]
     assert describe_all({"reading": found["reading"]}) == describe(found["reading"])
+
+
+def test_notes_that_all_tests_have_are_shown_once() -> None:
+    notes = {"a": ("same", "of a", "two", "last"), "b": ("two", "same", "last"), "c": ("last", "same", "of c")}
+    found = {name: weighted(notes=own) for name, own in notes.items()}
+    _, *blocks, shared = describe_all(found).split("\n\n")
+    said = [[line.removeprefix("  note         ") for line in block.splitlines() if "  note " in line]
+            for block in (*blocks, shared)]  # fmt: skip
+    assert said == [["of a", "two"], ["two"], ["of c"], ["same", "last"]]
+    assert shared.splitlines()[0] == "Notes on each of these 3 tests:"
+    different = {name: weighted(notes=(name,)) for name in "ab"}
+    assert "Notes on each" not in describe_all(different)
+    assert describe_all(different).split("\n\n")[1:] == [describe(one) for one in different.values()]
 
 
 def test_a_summary_never_hides_what_a_plans_primary_test_found() -> None:

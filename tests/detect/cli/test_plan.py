@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from scipy.stats import binom
 
 from detect.cli.plan import EFFECTS
+from detect.cli.planned_words import WEAK
 from detect.plans.plan import UNCOMMITTED_NOTE, Plan
 from detect.readers import read_rows
 from tests.detect.cli.helpers import Cli, execute, names, save_key, secrets_of, write_rows
@@ -198,13 +200,77 @@ def test_everything_is_settled(cli: Cli, key: Path, model: Path, probes: Path, t
 
 def test_weights_by_default(cli: Cli, key: Path, model: Path, probes: Path, tmp_path: Path) -> None:
     base = ["--key", key, "--probes", probes, "--json"]
-    shown = cli("plan", "-o", tmp_path / "1", *base, "--primary", "reading").json()
-    assert shown["plan"]["primary"] == {"test": "reading", "weights": "mass"}
+    shown = cli("plan", "-o", tmp_path / "1", *base, "--primary", "reading", "--reference", model).json()
+    assert shown["plan"]["primary"] == {"test": "reading", "weights": "difference"}
     assert shown["plan"]["sampling"] is None
     assert any("positive control" in note for note in shown["notes"])
+    assert WEAK not in shown["notes"]
     shown = cli("plan", "-o", tmp_path / "2", *base, "--reference", model).json()
     assert shown["plan"]["primary"] == {"test": "sampled", "weights": "distinct"}
     assert not any("positive control" in note for note in shown["notes"])
+
+
+def test_the_weak_reading_must_be_asked_for(cli: Cli, key: Path, probes: Path, tmp_path: Path) -> None:
+    base = ["plan", "-o", tmp_path / "p", "--key", key, "--probes", probes, "--primary", "reading"]
+    cli(*base).refused(2, "--reference", "best the base model: give it", "--weights mass")
+    assert not (tmp_path / "p").exists()
+    shown = cli(*base, "--weights", "mass", "--json").json()
+    assert shown["plan"]["primary"] == {"test": "reading", "weights": "mass"}
+    assert WEAK in shown["notes"]
+
+
+def test_a_green_fraction_that_no_student_has_is_warned_of(cli: Cli, key: Path, probes: Path, tmp_path: Path) -> None:
+    base = ["plan", "--key", key, "--probes", probes]
+    counted, read = [], ["--primary", "reading", "--weights", "mass"]
+    for number, (effect, options, warned) in enumerate(
+        (
+            (0.5, counted, True),
+            (0.36, counted, True),
+            (0.35, counted, False),
+            (0.28, counted, False),
+            (0.5, read, False),
+        )
+    ):
+        result = cli(*base, "-o", tmp_path / str(number), "--effect", effect, *options, "--json")
+        notes = [note for note in result.json()["notes"] if "students of marked text are rarely greener" in note]
+        assert len(notes) == warned
+        assert ("Warning: " in result.err) == warned
+        assert all(f"Warning: {note}\n" in result.err for note in notes)
+    assert "students of marked" in cli(*base, "-o", tmp_path / "people", "--effect", 0.5).out
+    assert "Warning" not in cli("plan", "--effect", 0.5).err  # a table, for texts as well
+
+
+def test_a_control_that_could_not_be_examined_is_refused(
+    cli: Cli, key: Path, model: Path, probes: Path, tmp_path: Path
+) -> None:
+    base = ["plan", "-o", tmp_path / "p", "--key", key, "--probes", probes, "--positive-control", model]
+    weighed = ["--weights", "excess", "--reference", model, "--sample", 1000]
+    cli(*base).refused(2, "--positive-control: no weighted test is planned that needs one")
+    for access, name in ((["--access", "completions"], "completions"), ([], "chat")):
+        cli(*base, *weighed, *access).refused(
+            2, f"a server's {name} endpoint", "Give --access weights, or leave it out"
+        )
+    assert not (tmp_path / "p").exists()
+    assert cli(*base, *weighed, "--access", "weights").code == 0
+
+
+def test_it_says_how_it_is_carried_out(cli: Cli, key: Path, model: Path, probes: Path, tmp_path: Path) -> None:
+    """The last line, and with --json a member, is a command for a shell."""
+    plan = tmp_path / "my plan.json"
+    base = ["plan", "-o", plan, "--key", key, "--probes", probes]
+    last = cli(*base).out.splitlines()[-1]
+    assert last.startswith("carry out     taggant suspect --plan ")
+    assert shlex.split(last.partition("  taggant ")[2]) == [
+        "suspect", "--plan", str(plan), "--key", str(key), "--api", "URL", "--model-name", "NAME",
+        "--probes", str(probes),
+    ]  # fmt: skip
+    base[2], usual = tmp_path / "p", write_rows(tmp_path / "usual.jsonl", [{"text": "So."}])
+    shown = cli(*base, "--probes", "builtin", "--primary", "reading", "--reference", model, "--positive-control", model,
+                "--frequencies", usual, "--tokenizer", model, "--json").json()  # fmt: skip
+    assert shlex.split(shown["then"])[6:] == [
+        "--model", "DIR", "--probes", str(probes), "--probes", "builtin", "--reference", str(model), "--frequencies",
+        str(usual), "--positive-control", str(model), "--tokenizer", str(model),
+    ]  # fmt: skip
 
 
 def test_a_seed_is_drawn_for_each_plan(cli: Cli, key: Path, probes: Path, tmp_path: Path) -> None:
@@ -257,7 +323,11 @@ def test_a_large_alpha_is_warned_of(cli: Cli, key: Path, probes: Path, tmp_path:
         (["--key", "K", "--probes", "P", "--weights", "mass"], 2, ["no weighting of the sampled test"]),
         (["--key", "K", "--probes", "P", "--also", "reading"], 2, ["--also"]),
         (["--key", "K", "--probes", "P", "--seed", "zz"], 2, ["--seed", "64 hex digits"]),
-        (["--key", "K", "--probes", "P", "--primary", "reading", "--top-p", "0.9"], 2, ["no sampled test is planned"]),
+        (
+            ["--key", "K", "--probes", "P", "--weights", "mass", "--primary", "reading", "--top-p", "0.9"],
+            2,
+            ["no sampled test is planned"],
+        ),
         (["--key", "K", "--probes", "P", "--positive-control-note", "x"], 2, ["give both"]),
         (["--key", "K", "--probes", "P", "--effect", "0.2"], 3, ["above gamma"]),
         (["--key", "K", "--probes", "P", "--max-pairs", "12615"], 3, ["1.6 x the 7,885", "12,616 or more"]),

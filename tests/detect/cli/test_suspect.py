@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from detect.cli.examination import ONE_MODEL
 from detect.counting import weigh
 from detect.exact.weighted import evaluate_bound
 from detect.fed import Probe, probes_digest
@@ -271,6 +272,7 @@ def test_a_model_that_equals_its_reference_is_noticed(cli: Cli, text_key: Path, 
     command = ["suspect", "--key", text_key, "--model", model, "--reference", model, "--probes", probes, "--json"]
     result = cli(*command)
     assert "they seem to be one model" in result.err
+    assert ONE_MODEL in result.json()["reading"]["notes"]
     assert result.json()["reading"]["n_scored"] == 0
     assert cli("-q", *command).err == ""
 

@@ -240,7 +240,15 @@ def test_a_budget_gives_a_partial_result(cli: Cli, account: Path, plan: Path, pr
 
 def test_a_model_that_repeats_itself_ends_it(cli: Cli, account: Path, plan: Path, prompts: Path) -> None:
     with FakeServer(text=lambda question: f"The answer to that is the moon, {question[0]}") as server:
-        evidence = cli(*asking(server, account, plan, prompts, "--json")).json()["sampled"]
+        result = cli(*asking(server, account, plan, prompts, "--json", "--log", "log"))
+    evidence = result.json()["sampled"]
+    assert result.err.count("Answers repeat: all 3 to prompts that were asked before are word for word") == 1
+    assert "see whether it honours temperature and seed, or give more prompts; Ctrl-C keeps the answers in log." in (
+        result.err
+    )
+    (note,) = [note for note in evidence["notes"] if note.startswith("answers repeat: ")]
+    assert "all 200 to prompts" in note
+    assert "the server seems not to sample" in note
     assert evidence["sequential"]["stopped"] == "exhausted"
     assert evidence["sequential"]["n_answers"] == 203
     assert evidence["finding"] == "inconclusive"
@@ -352,20 +360,18 @@ def test_what_is_not_the_plans(cli: Cli, account: Path, text_key: Path, plan: Pa
 
 def test_tests_that_cannot_be_carried_out(cli: Cli, text_key: Path, model: Path, prompts: Path) -> None:
     answers = write_rows(Path("answers.jsonl"), [{"prompt": PROMPTS[0], "text": "The rain fell."}])
-    reading = planned(cli, Path("r"), text_key, answers, "--primary", "reading")
+    reading = planned(cli, Path("r"), text_key, answers, "--primary", "reading", "--weights", "mass")
     counted = planned(cli, Path("c"), text_key, prompts, "--access", "weights")
-    for plan, probes, code, more, fragment in (
-        (reading, answers, 3, [], "access is chat, the plan says weights: give --model"),
-        (reading, answers, 2, ["--temperature", 1], "--temperature: the plan has no sampled test; leave it out"),
-    ):
-        cli(*asking("http://127.0.0.1:9", text_key, plan, probes, *more)).refused(code, fragment)
+    server = asking("http://127.0.0.1:9", text_key, reading, answers)
+    cli(*server).refused(2, "access is chat, the plan says weights: give --model")
     local = ["suspect", "--key", text_key, "--model", model, "--probes", prompts]
     behind = planned(cli, Path("b"), text_key, prompts, "--access", "completions")
-    cli(*local, "--plan", behind).refused(3, "access is weights, the plan says completions: give --api with --endpoint")
+    cli(*local, "--plan", behind).refused(2, "access is weights, the plan says completions: give --api with --endpoint")
     cli(*local, "--positive-control", model).refused(2, "--positive-control needs --plan")
     cli(*local, "--plan", counted, "--positive-control", model).refused(2, "no weighted test that needs it")
     cli(*local, "--plan", counted, "--save-reading", "reading.npz").refused(2, "the plan has no reading")
     read = ["suspect", "--key", text_key, "--model", model, "--probes", answers, "--plan", reading]
+    cli(*read, "--temperature", 1).refused(2, "--temperature: the plan has no sampled test; leave it out")
     cli(*read, "--reference", model).refused(3, "reference: digest", "none is planned")
     cli(*read, "--positive-control", model).refused(3, "positive control: digest", "none is planned")
 
@@ -437,7 +443,7 @@ def test_a_reading_with_its_positive_control(cli: Cli, text_key: Path, tables: d
             first = "the plan's primary test, reading/difference, is judged by itself; the other one is, too"
             assert any(note.startswith(first) for note in result[test]["notes"])
     plan = Path("student.json")
-    without = cli(*command, "--plan", plan, "--model", tables["control"])
+    without = cli(*command, "--plan", plan, "--model", tables["control"], "--no-positive-control")
     evidence = without.json()["reading"]
     assert evidence["finding"] == "inconclusive"
     assert any("not examined, so this test cannot say that a mark is absent" in note for note in evidence["notes"])
@@ -445,4 +451,30 @@ def test_a_reading_with_its_positive_control(cli: Cli, text_key: Path, tables: d
                  "--positive-control", tables["student"]).out  # fmt: skip
     assert "not detected: the plan's positive control was detected by the same test" in people
     cli(*command, "--plan", plan, "--model", base, "--positive-control", base).refused(3, "positive control: digest")
-    cli(*command[:5], "--plan", plan, "--model", base).refused(3, "reference: none is given")
+    left_out = [*command[:5], "--plan", plan, "--model", base, "--no-positive-control"]
+    cli(*left_out).refused(3, "reference: none is given")
+
+
+def test_a_planned_control_is_not_left_out_by_oversight(
+    cli: Cli, text_key: Path, tables: dict[str, Path], prompts: Path, probes: Path, tmp_path: Path
+) -> None:
+    """Refused before the model is touched: it need not even exist."""
+    base, student = tables["base"], tables["student"]
+    known = ["--reference", base, "--positive-control", student]
+    plan = planned(cli, Path("p"), text_key, probes, "--primary", "reading", *known)
+    command = ["suspect", "--key", text_key, "--probes", probes, "--reference", base, "--plan", plan, "--model"]
+    before = names(tmp_path)
+    cli(*command, tmp_path / "none").refused(
+        2, "the plan names a positive control: give it as --positive-control DIR", "--no-positive-control accepts that"
+    )
+    assert names(tmp_path) == before
+    both = ["--positive-control", student, "--no-positive-control"]
+    cli(*command, base, *both).refused(2, "give --positive-control or --no-positive-control, not both")
+    cli(*command[:-3], "--model", base, "--no-positive-control").refused(2, "no meaning without --plan")
+    counted = planned(cli, Path("c"), text_key, probes, "--also", "reading/difference", *known)
+    nothing_lost = cli("suspect", "--key", text_key, "--probes", probes, "--reference", base, "--plan", counted,
+                       "--model", student, "--json")  # fmt: skip
+    assert set(nothing_lost.json()) == {"reading", "sampled"}
+    none = planned(cli, Path("n"), text_key, prompts, "--access", "weights")
+    cli("suspect", "--key", text_key, "--probes", prompts, "--plan", none, "--model", base,
+        "--no-positive-control").refused(2, "the plan's primary test uses none; leave it out")  # fmt: skip

@@ -244,9 +244,10 @@ def test_a_plan_with_a_positive_control(cli: Cli, text_key: Path, tables: dict[s
     marked = cli(*command, "--model", tables["marked"]).json()["sampled/excess"]
     assert marked["finding"] == "detected"
     assert marked["log10_p"] == pytest.approx(weighed["plan"]["control"]["log10_p"])
-    wrong = [*command[:7], "--reference", tables["other"], "--model", tables["marked"]]
-    cli(*wrong).refused(3, "reference: digest")
-    cli(*command[:7], "--model", tables["marked"]).refused(3, "reference: none is given")
+    alone = [*command[:7], "--no-positive-control", "--model", tables["marked"]]
+    cli(*alone, "--reference", tables["other"]).refused(3, "reference: digest")
+    cli(*alone).refused(3, "reference: none is given")
+    cli(*command[:9], "--model", tables["marked"]).refused(2, "the plan names a positive control")
 
 
 def test_a_plan_behind_a_server(cli: Cli, text_key: Path, model: Path, prompts: Path) -> None:

@@ -474,9 +474,9 @@ def test_parts_out_of_range(kind: Callable[..., Any], values: dict[str, Any]) ->
 
 
 def test_the_two_lists_of_tests_agree() -> None:
-    from detect.cli import planning
+    from detect.cli import plan_options
 
-    assert planning.TESTS == TESTS
+    assert plan_options.TESTS == TESTS
     assert set(NEED_REFERENCE) < set(TESTS)
 
 

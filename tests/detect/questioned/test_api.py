@@ -291,9 +291,9 @@ def test_giving_up_keeps_what_was_answered_and_the_next_run_goes_on(path: Path) 
         with pytest.raises(InputError) as caught:
             asked(what, path, patience=Patience(2, 5, 0.4))
         assert re.search(
-            r"no answer for \d+ s \(last: 503 we ⟨U\+001B⟩\[31mclosed\); answers so far are in", str(caught.value)
+            r"no answer for \d+ s \(last: 503 we ⟨U\+001B⟩\[31mclosed\); is the server up", str(caught.value)
         )
-        assert str(path) in str(caught.value)
+        assert f". Answers so far are in {path}: the same command goes on" in str(caught.value)
         assert "\n" not in str(caught.value)
         kept = len(server.sent)
         server.misbehave = None
@@ -310,12 +310,69 @@ def test_nobody_there(path: Path) -> None:
     assert not path.exists()
 
 
+def test_patience_bounds_an_attempt_that_hangs_however_long_the_time_out(path: Path) -> None:
+    """One that is under way counts no more than one that failed; nothing is recorded, and remedies are named."""
+    with FakeServer(lambda *_: time.sleep(6) or False) as server:
+        began = time.monotonic()
+        with pytest.raises(InputError) as caught:
+            asked(questions(server), path, patience=Patience(4, 100, 0.5))
+        assert 0.5 <= time.monotonic() - began < 4
+    for fragment in (server.url, "no answer for 2 s (requests are under way, and nothing comes back)",
+                     "is the server up at that address", "--concurrency", "--timeout"):  # fmt: skip
+        assert fragment in str(caught.value)
+    assert "so far" not in str(caught.value)
+
+
+def test_patience_begins_anew_with_every_answer(path: Path) -> None:
+    """A slow request outlasts it as long as others are answered meanwhile."""
+    lock, slow = threading.Lock(), ["second"]
+
+    def misbehave(_: Handler, body: dict[str, Any]) -> bool:
+        with lock:
+            late = bool(body["messages"][0]["content"] == "how?" and slow and slow.pop())
+        time.sleep(2.5 if late else 0.02)
+        return False
+
+    with FakeServer(misbehave) as server:
+        what = questions(server)
+        assert texts(asked(what, path, 900, patience=Patience(2, 100, 1.0))) == expected(what, 900)
+        assert server.repeated() == {}
+
+
+def test_without_patience_nothing_is_tried_again_and_an_attempt_takes_its_time(path: Path) -> None:
+    with FakeServer(lambda *_: time.sleep(1.5) or False) as server:
+        what = questions(server)
+        assert texts(asked(what, path, 5, patience=Patience(1, 100, 0))) == expected(what, 5)
+
+
 def test_a_pause_that_is_too_long_is_not_waited_for(path: Path) -> None:
     with FakeServer(lambda handler, _: handler.reply(429, {}, {"Retry-After": "3600"}) or True) as server:
         began = time.monotonic()
         with pytest.raises(InputError, match="asks to wait 3600 s, longer than --give-up-after allows"):
             asked(questions(server), path)
         assert time.monotonic() - began < 3
+
+
+# A server that does not sample
+
+
+def test_a_server_that_repeats_itself_is_spoken_of_once_and_asked_on(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And once more by the run that goes on from its log; a server that samples never is."""
+    with FakeServer(text=lambda question: f"the answer to {question[0]}") as server:
+        what = questions(server)
+        with caplog.at_level("WARNING", "detect"):
+            assert len(asked(what, path, 50)) == 13
+            asked(what, path, 60)
+    said = [record.getMessage() for record in caplog.records]
+    assert [one.split(":")[0] for one in said] == ["Answers repeat", "Answers repeat"]
+    assert "all 3 to prompts" in said[0]
+    assert str(path) in said[0]
+    caplog.clear()
+    with FakeServer() as server, caplog.at_level("WARNING", "detect"):
+        asked(questions(server), path.with_name("other"), 150)
+    assert caplog.records == []
 
 
 # Trouble that does not pass

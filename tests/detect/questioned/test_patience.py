@@ -8,7 +8,16 @@ from email.utils import format_datetime
 
 import pytest
 
-from detect.questioned.patience import LONGEST_PAUSE, OutOfPatience, Patience, Transient, Waiting, retry_after
+from detect.questioned.patience import (
+    GRACE,
+    LONGEST_PAUSE,
+    REMEDIES,
+    OutOfPatience,
+    Patience,
+    Transient,
+    Waiting,
+    retry_after,
+)
 
 
 class Clock:
@@ -40,7 +49,7 @@ def test_it_gives_up_after_so_long_without_an_answer(clock: Clock) -> None:
     clock.now += 9.9
     waiting.pause(Transient("503"), 0)
     clock.now += 0.2
-    with pytest.raises(OutOfPatience, match=r"no answer for 10 s \(last: 503 busy\)"):
+    with pytest.raises(OutOfPatience, match=r"no answer for 10 s \(last: 503 busy\); is the server up"):
         waiting.pause(Transient("503 busy"), 0)
 
 
@@ -54,6 +63,21 @@ def test_the_servers_own_wish_counts_for_all(clock: Clock) -> None:
     assert waiting.seconds_closed() == 0
     with pytest.raises(OutOfPatience, match="the server asks to wait 60 s"):
         waiting.pause(Transient("429", 60.0), 0)
+
+
+def test_requests_under_way_are_left_alone_until_the_same_moment(clock: Clock) -> None:
+    waiting = Waiting(Patience(give_up_after=10), clock)
+    assert waiting.seconds_left() == 10 + GRACE
+    clock.now += 9
+    waiting.pause(Transient("503"), 0)
+    assert waiting.seconds_left() == 1 + GRACE
+    waiting.begin()
+    assert waiting.seconds_left() == 10 + GRACE
+    clock.now += 30
+    assert waiting.seconds_left() == 0
+    said = f"no answer for 30 s (requests are under way, and nothing comes back); {REMEDIES}"
+    assert str(waiting.give_up()) == said  # the failure before the answer is no reason
+    assert Waiting(Patience(give_up_after=0), clock).seconds_left() is None
 
 
 def test_one_complaint_until_an_answer_comes(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:

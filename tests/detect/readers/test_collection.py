@@ -153,9 +153,9 @@ class TestSkipping:
         ("rows", "expected"),
         [
             ([], "there are no documents"),
-            (rows(1), "d0 has 1 token; at least h + 1 = 2 are needed"),
-            (rows(0), "d0 has 0 tokens; at least h + 1 = 2 are needed"),
-            (rows(0, 1), "all 2 documents are too short: the longest, d1, has 1 token; at least h + 1 = 2 are needed"),
+            (rows(1), "d0 has 1 token; at least 2 are needed (the 1 token of context, and one more)"),
+            (rows(0), "d0 has 0 tokens; at least 2 are needed"),
+            (rows(0, 1), "all 2 documents are too short: the longest, d1, has 1 token; at least 2 are needed"),
             ([Row("p", "", prompt_ids=np.array([1], np.uint32))], "none of 1 row holds text or token_ids"),
         ],
     )

@@ -119,6 +119,17 @@ def test_a_directory_that_is_no_model(tmp_path: Path) -> None:
     refused(model_digest, tmp_path, "no config.json")
 
 
+def test_a_directory_one_level_too_high_names_the_model_in_it(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    for call in (load_model, model_digest):
+        refused(call, tmp_path, f"no config.json; did you mean {tmp_path / 'model'}?")
+    (tmp_path / "logs" / "config.json").write_text("{}")  # which one?
+    with pytest.raises(ModelError, match=r"no config.json$"):
+        load_model(tmp_path)
+
+
 def test_a_path_that_is_not_there_and_one_that_is_a_file(tmp_path: Path) -> None:
     refused(load_model, tmp_path / "absent", "does not exist")
     with pytest.raises(ModelError, match="does not exist"):
