@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -100,7 +101,7 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], *, overwrite: boo
             odd = sorted(set(row) ^ set(schema.names))
             raise InputError(f"{path.name}: column {odd[0]} is missing or unknown in a row of {row.get('condition')}")
     places = [tuple(row[name] for name in order) for row in sorted_rows]
-    twice = [one for one, following in zip(places, places[1:], strict=False) if one == following]
+    twice = [one for one, following in pairwise(places) if one == following]
     if twice:
         raise InputError(f"{path.name}: two rows of {', '.join(map(str, twice[0]))}")
     columns = {name: [row[name] for row in sorted_rows] for name in schema.names}
