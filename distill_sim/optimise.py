@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from distill_sim.shares import check_share
 from watermark.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def pruned(model: PreTrainedModel, share: float) -> PreTrainedModel:
     """
     from torch.nn.utils import prune
 
-    _check_share(share)
+    check_share(share)
     result = _copy(model)
     for _, layer in linear_layers(result):
         prune.l1_unstructured(layer, "weight", amount=float(share))
@@ -109,7 +110,7 @@ def merged(model: PreTrainedModel, base: PreTrainedModel, share: float) -> PreTr
     Raises:
         InputError: share is not inside (0, 1), or the two have other weights: names, shapes or what is shared.
     """
-    _check_share(share)
+    check_share(share)
     result = _copy(model)
     ours, theirs = dict(result.named_parameters()), dict(base.named_parameters())
     for name in sorted(ours.keys() ^ theirs.keys()):
@@ -126,8 +127,3 @@ def merged(model: PreTrainedModel, base: PreTrainedModel, share: float) -> PreTr
 
 def _copy(model: PreTrainedModel) -> Any:
     return copy.deepcopy(model).float().requires_grad_(True).eval()
-
-
-def _check_share(share: float) -> None:
-    if not 0 < share < 1:
-        raise InputError(f"a share lies between 0 and 1, not at {share}")
