@@ -134,36 +134,52 @@ class Cell:
 
 @dataclass(frozen=True)
 class Rung:
-    """A cell that differs from others in the last step's amount alone."""
+    """A cell, and the amounts of its steps (None: a step without one)."""
 
-    amount: float | None
+    amounts: tuple[float | None, ...]
     cell: Cell
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """One thing done to answers or student, at growing strength.
+    """The same steps done to answers or student, at growing strength.
 
     Attributes:
         kind: "attack" or "after".
-        step: its name.
-        before: the steps that come before it.
-        without: the cell without this step, or else without any; None where the study has none.
+        steps: their names.
         plain: the cell to which nothing was done, all else equal; None where the study has none.
+        others: fields in which it differs from the reference besides.
     """
 
     kind: str
-    step: str
-    before: tuple[str, ...]
+    steps: tuple[str, ...]
     rungs: tuple[Rung, ...]
-    without: Cell | None
     plain: Cell | None
-    others: tuple[tuple[str, Any], ...]  # fields in which it differs from the reference besides
+    others: tuple[tuple[str, Any], ...]
 
     @property
     def label(self) -> str:
         extra = ", ".join(f"{name} {said(value)}" for name, value in self.others)
-        return ", then ".join((*self.before, self.step)) + (f" ({extra})" if extra else "")
+        return ", ".join(self.steps) + (f" ({extra})" if extra else "")
+
+    def strength(self, rung: Rung) -> str:
+        """The amounts that vary along the ladder; of a single rung all of them."""
+        columns = list(zip(*(one.amounts for one in self.rungs), strict=True))
+        shown = [
+            f"{amount:,g}"
+            for amount, column in zip(rung.amounts, columns, strict=True)
+            if amount is not None and (len(set(column)) > 1 or len(self.rungs) == 1)
+        ]
+        return ", ".join(shown)
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Clean fine-tuning for growing numbers of tokens, 0 included."""
+
+    label: str
+    tokens: tuple[float, ...]
+    cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
@@ -240,22 +256,39 @@ class Material:
         return ", ".join(f"{name} {said(cell.values[name])}" for name in series["vary"] if name != along)
 
     def ladders(self) -> list[Ladder]:
-        """Every step that is the last of some cell's attacks or afterwards, with all its amounts."""
+        """Every sequence of attacks, or of things done to the student, that some cell has; with all its amounts."""
         groups: dict[tuple[Any, ...], list[Rung]] = defaultdict(list)
         for cell in self.cells.values():
-            for kind in STEPS:
-                steps = cell.values[kind]
-                if steps and (kind == "after" or not cell.values["after"]):
-                    step = Step.parse(steps[-1], STEPS[kind], kind)
-                    groups[kind, steps[:-1], step.name, cell.with_changes(**{kind: ()})].append(Rung(step.amount, cell))
-        return [self._ladder(kind, before, step, rungs) for (kind, before, step, _), rungs in groups.items()]
+            for kind, known in STEPS.items():
+                steps = [Step.parse(text, known, kind) for text in cell.values[kind]]
+                if steps:
+                    where = (kind, tuple(step.name for step in steps), cell.with_changes(**{kind: ()}))
+                    groups[where].append(Rung(tuple(step.amount for step in steps), cell))
+        return [self._ladder(kind, steps, rungs) for (kind, steps, _), rungs in groups.items()]
 
-    def _ladder(self, kind: str, before: tuple[str, ...], step: str, rungs: list[Rung]) -> Ladder:
-        ordered = tuple(sorted(rungs, key=lambda rung: rung.amount or 0.0))
+    def _ladder(self, kind: str, steps: tuple[str, ...], rungs: list[Rung]) -> Ladder:
+        ordered = tuple(sorted(rungs, key=lambda rung: [amount or 0.0 for amount in rung.amounts]))
         one = ordered[0].cell
         plain = self.at(one.with_changes(attack=(), after=()))
-        without = self.at(one.with_changes(**{kind: before})) or plain
-        return Ladder(kind, step, before, ordered, without, plain, self.changed(one, apart=(kind,)))
+        return Ladder(kind, steps, ordered, plain, self.changed(one, apart=(kind,)))
+
+    def cleaned(self) -> list[Cleaned]:
+        """Students that were fine-tuned on clean text last, where the study has the one that was not."""
+        groups: dict[tuple[Any, ...], list[tuple[float, Cell]]] = defaultdict(list)
+        for cell in self.cells.values():
+            steps = [Step.parse(text, AFTERWARDS, "after") for text in cell.values["after"]]
+            if steps and steps[-1].name == "clean":
+                without = cell.with_changes(after=cell.values["after"][:-1])
+                groups[without].append((steps[-1].amount or 0.0, cell))
+        found = []
+        for place, members in groups.items():
+            start = self.at(place)
+            if start is not None:
+                tokens, cells = zip(*sorted(members, key=lambda one: one[0]), strict=True)
+                others = self.changed(start)
+                label = ", ".join(f"{name} {said(value)}" for name, value in others)
+                found.append(Cleaned(label, (0.0, *tokens), (start, *cells)))
+        return found
 
 
 def gather(study: Mapping[str, Any], survival: Iterable[Mapping[str, Any]]) -> Material:

@@ -19,7 +19,7 @@ from distill_sim.curves import (
     null_count,
 )
 from distill_sim.dose import EXTRAPOLATED, DoseFit, Enough, enough, fit_dose
-from distill_sim.report.material import ALPHA, Cell, Ladder, Line, Material, gather
+from distill_sim.report.material import ALPHA, Cell, Cleaned, Line, Material, gather
 from distill_sim.report.words import SOURCE_TITLES, headline, treatment
 from watermark.errors import InputError
 
@@ -60,7 +60,7 @@ def of_material(material: Material, fresh: Rows, quality: Rows) -> dict[str, Any
         "conditions": [_condition(material, cell) for cell in material.cells.values()],
         "series": [_series(material, one) for one in material.study["series"]],
         "dose": _dose(material),
-        "clean": [_clean(material, ladder) for ladder in clean_ladders(material)],
+        "clean": [_clean(material, one) for one in material.cleaned()],
         "treatments": _treatments(material),
         "controls": {
             "deployed": _deployed(material),
@@ -206,26 +206,14 @@ def _enough(one: Enough | None) -> dict[str, Any] | None:
 # --- what was done to answers and students ---
 
 
-def clean_ladders(material: Material) -> list[Ladder]:
-    """Clean fine-tuning for growing numbers of tokens, where there is a student without it to compare."""
-    return [one for one in material.ladders() if one.step == "clean" and one.without is not None]
-
-
-def rungs_from_zero(ladder: Ladder) -> tuple[list[float], list[Cell]]:
-    """(amounts, cells) with the untreated student at 0."""
-    assert ladder.without is not None
-    return [0.0, *(rung.amount or 0.0 for rung in ladder.rungs)], [ladder.without, *(r.cell for r in ladder.rungs)]
-
-
-def _clean(material: Material, ladder: Ladder) -> dict[str, Any]:
-    x, cells = rungs_from_zero(ladder)
+def _clean(material: Material, one: Cleaned) -> dict[str, Any]:
     tests = [test for test in material.tests if test != "text"]
     return {
-        "label": ladder.label,
-        "tokens": x,
-        "conditions": [cell.name for cell in cells],
-        "half_life": {test: half_life(x, [cell.evidence(test) for cell in cells]) for test in tests},
-        "trends": _trends(material, x, cells, rising=False),
+        "label": one.label,
+        "tokens": list(one.tokens),
+        "conditions": [cell.name for cell in one.cells],
+        "half_life": {test: half_life(one.tokens, [cell.evidence(test) for cell in one.cells]) for test in tests},
+        "trends": _trends(material, one.tokens, one.cells, rising=False),
     }
 
 
