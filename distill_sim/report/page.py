@@ -17,9 +17,17 @@ from distill_sim.condition import SOURCES, documentation
 from distill_sim.curves import null_quantiles
 from distill_sim.dose import EXTRAPOLATED
 from distill_sim.report import plots
-from distill_sim.report.material import Cell, Line, Material, gather, said
-from distill_sim.report.summarise import Rows, dose_lines, fitted, of_material, runs_along
-from distill_sim.report.words import SOURCE_TITLES, TEST_TITLES, enough_words, number_words, power_words, treatment
+from distill_sim.report.material import Cell, Material, gather, said
+from distill_sim.report.summarise import AFFECTED, Rows, dose_lines, fitted, of_material, runs_along, trends_along
+from distill_sim.report.words import (
+    SOURCE_TITLES,
+    TEST_MEANINGS,
+    TEST_TITLES,
+    enough_words,
+    number_words,
+    power_words,
+    treatment,
+)
 from distill_sim.survival import TESTS
 
 LABELS = {
@@ -75,12 +83,16 @@ def write_report(
                 {**one, "tests": {t: r for t, r in one["tests"].items() if t in plots.DRAWN}}
                 for one in found["dose"]["lines"]
             ],
-            "tests": {test: TESTS[test] for test in material.tests},
+            "tests": {test: (TEST_MEANINGS[test], TESTS[test]) for test in material.tests},
+            "extrapolated": EXTRAPOLATED,
+            "fresh_controls": _fresh_by_control(found["controls"]["fresh"]["rows"]),
             "columns": [test for test in material.tests if test in plots.DRAWN],
             "titles": TEST_TITLES,
-            "sources": SOURCES,
+            "sources": {
+                name: SOURCES[name] for name in SOURCES if any(c["source"] == name for c in found["conditions"])
+            },
             "source_titles": SOURCE_TITLES,
-            "quality": _quality(found["quality"]),
+            "quality": _quality(found["quality"], [one["condition"] for one in found["conditions"]]),
         },
         packages=("distill_sim.report", "distill_sim.demo"),
         filters={
@@ -91,7 +103,7 @@ def write_report(
             "enough": enough_words,
             "said": lambda value: one_line(said(value), 300),
             "line": one_line,
-            "what": lambda differs: _differs(differs),
+            "what": _differs,
             "percent": lambda share: "–" if share is None else f"{share:.0%}",
         },
         overwrite=True,
@@ -143,14 +155,19 @@ def _drawn(material: Material, fresh: Sequence[Mapping[str, Any]], found: Mappin
     }
 
 
-def _lines_figure(name: str, label: str, lines: Sequence[tuple[str, Sequence[float], Sequence[Cell]]]) -> Markup | None:
+def _lines_figure(
+    name: str,
+    label: str,
+    lines: Sequence[tuple[str, Sequence[float], Sequence[Cell]]],
+    tests: Sequence[str] = plots.DRAWN,
+) -> Markup | None:
     """One line: a curve a test. Several: a panel a test, a curve a line."""
     if len(lines) == 1:
         _, x, cells = lines[0]
-        curves = plots.curves_by_test(x, cells, plots.DRAWN)
+        curves = plots.curves_by_test(x, cells, tests)
         return plots.along(name, label, {"": curves}) if curves else None
     panels: dict[str, list[plots.Curve]] = {}
-    for test in plots.MAIN:
+    for test in (one for one in plots.MAIN if one in tests):
         curves = []
         for at, (title, x, cells) in enumerate(lines):
             for curve in plots.curves_by_test(x, cells, [test]):
@@ -170,8 +187,9 @@ def _shown(material: Material) -> list[Shown]:
         title = one_line(series["title"])
         if lines:
             label = LABELS.get(lines[0].field, lines[0].field.replace("_", " "))
-            figure = _lines_figure(name, label, [(line.label, line.x, line.cells) for line in lines])
-            trends = tuple((line.label, _trend(material, series, line)) for line in lines)
+            tests = AFFECTED.get(lines[0].field, plots.DRAWN)
+            figure = _lines_figure(name, label, [(line.label, line.x, line.cells) for line in lines], tests)
+            trends = tuple((line.label, trends_along(material, line)) for line in lines)
             found.append((_order(lines[0].field), Shown(title, name, figure, "lines", trends)))
         elif not set(series["vary"]) <= {"attack", "after"} and material.of(series):
             rows = [(_name(material, series, cell), cell) for cell in material.of(series)]
@@ -195,12 +213,6 @@ def _name(material: Material, series: Mapping[str, Any], cell: Cell) -> str:
 def _base(material: Material, field: str) -> Any:
     value = material.study["base"].get(field)
     return tuple(value) if isinstance(value, list) else value
-
-
-def _trend(material: Material, series: Mapping[str, Any], line: Line) -> Mapping[str, Any]:
-    from distill_sim.report.summarise import RISING, _trends
-
-    return _trends(material, line.x, line.cells, rising=line.field in RISING or None)
 
 
 def _nulls(fresh: Sequence[Mapping[str, Any]]) -> Markup | None:
@@ -248,12 +260,30 @@ def _costs(material: Material, quality: Sequence[Mapping[str, Any]]) -> Markup |
     return plots.costs(points, measures) if measures else None
 
 
-def _quality(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Measures as columns, conditions as rows."""
+def _fresh_by_control(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Control × test: the largest count among its models, seed by seed, at each level."""
+    groups: dict[tuple[str, str, int], list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["condition"], row["test"], row["n"]].append(row)
+    return [
+        {
+            "condition": condition,
+            "test": test,
+            "models": len(models),
+            "n": n,
+            "most": {lv: (max(m["at_or_below"][lv] for m in models), most) for lv, most in models[0]["limits"].items()},
+            "within": all(one["within"] for one in models),
+        }
+        for (condition, test, n), models in sorted(groups.items())
+    ]
+
+
+def _quality(rows: Sequence[Mapping[str, Any]], order: Sequence[str]) -> dict[str, Any]:
+    """Measures as columns, conditions as rows, in the study's order."""
     measures = list(dict.fromkeys([*(m for m in COSTS if any(r["measure"] == m for r in rows)),
                                    *sorted({row["measure"] for row in rows})]))  # fmt: skip
     table: dict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
-    for row in rows:
+    for row in sorted(rows, key=lambda r: order.index(r["condition"]) if r["condition"] in order else len(order)):
         table[row["condition"]][row["measure"]] = row
     return {"measures": measures, "rows": dict(table)}
 

@@ -216,11 +216,8 @@ def responses(
             for first, last, dash in ((fit.doses[0], fit.doses[-1], "-"), (fit.doses[-1], max(extrapolated), "--")):
                 grid = np.geomspace(first, last, 60)
                 found = [fit.predict(float(dose)) for dose in grid]
-                axes.plot(
-                    grid, np.minimum([one.evidence for one in found], top), dash, color=look["color"], linewidth=2
-                )
-                axes.fill_between(grid, np.minimum([one.low for one in found], top),
-                                  np.minimum([one.high for one in found], top),
+                axes.plot(grid, [one.evidence for one in found], dash, color=look["color"], linewidth=2)
+                axes.fill_between(grid, [one.low for one in found], [one.high for one in found],
                                   color=look["color"], alpha=0.14, linewidth=0)  # fmt: skip
         smallest = min(min(doses) for doses, _, _ in fits.values())
         axes.set(xlim=(smallest / 1.5, max(extrapolated)), ylim=(LEAST * 0.9, top))
@@ -266,7 +263,7 @@ def costs(points: Sequence[Cost], measures: Mapping[str, str]) -> Markup:
             axes.plot(xs, ys, **LOOKS["reading"])
             for point, x in zip(there, xs, strict=True):
                 axes.annotate(f"δ {point.delta:g}", (x, point.evidence), (7, -4), textcoords="offset points",
-                              va="top", fontsize=10.5)  # fmt: skip
+                              va="top", fontsize=10.5, bbox=halo(), zorder=1.5)  # fmt: skip
                 said.append(f"delta {point.delta:g}: {measure} {x:.3g}, p {probability_words(-point.evidence)}")
             axes.margins(x=0.18)
             axes.set_xlabel(label)
@@ -289,9 +286,10 @@ def _tick(evidence: float) -> str:
 def _evidence_axis(axes: Axes, which: str, top: float, label: bool = True) -> None:
     """Square-root scale from p = 1 on, the line of detection, and a band where errors of procedure dominate."""
     top = max(8.0, top * 1.12)
+    top = max(top, 38.0) if top > 26 else top  # the band is there whole or not at all
     scale = (lambda v: np.sqrt(np.maximum(v, 0.0)), np.square)
     ticks = [tick for tick in TICKS if tick <= top]
-    if top > 60:  # they would run into each other
+    if top > 60 or which == "x":  # they would run into each other
         ticks = [tick for tick in ticks if tick not in (3, 15)]
     if which == "y":
         axes.set_yscale("function", functions=scale)

@@ -33,6 +33,11 @@ AXES = {
     "delta": "the bias delta",
 }
 
+AFFECTED = {  # what a field can change; any other: every test
+    "probe_tokens": ("reading", "argmax", "green_mass"),
+    "sampled_tokens": ("sampled", "distinct_pairs"),
+}
+
 Rows = Iterable[Mapping[str, Any]]
 
 
@@ -112,14 +117,20 @@ def _line(material: Material, line: Line) -> dict[str, Any]:
         "label": line.label,
         "x": list(line.x),
         "conditions": [cell.name for cell in line.cells],
-        "trends": _trends(material, line.x, line.cells, rising=line.field in RISING or None),
+        "trends": trends_along(material, line),
     }
 
 
-def _trends(material: Material, x: Sequence[float], cells: Sequence[Cell], rising: bool | None) -> dict[str, Any]:
+def trends_along(material: Material, line: Line) -> dict[str, Any]:
+    """Of the tests that the field can change; with inversions where more of it must give more evidence."""
+    tests = [test for test in material.tests if test in AFFECTED.get(line.field, material.tests)]
+    return _trends(tests, line.x, line.cells, rising=line.field in RISING or None)
+
+
+def _trends(tests: Sequence[str], x: Sequence[float], cells: Sequence[Cell], rising: bool | None) -> dict[str, Any]:
     """Test → Kendall's tau of median evidence, and inversions where the direction is known beforehand."""
     found = {}
-    for test in material.tests:
+    for test in tests:
         medians = [cell.tests[test].median if test in cell.tests else None for cell in cells]
         there = [(at, one) for at, one in zip(x, medians, strict=True) if one is not None]
         if len(there) < 2:
@@ -213,7 +224,7 @@ def _clean(material: Material, one: Cleaned) -> dict[str, Any]:
         "tokens": list(one.tokens),
         "conditions": [cell.name for cell in one.cells],
         "half_life": {test: half_life(one.tokens, [cell.evidence(test) for cell in one.cells]) for test in tests},
-        "trends": _trends(material, one.tokens, one.cells, rising=False),
+        "trends": _trends(tests, one.tokens, one.cells, rising=False),
     }
 
 
@@ -322,16 +333,25 @@ def _fresh(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _exposure(material: Material) -> list[dict[str, Any]]:
     """Exposure and licence, kept apart: runs and detections by what the student met and whose key was looked for."""
-    groups: dict[tuple[bool, bool, str, str], list[int]] = defaultdict(lambda: [0, 0])
+    groups: dict[tuple[bool, bool, bool, str, str], list[int]] = defaultdict(lambda: [0, 0])
     for cell in material.cells.values():
         for who, tests in cell.results.items():
             for test, results in tests.items():
-                count = groups[cell.exposed, cell.licensed, who, test]
+                imitated = cell.values["source"] == "imitated"
+                count = groups[cell.exposed, cell.licensed, imitated, who, test]
                 count[0] += len(results.runs)
                 count[1] += results.detected
     return [
-        {"exposed": exposed, "licensed": licensed, "looked_for": who, "test": test, "runs": n, "detected": k}
-        for (exposed, licensed, who, test), (n, k) in sorted(groups.items(), key=lambda item: item[0], reverse=True)
+        {
+            "exposed": exposed,
+            "licensed": licensed,
+            "imitated": imitated,
+            "looked_for": who,
+            "test": test,
+            "runs": n,
+            "detected": k,
+        }
+        for (exposed, licensed, imitated, who, test), (n, k) in sorted(groups.items(), reverse=True)
     ]
 
 

@@ -16,6 +16,16 @@ TEST_TITLES = {
     "distinct_pairs": "Distinct pairs",
     "text": "Text",
 }
+TEST_MEANINGS = {
+    "reading": "the student reads texts that do not depend on the key; where its predictions differ from those of the model "
+    "it was made from, do they favour green?",
+    "argmax": "for comparison: the colour of the likeliest token after each context",
+    "green_mass": "for comparison: how much of the predicted probability falls on green",
+    "sampled": "the student is asked questions; what it says more often than the model it was made from would, is it "
+    "green?",
+    "distinct_pairs": "for comparison: how many of the pairs in the student's answers are green",
+    "text": "of what the student was trained on, not of the student: how many of its pairs are green",
+}
 SOURCE_TITLES = {
     "account": "marked answers",
     "licensed": "marked answers, licensed",
@@ -76,101 +86,110 @@ def of_runs(found: Mapping[str, Any]) -> str:
 
 
 def headline(found: Mapping[str, Any]) -> list[str]:
-    """The first paragraph: what was found, sentence by sentence, from the numbers of the summary."""
-    sentences = [_of_reference(found), *_of_dose(found), *_of_treatments(found), *_of_controls(found)]
-    return [sentence for sentence in sentences if sentence]
+    """What was found, in plain words from the numbers of the summary: a paragraph, then one point each."""
+    paragraph = " ".join([*_of_reference(found), *_of_dose(found), *_of_controls(found)])
+    return [paragraph, *_of_treatments(found), *_of_fresh(found), *_of_imitated(found), _of_series(found)]
 
 
-def _of_reference(found: Mapping[str, Any]) -> str:
+WAYS = {"reading": "Reading its next-token distributions", "sampled": "Asking it questions"}
+
+
+def _of_reference(found: Mapping[str, Any]) -> list[str]:
     one = next((c for c in found["conditions"] if c["condition"] == found["study"]["reference"]), None)
-    if one is None:
-        return "The study's reference condition has no rows, so only single conditions can be reported."
-    tests = one["tests"]
-    ways = {"reading": "reading its next-token distributions", "sampled": "asking it questions"}
+    tests = {} if one is None else {test: one["tests"][test] for test in WAYS if test in one["tests"]}
+    if not tests:
+        return ["The study's reference condition has no results, so only single conditions can be reported."]
+    base = found["study"]["base"]
+    dose = f"{base['answers']:,} answers" if "answers" in base else "answers"
+    start = f"A student was trained on {dose} of a teacher that carries the mark."
     said = [
-        f"{way} detected it in {of_runs(tests[test])} (median p {probability_words(tests[test]['median'])})"
-        for test, way in ways.items()
-        if test in tests
+        f"{WAYS[test]} detected the mark in {of_runs(one)} (median p {probability_words(one['median'])})."
+        for test, one in tests.items()
     ]
-    answers = found["study"]["base"].get("answers")
-    dose = f"{answers:,} answers" if isinstance(answers, int) else "answers"
-    return f"A student was trained on {dose} of a teacher that carries the mark: {', and '.join(said)}." if said else ""
+    return [start, *said]
 
 
 def _of_dose(found: Mapping[str, Any]) -> list[str]:
-    sentences = []
-    for name, one in found["dose"]["enough"].items():
-        if name not in ("reading", "sampled"):
-            continue
-        test = f"the {name} test"
-        largest = f"{max(d for d, _, _ in one['shares']):,.0f}"
-        if one["status"] == "measured":
-            sentences.append(f"To be detected with power .9, {test} needs an extraction of {enough_words(one)}.")
-        elif one["status"] == "at or below":
-            smallest = f"{min(d for d, _, _ in one['shares']):,.0f}"
-            sentences.append(f"Already {smallest} answers, the smallest dose measured, give {test} power .9.")
-        else:
-            sentences.append(
-                f"Power .9 of {test} was not reached within the doses measured (at most {largest} answers)."
-            )
-    return sentences
+    said = [
+        f"{name}, {enough_words(found['dose']['enough'][test])}"
+        for test, name in (("reading", "reading"), ("sampled", "asking"))
+        if test in found["dose"]["enough"]
+    ]
+    return (
+        [f"Answers that an extraction must have to be detected in nine runs of ten: {'; '.join(said)}."] if said else []
+    )
 
 
 def enough_words(one: Mapping[str, Any]) -> str:
-    """ "about 190 answers (95 % interval 130 to 320)"."""
+    """ "about 190 (95 % interval 130 to 320)"."""
+    smallest, largest = (f(dose for dose, _, _ in one["shares"]) for f in (min, max))
     if one["status"] == "at or below":
-        return f"at or below {min(d for d, _, _ in one['shares']):,.0f} answers, the smallest dose measured"
+        return f"at most {smallest:,.0f}, the smallest dose measured"
     if one["status"] == "not reached":
-        return f"not reached with {max(d for d, _, _ in one['shares']):,.0f} answers, the largest dose measured"
-    smallest, largest = (f(d for d, _, _ in one["shares"]) for f in (min, max))
+        return f"not reached with {largest:,.0f}, the largest dose measured"
     low = f"below {smallest:,.0f}" if one["low"] is None else number_words(one["low"])
     high = f"above {largest:,.0f}" if one["high"] is None else number_words(one["high"])
-    return f"about {number_words(one['dose'])} answers (95 % interval {low} to {high})"
+    return f"about {number_words(one['dose'])} (95 % interval {low} to {high})"
 
 
 def _of_treatments(found: Mapping[str, Any]) -> list[str]:
+    """Of each test: what left it nothing, and what left it little."""
     sentences = []
-    for test in ("reading", "sampled"):
-        told = [one for one in found["treatments"] if test in one["tests"] and one["tests"][test]["told"]]
+    for test, name in (("reading", "Reading"), ("sampled", "Asking questions")):
+        tried = [one for one in found["treatments"] if test in one["tests"]]
+        told = [one for one in tried if one["tests"][test]["told"]]
         gone = [one["what"] for one in told if one["tests"][test]["detected"] == 0]
         weak = [one["what"] for one in told if 0 < 2 * one["tests"][test]["detected"] < one["tests"][test]["runs"]]
-        if not told:
-            continue
-        start = f"Of {len(told)} things done to the answers or to the student"
-        if not gone and not weak:
-            sentences.append(f"{start}, after each the {test} test detected the mark in at least half of the runs.")
-        if gone:
-            sentences.append(f"{start}, {len(gone)} left the {test} test without any detection: {listed(gone)}.")
-        if weak:
-            sentences.append(f"The {test} test detected the mark in fewer than half of the runs after: {listed(weak)}.")
+        if tried and not told:
+            sentences.append(f"{name} hardly detected the untreated student, so it cannot say what erases the mark.")
+        elif told:
+            parts = [f"of {len(told)} things done to answers or student"]
+            if gone:
+                parts.append(f"the mark was no longer detected in any run after {listed(gone)}")
+            if weak:
+                parts.append(f"in fewer than half of the runs after {listed(weak)}")
+            if not gone and not weak:
+                parts.append("the mark was detected in at least half of the runs after each")
+            sentences.append(f"{name}: {', '.join(parts)}.")
     return sentences
 
 
 def _of_controls(found: Mapping[str, Any]) -> list[str]:
-    deployed, fresh = found["controls"]["deployed"], found["controls"]["fresh"]
-    sentences = []
-    if deployed["tests"]:
-        smallest = probability_words(deployed["smallest_adjusted"])
-        said = f"of {deployed['tests']:,} tests of them, the smallest p, Bonferroni-adjusted, is {smallest}."
-        if deployed["quiet"]:
-            sentences.append(f"Students that never met the mark that was looked for stayed quiet: {said}")
-        else:
-            sentences.append(
-                f"Not all students that never met the mark that was looked for stayed quiet: {said} "
-                "Until that is explained, no detection here should be relied on."
-            )
-    else:
-        sentences.append("There is no control, so nothing here shows that the tests stay quiet where there is no mark.")
-    if fresh["models"]:
-        out = len(fresh["outside"])
-        sentences.append(
-            f"Under fresh keys that marked nothing, {fresh['checks'] - out} of {fresh['checks']} counts of small "
-            "p-values are within the limits that chance allows."
-        )
-    spoofed = [one for one in found["controls"]["imitated"] if one["detected"]]
-    if spoofed:
-        sentences.append(
-            "A student of imitated answers, made without the key, was detected too: a finding does not tell the "
-            "owner's answers from an imitation of them."
-        )
-    return sentences
+    deployed = found["controls"]["deployed"]
+    if not deployed["tests"]:
+        return ["There is no control, so nothing here shows that the tests stay quiet where there is no mark."]
+    smallest = probability_words(deployed["smallest_adjusted"])
+    said = f"of {deployed['tests']:,} tests of them the smallest p, adjusted for their number, is {smallest}."
+    if deployed["quiet"]:
+        return [f"Students that never met the mark that was looked for stayed quiet: {said}"]
+    return [
+        f"Not all students that never met the mark that was looked for stayed quiet: {said}",
+        "Until that is explained, no detection here should be relied on.",
+    ]
+
+
+def _of_fresh(found: Mapping[str, Any]) -> list[str]:
+    fresh = found["controls"]["fresh"]
+    if not fresh["models"]:
+        return []
+    inside = fresh["checks"] - len(fresh["outside"])
+    return [
+        f"Controls under fresh keys that marked nothing: {inside:,} of {fresh['checks']:,} counts of small p-values are "
+        "within the limits that chance allows."
+    ]
+
+
+def _of_imitated(found: Mapping[str, Any]) -> list[str]:
+    if not any(one["detected"] for one in found["controls"]["imitated"] if one["test"] != "text"):
+        return []
+    return [
+        "A student of imitated answers, made without the key, was detected too: a finding does not tell the owner's "
+        "answers from an imitation of them."
+    ]
+
+
+def _of_series(found: Mapping[str, Any]) -> str:
+    study = found["study"]
+    titles = "; ".join(one["title"] for one in found["series"])
+    amount = f"{len(found['conditions']):,} conditions with {study['seeds']} seeds and {study['keys']} keys each"
+    return f"Compared: {amount}. Varied: {titles or 'nothing'}. Everything else was held as in the base condition."
