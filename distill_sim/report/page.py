@@ -88,9 +88,7 @@ def write_report(
             "fresh_controls": _fresh_by_control(found["controls"]["fresh"]["rows"]),
             "columns": [test for test in material.tests if test in plots.DRAWN],
             "titles": TEST_TITLES,
-            "sources": {
-                name: SOURCES[name] for name in SOURCES if any(c["source"] == name for c in found["conditions"])
-            },
+            "sources": _sources(material),
             "source_titles": SOURCE_TITLES,
             "quality": _quality(found["quality"], [one["condition"] for one in found["conditions"]]),
         },
@@ -101,6 +99,7 @@ def write_report(
             "short": power_words,
             "near": number_words,
             "enough": enough_words,
+            "decade": lambda n: f"10^{len(str(n)) - 1}",
             "said": lambda value: one_line(said(value), 300),
             "line": one_line,
             "what": _differs,
@@ -258,6 +257,12 @@ def _costs(material: Material, quality: Sequence[Mapping[str, Any]]) -> Markup |
     ]
     measures = {name: label for name, label in COSTS.items() if sum(name in p.quality for p in points) > 1}
     return plots.costs(points, measures) if measures else None
+
+
+def _sources(material: Material) -> dict[str, str]:
+    """Who wrote answers in this study, with what that means."""
+    there = {cell.values["source"] for cell in material.cells.values()}
+    return {name: doc for name, doc in SOURCES.items() if name in there}
 
 
 def _fresh_by_control(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

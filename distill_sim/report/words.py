@@ -17,8 +17,8 @@ TEST_TITLES = {
     "text": "Text",
 }
 TEST_MEANINGS = {
-    "reading": "the student reads texts that do not depend on the key; where its predictions differ from those of the model "
-    "it was made from, do they favour green?",
+    "reading": "the student reads texts that do not depend on the key; where its predictions differ from those of the "
+    "model it was made from, do they favour green?",
     "argmax": "for comparison: the colour of the likeliest token after each context",
     "green_mass": "for comparison: how much of the predicted probability falls on green",
     "sampled": "the student is asked questions; what it says more often than the model it was made from would, is it "
@@ -62,11 +62,11 @@ def treatment(attack: Sequence[str], after: Sequence[str]) -> str:
 
 
 def power_words(log10_p: float | None) -> str:
-    """A short p for a table or a drawing: "0.31", "10^-7" (rounded to the larger power), "< 10^-30"."""
+    """A short p for a table or a drawing: "0.31", "<10^-7", "<10^-30" at least."""
     words = probability_words(log10_p)
     if log10_p is not None and log10_p <= FLOOR - 1:
-        return f"< 10^{FLOOR}"
-    return words.replace("about ", "").replace("below ", "< ")
+        return f"<10^{FLOOR}"
+    return words.replace("about ", "").replace("below ", "<")
 
 
 def number_words(value: float) -> str:
@@ -143,14 +143,15 @@ def _of_treatments(found: Mapping[str, Any]) -> list[str]:
         if tried and not told:
             sentences.append(f"{name} hardly detected the untreated student, so it cannot say what erases the mark.")
         elif told:
-            parts = [f"of {len(told)} things done to answers or student"]
+            parts = [f"{name}, after {len(told)} things done to the answers or to the student."]
             if gone:
-                parts.append(f"the mark was no longer detected in any run after {listed(gone)}")
+                parts.append(f"The mark was not detected in any run: {listed(gone)}.")
             if weak:
-                parts.append(f"in fewer than half of the runs after {listed(weak)}")
-            if not gone and not weak:
-                parts.append("the mark was detected in at least half of the runs after each")
-            sentences.append(f"{name}: {', '.join(parts)}.")
+                parts.append(f"In fewer than half of the runs: {listed(weak)}.")
+            if len(gone) + len(weak) < len(told):
+                rest = "all others" if gone or weak else "each"
+                parts.append(f"It was detected in at least half of the runs after {rest}.")
+            sentences.append(" ".join(parts))
     return sentences
 
 
@@ -174,8 +175,8 @@ def _of_fresh(found: Mapping[str, Any]) -> list[str]:
         return []
     inside = fresh["checks"] - len(fresh["outside"])
     return [
-        f"Controls under fresh keys that marked nothing: {inside:,} of {fresh['checks']:,} counts of small p-values are "
-        "within the limits that chance allows."
+        f"Controls under fresh keys that marked nothing: {inside:,} of {fresh['checks']:,} counts of small p-values "
+        "are within the limits that chance allows."
     ]
 
 
