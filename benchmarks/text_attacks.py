@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
 
 from benchmarks.common import docstrings, save
 from detect.counting import tally
 from detect.evidence import Assessment
 from detect.exact.binomial import log10_sf
 from detect.exact.multiplicity import holm
+from detect.exact.validity import largest_expected
 from detect.joint import Judged, Reading, judge_readings
 from detect.readers import Collection, Row, tokenized
 from detect.reread import Reread, reread
@@ -203,7 +203,7 @@ def main() -> None:
         if shares:
             rows[name]["share_of_words_replaced"] = round(float(np.mean(shares)), 3)
         print(name, json.dumps(rows[name]["marked"]["median_log10_p"]), file=sys.stderr, flush=True)
-    limits = {str(alpha): int(binom.isf(1e-4, arguments.keys, alpha)) for alpha in LEVELS}
+    limits = {str(alpha): largest_expected(arguments.keys, alpha) for alpha in LEVELS}
     counts = [row["human_text"]["at_or_below"] for row in rows.values()]
     worst = {str(a): max(test[str(a)] for one in counts for test in one.values()) for a in LEVELS}
     save(
