@@ -6,7 +6,8 @@ its own tokens (ADR 0010); nothing here opens a key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -16,11 +17,16 @@ from detect.fed import Probe
 from detect.observation import Excess, Reading
 from distill_sim.corpus import CorpusRow
 from watermark.engines.answers import Sampling, chat_prompt_ids
+from watermark.files import strict_json
 from watermark.progress import Progress
 from watermark.windows import Document, WindowRule
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+INFERENCE = "inference"  # beside a model's files: what is done to its logits whenever it speaks
+BIAS, HOW = "bias.safetensors", "how.json"
 
 
 @dataclass(frozen=True)
@@ -30,28 +36,32 @@ class Witness:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
 
-    @classmethod
-    def load(cls, directory: Path) -> Witness:
-        """From its directory.
-
-        Raises:
-            ModelError: as `load_model` and `load_tokenizer`.
-        """
-        from watermark.engines.models import load_model
-
-        return cls(load_model(directory), cls.load_tokenizer(directory))
-
-    @staticmethod
-    def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
-        from watermark.engines.models import load_tokenizer
-
-        return load_tokenizer(directory)
-
     def speaks(self, key_tokenizer: PreTrainedTokenizerBase) -> bool:
         """Whether its tokens are the key's."""
         from watermark.keys import TokenizerIdentity
 
         return TokenizerIdentity.of(self.tokenizer).same_tokens(TokenizerIdentity.of(key_tokenizer))
+
+
+@contextmanager
+def witness(directory: Path) -> Iterator[Witness]:
+    """The model in a directory with its tokenizer; neutralised inside the block where that belongs to it.
+
+    Raises:
+        ModelError: as `load_model` and `load_tokenizer`.
+    """
+    from watermark.engines.models import load_model, load_tokenizer
+
+    model, tokenizer = load_model(directory), load_tokenizer(directory)
+    if not (directory / INFERENCE).is_dir():
+        yield Witness(model, tokenizer)
+        return
+    from distill_sim.bias import Bias
+    from distill_sim.neutralise import neutralised
+
+    how: Any = strict_json((directory / INFERENCE / HOW).read_bytes())
+    with neutralised(model, Bias.load(directory / INFERENCE / BIAS), how["strength"]) as changed:
+        yield Witness(changed, tokenizer)
 
 
 def read(
@@ -169,16 +179,15 @@ def ask(
     found = sample_model(
         questioned.model, questioned.tokenizer, own, n_tokens, sampling=sampling, seed=seed, on_tokens=advance
     )
-    asked, answers = found.prompts, found.answers
-    if not questioned.speaks(key_tokenizer):
-        words = Retokeniser(questioned.tokenizer, key_tokenizer)
-        fed = [words.again(ids) for ids in found.prompts]
-        in_key_ids = {tuple(ids): chat_prompt_ids(key_tokenizer, p) for ids, p in zip(own, distinct, strict=True)}
-        asked, answers = [in_key_ids[tuple(ids)] for ids in found.prompts], [words.again(ids) for ids in found.answers]
-    else:
-        fed = []
-    everything = [*asked, *fed, *plain_prompts(distinct, key_tokenizer)]
-    return {"answers": answers, "prompts": everything, "asked": found.asked}
+    plain = plain_prompts(distinct, key_tokenizer)
+    if questioned.speaks(key_tokenizer):
+        return {"answers": found.answers, "prompts": [*found.prompts, *plain], "asked": found.asked}
+    words = Retokeniser(questioned.tokenizer, key_tokenizer)
+    in_key_ids = {tuple(ids): chat_prompt_ids(key_tokenizer, p) for ids, p in zip(own, distinct, strict=True)}
+    asked = [in_key_ids[tuple(ids)] for ids in found.prompts]
+    fed = [words.again(ids) for ids in found.prompts]
+    answers = [words.again(ids) for ids in found.answers]
+    return {"answers": answers, "prompts": [*asked, *fed, *plain], "asked": found.asked}
 
 
 def weigh_answers(

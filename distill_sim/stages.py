@@ -131,23 +131,28 @@ def reading(context: StageContext) -> None:
     of unmarked answers; none: as the reference expects), reference, model (whose tokenizer is the key's),
     context_width, special_ids, top, scaled. Private: reference, model.
     """
-    from distill_sim.questioning import Witness, read
+    from distill_sim.questioning import read, witness
+    from watermark.engines.models import load_tokenizer
 
     settings = context.settings
-    rows = read_corpora(context, "probes")
     frequencies = read_corpora(context, "frequencies")
-    read(
-        Witness.load(model_directory(context, "questioned")),
-        Witness.load(model_directory(context, "reference")),
-        key_tokenizer=Witness.load_tokenizer(model_directory(context)),
-        rows=rows,
-        rule=_rule(settings),
-        positions=settings["positions"],
-        corpus=[row.token_ids for row in frequencies] or None,
-        top=settings["top"],
-        scaled=settings["scaled"],
-        report=context.report,
-    ).save(context.output / READING)
+    with (
+        witness(model_directory(context, "questioned")) as questioned,
+        witness(model_directory(context, "reference")) as reference,
+    ):
+        found = read(
+            questioned,
+            reference,
+            key_tokenizer=load_tokenizer(model_directory(context)),
+            rows=read_corpora(context, "probes"),
+            rule=_rule(settings),
+            positions=settings["positions"],
+            corpus=[row.token_ids for row in frequencies] or None,
+            top=settings["top"],
+            scaled=settings["scaled"],
+            report=context.report,
+        )
+    found.save(context.output / READING)
 
 
 def sampled(context: StageContext) -> None:
@@ -155,27 +160,29 @@ def sampled(context: StageContext) -> None:
 
     Settings: questioned, prompts, n_tokens, sampling, seed, model (whose tokenizer is the key's). Private: model.
     """
-    from distill_sim.questioning import Witness, ask
+    from distill_sim.questioning import ask, witness
     from watermark.engines.answers import Sampling
+    from watermark.engines.models import load_tokenizer
 
     settings = context.settings
-    answers = ask(
-        Witness.load(model_directory(context, "questioned")),
-        key_tokenizer=Witness.load_tokenizer(model_directory(context)),
-        prompts=settings["prompts"],
-        n_tokens=settings["n_tokens"],
-        sampling=Sampling(**settings["sampling"]),
-        seed=settings["seed"],
-        report=context.report,
-    )
+    with witness(model_directory(context, "questioned")) as questioned:
+        answers = ask(
+            questioned,
+            key_tokenizer=load_tokenizer(model_directory(context)),
+            prompts=settings["prompts"],
+            n_tokens=settings["n_tokens"],
+            sampling=Sampling(**settings["sampling"]),
+            seed=settings["seed"],
+            report=context.report,
+        )
     write_json(context.output / ANSWERS, answers)
 
 
 def excess(context: StageContext) -> None:
     """A reference reads what a questioned model answered.
 
-    Settings: answers (a needed `sampled`), reference, frequencies (as `reading`), sampling, context_width, special_ids,
-    vocab_size, top. Private: reference.
+    Settings: answers (a needed `sampled`), reference, frequencies (as `reading`), temperature, context_width,
+    special_ids, vocab_size, top. Private: reference.
     """
     from distill_sim.questioning import weigh_answers
     from watermark.engines.models import load_model

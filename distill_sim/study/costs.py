@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distill_sim.corpus import CorpusRow
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 TEXT_TOKENS = 4000  # at most, for perplexity
 
@@ -37,10 +40,9 @@ def costs_of_text(
     ]
 
 
-def costs_of_student(student: Path, human: Sequence[CorpusRow]) -> list[dict[str, Any]]:
+def costs_of_student(student: PreTrainedModel, human: Sequence[CorpusRow]) -> list[dict[str, Any]]:
     """Of the student: how well it still predicts what people write."""
     from distill_sim.fluency import fluency
-    from watermark.engines.models import load_model
 
-    nats = fluency(load_model(student), human, max_tokens=TEXT_TOKENS).nats_per_token
+    nats = fluency(student, human, max_tokens=TEXT_TOKENS).nats_per_token
     return [{"measure": "held_out_nats", "value": nats, "unmarked": None}]

@@ -197,7 +197,7 @@ class Builder:
         """Answers of a teacher that was made to prefer what marked answers, which the imitator saw, preferred."""
         (victim,) = self._keys.marking(replace(condition, source="account", accounts=1), key)
         seen, other = self._answers(condition, seed, victim), self._answers(condition, seed, None)
-        settings = {"marked": seen, "unmarked": other, "context_width": condition.context_width}
+        settings = {"marked": seen, "unmarked": other, **self._rule(condition)}
         bias = self.graph.add("imitation", f"{MAKING}:imitation", settings, [*seen, *other])
         pool = self._foundation.scale.prompts("answers", condition.domains)
         size = self._foundation.scale.chunk
@@ -256,7 +256,7 @@ class Builder:
             elif step.name == "distil":
                 student = self._second_generation(condition, seed, student, int(step.amount or 0))
             elif step.name == "neutralise":
-                student = self._neutralised(condition, seed, student, step)
+                student = self._neutralised(condition, student, step, corpus)
             else:
                 student = self._altered(condition, student, step)
         return student
@@ -303,27 +303,21 @@ class Builder:
         training = {"recipe": asdict(recipe_of(condition, seed)), "model": start.id, "corpus": corpus}
         return self.graph.add("student", f"{STAGES}:student", training, [corpus], start.private("model"))
 
-    def _neutralised(self, condition: Condition, seed: int, student: str, step: Step) -> str:
-        """The bias is estimated on what an extractor has: unmarked answers of the base model."""
-        base = _Ref.of(self._foundation.reference(condition))
-        answers = self._answers(condition, seed, None, writer=base)
+    def _neutralised(self, condition: Condition, student: str, step: Step, corpus: str) -> str:
+        """The bias is estimated on what an extractor has: the answers the student was trained on."""
+        base = _Ref.of(self._foundation.start(condition))
         settings = {
-            "questioned": student, "model": base.id, "step": str(step), "corpus": answers,
-            "context_width": condition.context_width,
+            "questioned": student, "model": base.id, "step": str(step), "corpus": [corpus], **self._rule(condition),
         }  # fmt: skip
         return self.graph.add(
-            "neutralised", f"{MAKING}:neutralised", settings, [student, *answers], base.private("model")
+            "neutralised", f"{MAKING}:neutralised", settings, [student, corpus], base.private("model")
         )
 
     # --- questioning ---
 
-    def _marking_free(self, condition: Condition) -> dict[str, Any]:
-        """What questioning must know of the mark; nothing secret."""
-        return {
-            "context_width": condition.context_width,
-            "special_ids": list(self._foundation.special_ids),
-            "top": DEFAULT_TOP,
-        }
+    def _rule(self, condition: Condition) -> dict[str, Any]:
+        """What must be known of the mark without its key."""
+        return {"context_width": condition.context_width, "special_ids": list(self._foundation.special_ids)}
 
     def _frequencies(self, condition: Condition) -> list[str]:
         return self._answers(plain(condition), 10_000, None, count=FREQUENCY_ANSWERS)
@@ -343,7 +337,8 @@ class Builder:
             "reference": reference.id,
             "model": self._teacher.id,
             "scaled": True,
-            **self._marking_free(condition),
+            "top": DEFAULT_TOP,
+            **self._rule(condition),
         }
         private = reference.private("reference") | self._teacher.private("model")
         return self.graph.add("reading", f"{STAGES}:reading", settings, [student, *probes, *frequencies], private)
@@ -367,7 +362,8 @@ class Builder:
             "frequencies": frequencies,
             "temperature": 1.0,
             "vocab_size": self._foundation.vocab_size,
-            **self._marking_free(condition),
+            "top": DEFAULT_TOP,
+            **self._rule(condition),
         }
         needs = [asked, *frequencies]
         return self.graph.add("excess", f"{STAGES}:excess", weighing, needs, reference.private("reference"))
@@ -391,7 +387,6 @@ class Builder:
             "keys": self._fresh_keys,
             "gamma": condition.gamma,
             "context_width": condition.context_width,
-            "special_ids": list(self._foundation.special_ids),
             "reading": reading,
             "excess": excess,
         }

@@ -17,6 +17,7 @@ from detect.exact.weighted import CumulantFunction, TailCurve, statistic
 from detect.observation import Excess, Reading
 from distill_sim.corpus import CorpusRow, read_corpus
 from distill_sim.pipeline import StageContext
+from distill_sim.questioning import witness
 from distill_sim.stages import CORPUS, EXCESS, READING, model_directory
 from watermark.errors import KeyFileError
 from watermark.files import write_json
@@ -94,7 +95,7 @@ def _comparison(test: str, weighed: WeightTally, n_tokens: int) -> dict[str, Any
 def fresh(context: StageContext) -> None:
     """The p-values of one control under keys that marked nothing: always the same keys, known to everybody.
 
-    Settings: keys (how many), gamma, context_width, special_ids, reading, excess. Each p as its test has it.
+    Settings: keys (how many), gamma, context_width, reading, excess. Each p as its test has it.
     """
     settings = context.settings
     reading = Reading.load(context.inputs[settings["reading"]] / READING)
@@ -150,5 +151,6 @@ def quality(context: StageContext) -> None:
     )
     counterpart = None if settings["corpus"] == settings["unmarked"] else other
     rows = costs_of_text(model_directory(context), text, counterpart)
-    rows += costs_of_student(model_directory(context, "questioned"), human)
+    with witness(model_directory(context, "questioned")) as questioned:
+        rows += costs_of_student(questioned.model, human)
     write_json(context.output / ROWS, rows)

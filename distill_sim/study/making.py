@@ -5,6 +5,8 @@ Every function takes a StageContext; settings and needs name the stages whose re
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 from distill_sim.condition import AFTERWARDS, ATTACKS, Step
 from distill_sim.corpus import CorpusRow, read_corpus, write_corpus
 from distill_sim.pipeline import StageContext
+from distill_sim.questioning import BIAS, HOW, INFERENCE
 from distill_sim.recipe import Recipe
 from distill_sim.saving import save_model
 from distill_sim.stages import CORPUS, STUDENT, model_directory, read_corpora
 from watermark.errors import InputError
+from watermark.files import write_json
+from watermark.windows import WindowRule
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -132,15 +137,38 @@ def _answer(number: int, accounts: list[list[CorpusRow]], unmarked: list[CorpusR
 
 
 def _attacked(context: StageContext, rows: list[CorpusRow]) -> list[CorpusRow]:
-    steps = [Step.parse(text, ATTACKS, "attack") for text in context.settings["attack"]]
-    if not steps:
-        return rows
-    from distill_sim.attacks import Attacker
+    from watermark.engines.models import load_tokenizer
 
-    attacker = Attacker.load(model_directory(context), context.settings["seed"])
+    steps = [Step.parse(text, ATTACKS, "attack") for text in context.settings["attack"]]
+    tokenizer = load_tokenizer(model_directory(context)) if steps else None
     for step in steps:
-        rows = attacker.attack(step, rows)
+        rows = _attack(context, step, rows, tokenizer)
     return rows
+
+
+def _attack(context: StageContext, step: Step, rows: list[CorpusRow], tokenizer: Any) -> list[CorpusRow]:
+    from distill_sim import attacks
+    from watermark.engines.models import load_model
+
+    seed, share = context.settings["seed"], step.amount or 0.0
+    if step.name == "synonyms":
+        from distill_sim.synonyms import Thesaurus
+
+        return attacks.synonyms(rows, share, tokenizer=tokenizer, thesaurus=Thesaurus(), seed=seed)
+    if step.name == "delete":
+        return attacks.delete(rows, share, tokenizer=tokenizer, seed=seed)
+    if step.name == "shuffle":
+        return attacks.shuffle(rows, tokenizer=tokenizer, seed=seed)
+    model = load_model(model_directory(context))
+    if step.name == "resample":
+        return attacks.resample(rows, share, model=model, tokenizer=tokenizer, seed=seed)
+    from watermark.engines.answers import Sampling
+
+    longest = max(len(row.token_ids) for row in rows)
+    sampling = Sampling(max_new_tokens=longest + longest // 4)
+    return attacks.paraphrase(
+        rows, model=model, model_tokenizer=tokenizer, tokenizer=tokenizer, sampling=sampling, seed=seed
+    ).rows
 
 
 def respelled(context: StageContext) -> None:
@@ -233,3 +261,84 @@ def stretch(rows: list[CorpusRow], skip: int, tokens: int) -> list[CorpusRow]:
     if before < skip + tokens:
         raise InputError(f"{skip + tokens} tokens of human text were asked for, {before} are there; ask for fewer")
     return kept
+
+
+def imitation(context: StageContext) -> None:
+    """What an imitator without the key learns. Settings: marked and unmarked (corpora), context_width, special_ids."""
+    from distill_sim.neutralise import imitation as learn
+
+    settings = context.settings
+    rule = WindowRule(settings["context_width"], tuple(settings["special_ids"]))
+    learn(read_corpora(context, "marked"), read_corpora(context, "unmarked"), rule=rule).save(context.output / BIAS)
+
+
+def imitated(context: StageContext) -> None:
+    """The unmarked teacher answers prompts, made to prefer what the imitator learnt.
+
+    Settings: model, bias (a needed `imitation`), prompts, sampling, delta, seed. Private: model.
+    """
+    from distill_sim.bias import Bias, biased
+    from watermark.engines.answers import Sampling, answer, chat_prompt_ids
+    from watermark.engines.models import load_model, load_tokenizer
+
+    settings = context.settings
+    directory = model_directory(context)
+    tokenizer = load_tokenizer(directory)
+    ids = [chat_prompt_ids(tokenizer, prompt) for prompt in settings["prompts"]]
+    bias = Bias.load(context.inputs[settings["bias"]] / BIAS)
+    with biased(load_model(directory), bias, settings["delta"]) as model:
+        batches = answer(model, tokenizer, ids, Sampling(**settings["sampling"]), seed=settings["seed"])
+        answers = [one for batch in batches for one in batch]
+    rows = [
+        CorpusRow(
+            id=str(number),
+            prompt=prompt,
+            prompt_ids=tuple(prompt_ids),
+            text=tokenizer.decode(token_ids),
+            token_ids=tuple(token_ids),
+            marked=False,
+            key_id=None,
+            seed=settings["seed"],
+            model=settings["model"],
+            sampling=json.dumps(settings["sampling"]),
+            created="",
+        )
+        for number, (prompt, prompt_ids, token_ids) in enumerate(zip(settings["prompts"], ids, answers, strict=True))
+    ]
+    write_corpus(context.output / CORPUS, rows, {"settings": dict(settings)})
+
+
+def neutralised(context: StageContext) -> None:
+    """A student whose logits are changed whenever it speaks: what training has added is estimated, and taken away.
+
+    Settings: questioned (the student), model (its base), step, corpus (what it was trained on), context_width,
+    special_ids. Private: model.
+    """
+    from detect.fed import Probe
+    from distill_sim.neutralise import estimate_bias
+    from watermark.engines.models import load_model, load_tokenizer
+
+    settings = context.settings
+    directory = model_directory(context, "questioned")
+    texts = [Probe(row.prompt_ids, row.token_ids) for row in read_corpora(context, "corpus")]
+    bias = estimate_bias(
+        load_model(model_directory(context)),
+        load_model(directory),
+        texts,
+        rule=WindowRule(settings["context_width"], tuple(settings["special_ids"])),
+        vocab_size=len(load_tokenizer(directory)),
+    )
+    shutil.copytree(directory, context.output / STUDENT, copy_function=_linked)
+    place = context.output / STUDENT / INFERENCE
+    place.mkdir()
+    bias.save(place / BIAS)
+    strength = Step.parse(settings["step"], AFTERWARDS, "after").amount
+    write_json(place / HOW, {"strength": strength})
+
+
+def _linked(source: str, target: str) -> None:
+    """The same file under another name, where the file system can; a student's weights are never written again."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

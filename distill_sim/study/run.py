@@ -226,7 +226,7 @@ def write_results(root: Path, laboratory: Laboratory, parallel: Parallel) -> Pat
     study = describe(root, laboratory.study, parallel)
     write_json(root / DESCRIPTION, study, overwrite=True)
     from distill_sim.report import write_report
-    from distill_sim.report.summary import summary
+    from distill_sim.report.summarise import summary
 
     write_json(root / "summary.json", summary(study, survival, fresh, quality), overwrite=True)
     write_report(root / "index.html", study, survival, fresh, quality)
