@@ -60,8 +60,8 @@ class PlanContent:
         inclusion: that key's place in a commitment; None: it was never committed to, or that was not shown.
         key_check: the key passed its one check on human text before the plan; False: it was never checked.
         access: how the questioned model is reached, one of ACCESS.
-        tokenizer: fingerprint (`watermark.engines.models.tokenizer_fingerprint`) of the tokenizer, chat template
-            included, that makes ids of text; None: it is left open, so results are exploratory.
+        tokenizer: fingerprint (`watermark.engines.models.tokenizer_fingerprint`) of the tokenizer, template and
+            settings included, that makes ids of text; None: it is left open, so results are exploratory.
         primary: one of TESTS; every other test's p is adjusted for their number.
         tests: all tests that will be run, the primary one included.
         reference: digest of the reference model, or None.
