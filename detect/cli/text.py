@@ -85,7 +85,7 @@ def detect(
     from detect.cli.beside import describe_more, each_document, judge
     from detect.counting import tally
     from detect.evidence import Assessment
-    from detect.keycheck import accepted
+    from detect.keycheck import on_record
     from detect.readers import tokenized
 
     refuse_output(highlight)
@@ -101,7 +101,7 @@ def detect(
         vocab_size=None if key.tokenizer is None else key.tokenizer.vocab_size,
         keep_texts=scan or normalise or highlight is not None,
     )
-    how = Assessment(alpha=alpha, effect=effect, key_check=accepted(key, key_file))
+    how = Assessment(alpha=alpha, effect=effect, **on_record(key, key_file))
     if highlight is not None:
         at_hand.try_load()
     again = None
