@@ -66,6 +66,14 @@ class TestTokenized:
         assert note.startswith("1 document with text beside token_ids, counted by the ids: whether they are the text")
         assert tokenized([Row("a", "", token_ids=np.array([1, 2], np.uint32))], 1, never).notes == ()
 
+    def test_texts_that_hide_their_tokens_are_told(self, tokenizer: Any) -> None:
+        plain, hidden = " ".join(tiny.SENTENCES), " ".join(tiny.SENTENCES).replace(" ", "  ")
+        rows = [Row("a", "", plain), Row("b", "", hidden), Row("c", "", plain.replace("e", "e\u200b"))]
+        (note,) = tokenized(rows, 1, lambda: tokenizer).notes
+        assert note.startswith("2 texts with invisible or lookalike characters or odd spaces, which can hide a mark")
+        assert "--normalise" in note
+        assert tokenized(rows[:1], 1, lambda: tokenizer).notes == ()
+
     def test_a_mixture_keeps_its_order(self, tokenizer: Any) -> None:
         def ids_of(text: str) -> list[int]:
             return list(tokenizer(text, add_special_tokens=False)["input_ids"])
