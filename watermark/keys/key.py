@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from watermark.errors import KeyFileError, TokenizerMismatchError
 from watermark.keys.derive import SECRET_BYTES, derive, normal_label, scheme_key
-from watermark.keys.members import hex_digits, members, one_of, read_document, write_private
+from watermark.keys.members import Kind, hex_digits, members, one_of, read_document, write_private
 from watermark.keys.parameters import GAMMA_UNITS, SCHEME, DerivedFrom, Parameters, gamma_units
 from watermark.keys.profiles import DEFAULT_PROFILE, PROFILES, profile_named
 from watermark.keys.tokenizers import TokenizerIdentity, TokenizerLike
@@ -31,6 +31,10 @@ _MEMBERS = (
     "derived_from",
 )
 _SECRET = re.compile(rf"[0-9a-fA-F]{{{2 * SECRET_BYTES}}}")
+_KIND = Kind(
+    re.compile(rb'taggant-key/|"secret"|"gamma_65536"'),
+    "holds no key; give a file that `taggant keygen` or `taggant key derive` wrote, or restore it from a backup",
+)
 _ADVICE = "restore it from a backup, or make a new key with `taggant keygen`"
 
 
@@ -110,7 +114,7 @@ class Key:
         Raises:
             KeyFileError: one line; neither it nor its traceback holds anything from the file.
         """
-        return read_document(path, cls._from_json, private=True, advice=_ADVICE)
+        return read_document(path, cls._from_json, private=True, advice=_ADVICE, own=_KIND)
 
     def save(self, path: str | Path) -> None:
         """Write the key file, mode 0600, whole or not at all, never over something that exists.
