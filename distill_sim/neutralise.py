@@ -160,9 +160,13 @@ def imitation(
 
     `biased(teacher, imitation(…), strength)` makes the unmarked teacher write answers that imitate the mark.
 
-    As published: the capped ratio of two conditional frequencies, added to logits. Simplified: one context width, and
-    it is known (theirs weighs contexts of every width up to h, and of positions within them); a pair counts when it
-    was met at least `least` times in marked answers and its context at all in unmarked ones.
+    As published: the capped ratio of two conditional frequencies, added to logits; a pair counts when it was met at
+    least `least` times in marked answers, and fully when never in unmarked ones.
+
+    Simplified: one context width, it is known, and contexts are in order (theirs are sets of tokens; parts of a context
+    and the empty one add their scores, and so does what a token would allow next). A context has to be met in unmarked
+    answers too, since what comes after one that is not says nothing about the mark. The unmarked answers are those of
+    the same model, where theirs are another's.
 
     Args:
         marked_rows: answers of the model whose mark is to be imitated.

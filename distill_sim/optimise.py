@@ -47,6 +47,10 @@ def quantised(model: PreTrainedModel, bits: int) -> PreTrainedModel:
     weights share one float16 scale (4 bits: its sign is that of the largest weight). Embeddings, norms and biases stay
     as they are. Weights only: activations are not rounded.
 
+    Measured by `benchmarks.quantisation` (SmolLM2, human text, 2.95 nats a token): int8 −0.001, int4 +0.23. torchao
+    0.18 with int4 in groups of 32 lost 0.36 on the same text (once, by a script that was not kept); where it is
+    installed, transformers imports it, with warnings on stderr. optimum-quanto compiles C++ on first use.
+
     Raises:
         InputError: bits are neither 8 nor 4, or a layer's input is no multiple of 32.
     """
@@ -89,8 +93,9 @@ def keep_zeros(model: PreTrainedModel) -> PreTrainedModel:
     trained themselves: an adapter (LoRA) that is merged afterwards fills the zeros.
     """
     for _, layer in linear_layers(model):
-        if layer.weight.requires_grad:
-            layer.weight.register_hook(_Masked(layer.weight.detach() == 0))
+        zero = layer.weight.detach() == 0
+        if layer.weight.requires_grad and zero.any():
+            layer.weight.register_hook(_Masked(zero))
     return model
 
 

@@ -245,3 +245,14 @@ def test_tables_that_contradict_themselves_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=r"of type|do not belong|not of one|twice|not finite"):
             Bias(**(good | {name: wrong}))
+
+
+def test_a_bias_of_nothing_changes_nothing(model: Any, tmp_path: Path) -> None:
+    none = np.zeros(0)
+    Bias.of_cells(np.zeros((0, 2), dtype=np.uint32), none.astype(int), none, none).save(tmp_path / "empty.safetensors")
+    empty, ids = Bias.load(tmp_path / "empty.safetensors"), some_ids()
+    assert (len(empty), empty.context_width) == (0, 2)
+    with torch.inference_mode():
+        plain = model(input_ids=ids).logits
+        with biased(model, empty, STRENGTH):
+            assert torch.equal(model(input_ids=ids).logits, plain)

@@ -113,6 +113,13 @@ def test_rounding_refuses_other_bits_and_odd_widths(model: Any, tmp_path: Path) 
 # --- pruning and healing ---
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+def test_what_was_pruned_is_still_zero_when_rounded(model: Any, bits: int) -> None:
+    small = pruned(model, 0.5)
+    after = linear(quantised(small, bits))
+    assert all((after[name][weight == 0] == 0).all() for name, weight in linear(small).items())
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5])
 def test_the_smallest_weights_of_every_matrix_are_gone(model: Any, share: float) -> None:
     before, after = linear(model), linear(pruned(model, share))
