@@ -55,7 +55,7 @@ def blank(context: StageContext) -> None:
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=shape["hidden"],
-        intermediate_size=11 * shape["hidden"] // 4,
+        intermediate_size=32 * -(-11 * shape["hidden"] // 128),  # blocks of 32 weights share a scale when rounded
         num_hidden_layers=shape["layers"],
         num_attention_heads=shape["heads"],
         num_key_value_heads=shape["heads"],

@@ -38,12 +38,12 @@ class Shape:
     layers: int
     heads: int
     vocab_size: int | None = None
-    epochs: int = 4
+    epochs: int = 2
 
     @property
     def recipe(self) -> Recipe:
         return Recipe(
-            method="full", learning_rate=3e-3, schedule="cosine", epochs=self.epochs, batch_size=32, max_length=128
+            method="full", learning_rate=2e-3, schedule="cosine", epochs=self.epochs, batch_size=8, max_length=128
         )
 
 
@@ -114,7 +114,7 @@ SMOLLM2 = Scale(
         sampled_tokens=3000,
     ),
     shapes={
-        "smaller": Shape(hidden=256, layers=4, heads=4, epochs=1),
+        "smaller": Shape(hidden=256, layers=4, heads=4),
         "other-tokenizer": NANO.shapes["other-tokenizer"],
         "fresh": Shape(hidden=256, layers=4, heads=4, epochs=0),
     },
