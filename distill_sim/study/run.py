@@ -2,6 +2,7 @@
 
 keys/               the owner's key and the marks derived from it
 stages/             what each stage made; finished ones are never run again
+log.jsonl           which stage was begun, finished or kept, and when: a line each, appended
 study.json          what was asked for, and by what it was carried out
 survival.parquet, fresh.parquet, quality.parquet   the results (`distill_sim.survival`)
 summary.json, index.html                           what they say
@@ -9,6 +10,7 @@ summary.json, index.html                           what they say
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shlex
@@ -38,7 +40,7 @@ from watermark.errors import InputError
 from watermark.files import strict_json, write_json
 from watermark.progress import bar
 
-LOCK, SECONDS, DESCRIPTION = ".study.lock", ".seconds", "study.json"
+LOCK, SECONDS, LOG, DESCRIPTION = ".study.lock", ".seconds", "log.jsonl", "study.json"
 PACKAGES = ("taggant", "torch", "transformers", "tokenizers", "numpy", "scipy")
 
 
@@ -177,11 +179,16 @@ class Runner:
         with bar(name, "unit", quiet=quiet) as show:
             progress = StudyProgress([stage.name for stage in pipeline.stages], show)
 
-            def both(event: Event) -> None:
-                clock.tick()
-                progress.event(event)
+            with (self.root / LOG).open("a", encoding="utf-8") as log:
 
-            pipeline.run(self._parallel.workers, self._parallel.threads, both)
+                def every(event: Event) -> None:
+                    clock.tick()
+                    progress.event(event)
+                    if event.kind != "progress":
+                        log.write(_log_line(event))
+                        log.flush()
+
+                pipeline.run(self._parallel.workers, self._parallel.threads, every)
 
     @cached_property
     def _teacher(self) -> Model | None:
@@ -216,6 +223,11 @@ class Runner:
         keys = StudyKeys.open(self.root / "keys", load_tokenizer(models["teacher"].directory), self._owner_key)
         foundation = Foundation(scale, models, keys.tokenizer.vocab_size, keys.tokenizer.special_ids)
         return Laboratory(self.root, self.study, foundation, keys)
+
+
+def _log_line(event: Event) -> str:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": now, "event": event.kind, "stage": event.stage, "seconds": event.seconds}) + "\n"
 
 
 def write_results(root: Path, laboratory: Laboratory, parallel: Parallel) -> Path:
@@ -266,7 +278,7 @@ def _claim(root: Path) -> None:
     """
     if root.exists() and not root.is_dir():
         raise InputError(f"{root} is not a directory; choose another with -o")
-    ours = {"keys", "stages", "work", DESCRIPTION, SURVIVAL, FRESH, QUALITY, "summary.json", "index.html"}
+    ours = {"keys", "stages", "work", LOG, DESCRIPTION, SURVIVAL, FRESH, QUALITY, "summary.json", "index.html"}
     strangers = (
         [one.name for one in root.iterdir() if one.name not in ours and not one.name.startswith(".")]
         if root.is_dir()
