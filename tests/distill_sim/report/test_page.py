@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +160,17 @@ class TestSafety:
         (tmp_path / "file").write_text("")
         with pytest.raises(InputError):
             write_report(tmp_path / "file" / "a.html", *small())
+
+
+def test_neither_torch_nor_transformers_is_needed() -> None:
+    program = """
+import sys
+sys.modules["torch"] = sys.modules["transformers"] = None
+import distill_sim.report, distill_sim.curves, distill_sim.dose
+print("done")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "done\n", done.stderr
 
 
 class TestLittle:

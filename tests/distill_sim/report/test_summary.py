@@ -116,6 +116,31 @@ class TestAxes:
         assert [line["label"] for line in found["dose"]["lines"]] == ["context_width 0", "context_width 1"]
         assert "no results" in found["headline"][0]  # the reference has none
 
+    def test_the_line_through_the_base_is_the_main_one_and_no_cell_stands_twice(self) -> None:
+        """The reference is also a cell of the grid, by another name."""
+        cells = {f"{n}-{h}": Condition(answers=n, context_width=h) for h in (0, 1) for n in (96, 192, 384)}
+        rows = [
+            row(
+                name,
+                condition,
+                seed,
+                0,
+                "account",
+                "reading",
+                -(condition.answers / 20.0) / (condition.context_width + 1),
+            )
+            for name, condition in {"base": Condition(), **cells}.items()
+            for seed in range(3)
+        ]
+        series = [{"name": "g", "title": "G", "vary": ["answers", "context_width"], "conditions": list(cells)}]
+        found = summary(synthetic.study(series=series), rows)
+        assert [line["label"] for line in found["dose"]["lines"]] == ["context_width 1", "context_width 0"]
+        assert {line["label"]: line["conditions"] for line in found["series"][0]["lines"]} == {
+            "context_width 0": ["96-0", "192-0", "384-0"],
+            "context_width 1": ["96-1", "192-1", "384-1"],
+        }
+        assert found["dose"]["enough"]["reading"]["shares"][0][1] == 0  # 96 answers: p = 10^-2.4
+
     def test_inversions_are_told(self) -> None:
         rows = [
             row(f"n-{n}", Condition(answers=n), seed, 0, "account", "reading", p - seed / 10)
