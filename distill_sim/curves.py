@@ -84,7 +84,7 @@ def kendall_tau(x: ArrayLike, y: ArrayLike) -> float | None:
     if one.shape != other.shape:
         raise InputError(f"x and y must be equally long, got {one.size} and {other.size}")
     pairs = [(np.sign(one[j] - one[i]), np.sign(other[j] - other[i])) for i, j in combinations(range(one.size), 2)]
-    untied = math.sqrt(sum(a != 0 for a, _ in pairs)) * math.sqrt(sum(b != 0 for _, b in pairs))
+    untied = math.sqrt(sum(a != 0 for a, _ in pairs) * sum(b != 0 for _, b in pairs))
     return float(sum(a * b for a, b in pairs)) / untied if untied else None
 
 

@@ -192,8 +192,8 @@ class Enough:
     shares: tuple[tuple[float, int, int], ...]
 
 
-_STEPS = 160  # of the grid of doses, a decade
-_SLOPES = np.geomspace(0.2, 2000.0, 240)  # of the logistic curve, in logits a decade of dose
+_STEPS = 80  # of the grid of doses, a decade
+_SLOPES = np.geomspace(0.2, 2000.0, 120)  # of the logistic curve, in logits a decade of dose
 
 
 def enough(doses: ArrayLike, detected: ArrayLike, power: float = 0.9, level: float = 0.95) -> Enough | None:
@@ -217,7 +217,7 @@ def enough(doses: ArrayLike, detected: ArrayLike, power: float = 0.9, level: flo
     shares = tuple((float(d), int(hit[dose == d].sum()), int((dose == d).sum())) for d in levels)
     first, last = math.log10(levels[0]), math.log10(levels[-1])
     inside = np.linspace(first, last, max(2, round(_STEPS * (last - first)) + 1))
-    outside = np.arange(1, 3 * _STEPS + 1) / _STEPS
+    outside = np.arange(1, 2 * _STEPS + 1) / _STEPS
     grid = np.concatenate((first - outside[::-1], inside, last + outside))
     profile = _profile(grid, shares, math.log(power / (1 - power)))
     from scipy.special import chdtri
@@ -226,7 +226,7 @@ def enough(doses: ArrayLike, detected: ArrayLike, power: float = 0.9, level: flo
     held = grid[2 * (profile.max() - profile) <= float(chdtri(1, 1 - level))]
     low, high = (float(10**edge) if first <= edge <= last else None for edge in (held[0], held[-1]))
     # beyond the smallest or the largest dose nothing was seen
-    if best > last or shares[-1][1] < power * shares[-1][2]:
+    if best > last:
         return Enough("not reached", None, low, None, shares)
     if best < first:
         return Enough("at or below", None, None, high, shares)

@@ -228,7 +228,7 @@ class Material:
         """A series' cells that have rows, in its order, the reference first where it fits and is not named."""
         named = [self.cells[name] for name in series["conditions"] if name in self.cells]
         one = self.reference
-        if named and one is not None and one not in named:
+        if named and one is not None and all(one.place != cell.place for cell in named):
             held = [name for name in FIELDS if name not in series["vary"]]
             if all(one.values[name] == cell.values[name] for cell in named for name in held):
                 return [one, *named]
@@ -246,10 +246,10 @@ class Material:
             groups[self._label(series, along, cell)].append(cell)
         found = []
         for label, members in groups.items():
-            ordered = sorted(members, key=lambda cell: cell.values[along])
-            xs = tuple(float(cell.values[along]) for cell in ordered)
-            if len(set(xs)) == len(xs) > 1:
-                found.append(Line(along, label, xs, tuple(ordered)))
+            by_x = {float(cell.values[along]): cell for cell in reversed(members)}  # of two alike the first
+            if len(by_x) > 1:
+                xs, ordered = zip(*sorted(by_x.items()), strict=True)
+                found.append(Line(along, label, xs, ordered))
         return found
 
     def _label(self, series: Mapping[str, Any], along: str, cell: Cell) -> str:

@@ -161,8 +161,8 @@ def _heat_cell(axes: Axes, column: int, row: int, strength: str, results: Result
     if -results.typical <= LOG10_ALPHA:
         axes.add_patch(Rectangle(inside, 0.96, 0.9, fill=False, edgecolor=FIRST, linewidth=1.6))
     p = powers(power_words(None if results.median is None else -results.typical))
-    axes.text(column + 0.07, row + 0.5, strength, va="center", fontsize=9, color=SOFT)
-    axes.text(column + 0.93, row + 0.5, p, va="center", ha="right", fontsize=10.5)
+    axes.text(column + 0.07, row + 0.5, strength, va="center", fontsize=9.5, color=SOFT)
+    axes.text(column + 0.93, row + 0.5, p, va="center", ha="right", fontsize=11.5)
 
 
 def nulls(panels: Mapping[str, Mapping[str, Quantiles]]) -> Markup:
@@ -289,8 +289,8 @@ def _evidence_axis(axes: Axes, which: str, top: float, label: bool = True) -> No
     top = max(top, 38.0) if top > 26 else top  # the band is there whole or not at all
     scale = (lambda v: np.sqrt(np.maximum(v, 0.0)), np.square)
     ticks = [tick for tick in TICKS if tick <= top]
-    if top > 60 or which == "x":  # they would run into each other
-        ticks = [tick for tick in ticks if tick not in (3, 15)]
+    crowded = (3, 15) if top > 60 else (15,) if which == "x" else ()  # they would run into each other
+    ticks = [tick for tick in ticks if tick not in crowded]
     if which == "y":
         axes.set_yscale("function", functions=scale)
         axes.set_ylim(0, top)

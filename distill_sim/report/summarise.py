@@ -144,8 +144,9 @@ def _trends(tests: Sequence[str], x: Sequence[float], cells: Sequence[Cell], ris
 
 
 def dose_lines(material: Material) -> list[tuple[Mapping[str, Any], Line]]:
-    """Every line along the number of answers, with its series; the main one first."""
-    return [(s, line) for s in material.study["series"] for line in material.lines(s) if line.field == "answers"]
+    """Every line along the number of answers, with its series; those that else are the base condition first."""
+    found = [(s, line) for s in material.study["series"] for line in material.lines(s) if line.field == "answers"]
+    return sorted(found, key=lambda one: min(len(material.changed(c, apart=("answers",))) for c in one[1].cells))
 
 
 def _dose(material: Material) -> dict[str, Any]:
