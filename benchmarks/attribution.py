@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import kept, save
 from detect.attribution import Attribution, Candidate, Group, Judgement, Observation, attribute, derived_candidates
-from detect.exact.power import critical_count
+from detect.exact.validity import largest_expected
 from watermark import GreenList, Key, chacha
 from watermark.keys import Parameters
 
@@ -119,7 +119,7 @@ def limit(repetitions: int, alpha: float) -> int:
 
     Null: the family-wise error is at most alpha, repetitions independent; exact (binomial).
     """
-    return critical_count(repetitions, alpha, 1e-4) - 1
+    return largest_expected(repetitions, alpha)
 
 
 def speed(n_accounts: int, n_pairs: int) -> dict[str, Any]:

@@ -19,10 +19,11 @@ import torch
 
 from benchmarks.common import RESULTS, save, stage_directory
 from benchmarks.half_vocabulary import in_tokens_of, make_half_vocabulary, nats_per_character
-from benchmarks.ten_keys import FRESH_SEED, LEVELS, largest_expected
+from benchmarks.ten_keys import FRESH_SEED
 from detect.colouring import under_every_key
 from detect.counting import CountTally, tally, weigh, window_rule
 from detect.exact.binomial import log10_sf
+from detect.exact.validity import LEVELS, largest_expected
 from detect.exact.weighted import CumulantFunction, chernoff, statistic
 from detect.fed import Probe
 from detect.observation import Reading
@@ -33,9 +34,9 @@ from detect.questioned.probes import plain_prompts
 from detect.questioned.retokenised import Retokeniser
 from detect.questioned.sampled import sample_model
 from distill_sim.corpus import CorpusRow, read_corpus
+from distill_sim.demo.condition import Condition
 from distill_sim.stages import CORPUS
 from distill_sim.student import train_student
-from distill_sim.study import Condition
 from distill_sim.teacher import pull_smollm2
 from watermark.engines.answers import Sampling
 from watermark.engines.models import load_model, load_tokenizer

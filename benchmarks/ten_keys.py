@@ -19,22 +19,21 @@ import numpy as np
 from benchmarks.common import save
 from detect.counting import weigh
 from detect.evidence import assess
-from detect.exact.power import critical_count
 from detect.exact.uniformity import kolmogorov_smirnov_p
+from detect.exact.validity import LEVELS, largest_expected
 from detect.exact.weighted import CumulantFunction, chernoff, saddlepoint
 from detect.observation import Reading
+from distill_sim.demo.condition import Condition, stages
 from distill_sim.demo.run import parallelism
 from distill_sim.judge import RESULTS
 from distill_sim.pipeline import Event, Pipeline, Stage
 from distill_sim.stages import READING
-from distill_sim.study import Condition, stages
 from distill_sim.teacher import pull_smollm2
 from watermark.engines.models import load_tokenizer, model_digest
 from watermark.files import strict_json
 from watermark.keys import Key
 
 FRESH_SEED = 1
-LEVELS = (0.1, 0.01, 1e-3, 1e-4)
 
 
 def main() -> None:
@@ -136,14 +135,6 @@ def _control_under_fresh_keys(directory: Path, count: int, teacher: Path) -> dic
         "saddlepoint_uniformity_p": float(f"{kolmogorov_smirnov_p(saddlepoints):.3g}"),
         "claim_withdrawn": sum(assess(one).log10_p is None for one in tallies),
     }
-
-
-def largest_expected(count: int, level: float) -> int:
-    """So many of `count` uniform p-values may lie at or below `level`: more do with a chance below 1e-4.
-
-    Null: independent uniform p-values; exact (binomial). For 100,000 they are the design's limits.
-    """
-    return critical_count(count, level, 1e-4) - 1
 
 
 if __name__ == "__main__":

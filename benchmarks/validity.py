@@ -25,6 +25,7 @@ from benchmarks.power import part_of, vocab_size
 from detect.colouring import under_every_key
 from detect.counting import window_rule
 from detect.exact.binomial import log10_sf
+from detect.exact.validity import LEVELS, largest_expected
 from detect.exact.weighted import CumulantFunction, TailCurve, chernoff, statistic
 from detect.fed import Probe
 from detect.observation import Excess, Reading
@@ -43,7 +44,7 @@ from watermark.engines.models import load_model, load_tokenizer
 from watermark.windows import Pairs
 
 KEYS = 10_000
-LIMITS = {0.1: 1_113, 0.01: 139, 1e-3: 24, 1e-4: 6}  # of 10,000: design.md, How validity is tested
+LIMITS = {level: largest_expected(KEYS, level) for level in LEVELS}  # design.md, How validity is tested
 SEED = 5
 POSITIONS = 200
 ASKED = 250  # answer tokens

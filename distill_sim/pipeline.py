@@ -107,7 +107,15 @@ class Pipeline:
 
     def is_finished(self) -> bool:
         """Whether nothing is left to run."""
-        return all(self._finished(stage) for stage in self.stages)
+        return len(self.finished()) == len(self.stages)
+
+    def finished(self) -> set[str]:
+        """Names of the stages whose results are there.
+
+        Raises:
+            InputError: a result was changed.
+        """
+        return {stage.name for stage in self.stages if self._finished(stage)}
 
     def run(
         self, workers: int, threads: int, on_event: Callable[[Event], None], executor: Executor | None = None
@@ -126,7 +134,7 @@ class Pipeline:
             Whatever else a stage raised, as far as it can be told across processes (see `workers`).
         """
         with alone(self.root):
-            done = {stage.name for stage in self.stages if self._finished(stage)}
+            done = self.finished()
             self._clean(done)
             for stage in self.stages:
                 if stage.name in done:

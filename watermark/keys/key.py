@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -127,6 +127,23 @@ class Key:
     def epoch(self, month: str) -> Key:
         """Return the key of a month such as "2026-11"."""
         return self._derived("epoch", month)
+
+    def retuned(
+        self, *, gamma: float | None = None, delta: float | None = None, context_width: int | None = None
+    ) -> Key:
+        """Return the same secret under other parameters: another mark, unless delta alone differs.
+
+        Raises:
+            KeyFileError: a parameter out of range.
+        """
+        own = self.parameters
+        parameters = replace(
+            own,
+            gamma_65536=own.gamma_65536 if gamma is None else gamma_units(gamma),
+            delta=own.delta if delta is None else delta,
+            context_width=own.context_width if context_width is None else context_width,
+        )
+        return Key(self._secret, parameters, self.derived_from)
 
     def check_tokenizer(self, tokenizer: TokenizerLike | TokenizerIdentity) -> None:
         """Raise unless `tokenizer` is the one this key was made for; a key made without one takes any.

@@ -1,18 +1,30 @@
 """The design's validity test: of 100,000 null p-values, how many are small. And start-up: what is not imported."""
 
+import itertools
 import math
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from detect.exact.binomial import log10_sf_table, log_pmf
 from detect.exact.multiplicity import key_check_adjustment
+from detect.exact.validity import LEVELS, largest_expected
 from detect.exact.weighted import CumulantFunction, TailCurve, chernoff
 from tests.detect.exact.oracles import LIMITS_100K, lattice_tail
 
 DRAWS = 100_000
+
+
+def test_limits_are_the_designs_and_the_exact_binomials() -> None:
+    assert {level: largest_expected(100_000, level) for level in LEVELS} == LIMITS_100K
+    assert [largest_expected(10_000, level) for level in LEVELS] == [1_113, 139, 24, 6]
+    for count, level in itertools.product((1, 10, 1000), LEVELS):
+        limit = largest_expected(count, level)
+        assert binom.sf(limit, count, level) < 1e-4
+        assert limit == 0 or binom.sf(limit - 1, count, level) >= 1e-4
 
 
 @pytest.mark.parametrize(("n", "gamma"), [(40, 0.25), (400, 0.25), (5_000, 0.25), (1_000, 0.5), (300, 0.05)])

@@ -12,6 +12,7 @@ import pytest
 
 from distill_sim.demo import page as pages
 from distill_sim.demo import plots
+from distill_sim.drawing import VARIABLES
 from distill_sim.judge import Scores
 from tests.distill_sim.demo.pages import (
     Page,
@@ -34,7 +35,7 @@ class TestPlots:
     def test_only_the_pages_colours(self) -> None:
         for svg in self.drawn().values():
             assert not re.search(r"#[0-9a-f]{6}\b", re.sub(r'(href="|url\()#[\w-]+', "", svg))
-            assert {"ink", "soft"} <= set(re.findall(r"var\(--(\w+)\)", svg)) <= set(plots.VARIABLES.values())
+            assert {"ink", "soft"} <= set(re.findall(r"var\(--(\w+)\)", svg)) <= set(VARIABLES.values())
             assert "<style" not in svg
             assert "<metadata" not in svg
 
