@@ -20,7 +20,7 @@ from typing import Any
 import rfc8785
 
 from distill_sim.stopwatch import Stopwatch
-from distill_sim.workers import Task, resolve, run_tasks
+from distill_sim.workers import Executor, Task, resolve, run_tasks
 from watermark.engines.models import file_sha256
 from watermark.errors import InputError
 from watermark.files import new_directory, strict_json, write_json
@@ -117,13 +117,16 @@ class Pipeline:
         """
         return {stage.name for stage in self.stages if self._finished(stage)}
 
-    def run(self, workers: int, threads: int, on_event: Callable[[Event], None]) -> dict[str, Finished]:
+    def run(
+        self, workers: int, threads: int, on_event: Callable[[Event], None], executor: Executor | None = None
+    ) -> dict[str, Finished]:
         """Run what is not finished.
 
         Args:
             workers: processes side by side.
             threads: torch threads of each.
             on_event: called as stages start, advance and end.
+            executor: who runs them; None: processes of this machine.
 
         Raises:
             InputError: another process works on the same root, a result that is there or needed was changed, or a
@@ -138,7 +141,7 @@ class Pipeline:
                     on_event(Event(stage.name, "kept", 1.0, "", 0.0))
             self._verify_inputs(done)
             tasks = [self._task(stage, done) for stage in self.stages if stage.name not in done]
-            with closing(run_tasks(tasks, workers, threads)) as updates:  # closed, the workers end, whatever is raised
+            with closing((executor or run_tasks)(tasks, workers, threads)) as updates:  # closed, its workers end
                 for name, kind, fraction, what, seconds in updates:
                     on_event(Event(name, kind, fraction, what, seconds))
             return {s.name: Finished(self.directory(s.name), self._record(s).seconds) for s in self.stages}
