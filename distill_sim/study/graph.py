@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,8 @@ CONTROLS = ("unmarked", "human", "another-owner")
 STAGES, MAKING, JUDGING = "distill_sim.stages", "distill_sim.study.making", "distill_sim.study.judging"
 TRAINED: dict[str, Literal["top", "lora", "full"]] = {"full": "full", "lora": "lora", "top": "top", "fresh": "full"}
 DEFAULT_TOP = 256
+HAS_CLASSIFIER = find_spec("sklearn") is not None  # of the extra `lab`; without it no AUC is measured
+LEAST_TOLD_APART = 20  # answers
 FREQUENCY_ANSWERS = 384  # unmarked ones, at least: how often contexts are used
 
 
@@ -395,8 +398,13 @@ class Builder:
     def _quality(self, condition: Condition, corpus: str, counterpart: str, student: str) -> str:
         text = self._human("probes", (), _Ref.of(self._foundation.start(condition)))
         settings = {
-            "corpus": corpus, "unmarked": counterpart, "model": self._teacher.id, "questioned": student, "human": text,
-        }  # fmt: skip
+            "corpus": corpus,
+            "unmarked": counterpart,
+            "blind": HAS_CLASSIFIER and condition.answers >= LEAST_TOLD_APART,
+            "model": self._teacher.id,
+            "questioned": student,
+            "human": text,
+        }
         needs = [corpus, counterpart, student, text]
         return self.graph.add("quality", f"{JUDGING}:quality", settings, needs, self._teacher.private("model"))
 

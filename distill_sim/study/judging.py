@@ -140,8 +140,8 @@ def _as_rows(test: str, log10_p: NDArray[np.float64]) -> list[dict[str, Any]]:
 def quality(context: StageContext) -> None:
     """What the mark cost, as rows of quality.parquet without the condition.
 
-    Settings: corpus, unmarked (its counterpart), questioned (the student), human (text nobody trained on), model (the
-    unmarked teacher). Private: model.
+    Settings: corpus, unmarked (its counterpart), blind (whether a classifier tries to tell the two apart), questioned
+    (the student), human (text nobody trained on), model (the unmarked teacher). Private: model.
     """
     from distill_sim.study.costs import costs_of_student, costs_of_text
 
@@ -150,7 +150,7 @@ def quality(context: StageContext) -> None:
         read_corpus(context.inputs[settings[name]] / CORPUS) for name in ("corpus", "unmarked", "human")
     )
     counterpart = None if settings["corpus"] == settings["unmarked"] else other
-    rows = costs_of_text(model_directory(context), text, counterpart)
+    rows = costs_of_text(model_directory(context), text, counterpart, blind=settings["blind"])
     with witness(model_directory(context, "questioned")) as questioned:
         rows += costs_of_student(questioned.model, human)
     write_json(context.output / ROWS, rows)
