@@ -34,9 +34,9 @@ from detect.questioned.probes import plain_prompts
 from detect.questioned.retokenised import Retokeniser
 from detect.questioned.sampled import sample_model
 from distill_sim.corpus import CorpusRow, read_corpus
+from distill_sim.demo.condition import Condition
 from distill_sim.stages import CORPUS
 from distill_sim.student import train_student
-from distill_sim.study import Condition
 from distill_sim.teacher import pull_smollm2
 from watermark.engines.answers import Sampling
 from watermark.engines.models import load_model, load_tokenizer

@@ -70,16 +70,15 @@ def stages(key_files: list[Path], loud: Path, teacher: Path) -> list[Stage]:
         return Stage(name, "distill_sim.stages:corpus", settings, private=own)
 
     def student(name: str, source: str, seed: int, recipe: Recipe = RECIPE) -> Stage:
-        settings = {**asdict(recipe), "seed": seed}
-        return Stage(
-            name, "distill_sim.stages:student", {"recipe": settings, "model": model_id}, (source,), private=private
-        )
+        settings = {"recipe": {**asdict(recipe), "seed": seed}, "model": model_id, "corpus": source}
+        return Stage(name, "distill_sim.stages:student", settings, (source,), private=private)
 
     def sampled(who: str, n_tokens: int) -> Stage:
         settings = {
             "questioned": who, "prompts": NEW_PROMPTS, "n_tokens": n_tokens, "sampling": SAMPLING, "seed": 7,
+            "model": model_id,
         }  # fmt: skip
-        return Stage(f"sampled-{who}", "distill_sim.stages:sampled", settings, (who,))
+        return Stage(f"sampled-{who}", "distill_sim.stages:sampled", settings, (who,), private=private)
 
     numbers = range(len(key_files))
     made = [corpus("probes", NEW_PROMPTS, PROBE_SAMPLES, 1), corpus("unmarked", PROMPTS, SAMPLES, 2)]

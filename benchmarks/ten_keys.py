@@ -23,11 +23,11 @@ from detect.exact.uniformity import kolmogorov_smirnov_p
 from detect.exact.validity import LEVELS, largest_expected
 from detect.exact.weighted import CumulantFunction, chernoff, saddlepoint
 from detect.observation import Reading
+from distill_sim.demo.condition import Condition, stages
 from distill_sim.demo.run import parallelism
 from distill_sim.judge import RESULTS
 from distill_sim.pipeline import Event, Pipeline, Stage
 from distill_sim.stages import READING
-from distill_sim.study import Condition, stages
 from distill_sim.teacher import pull_smollm2
 from watermark.engines.models import load_tokenizer, model_digest
 from watermark.files import strict_json

@@ -1,6 +1,6 @@
 """What is left of a text's mark after attacks on the text, read as it came, normalised, and scanned.
 
-    apt-get download wordnet-base && dpkg-deb -x wordnet-base*.deb wn; pip install lemminflect
+    apt-get download wordnet-base && dpkg-deb -x wordnet-base*.deb wn; pip install 'taggant[lab]'
     python -m benchmarks.text_attacks -o runs/text-attacks --wordnet wn/usr/share/wordnet [--model DIR]
 
 Marked documents are answers of the real model under a fresh key, five answers each. Besides, each is put into ten
@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import docstrings, save
-from benchmarks.synonyms import Thesaurus, replaced
 from detect.counting import tally
 from detect.evidence import Assessment
 from detect.exact.binomial import log10_sf
@@ -35,6 +34,8 @@ from detect.joint import Judged, Reading, judge_readings
 from detect.readers import Collection, Row, tokenized
 from detect.reread import Reread, reread
 from detect.scan import scan_documents
+from distill_sim.attacks import delete_words, shuffle_sentences
+from distill_sim.synonyms import Thesaurus, replaced, wordnet_directory
 from watermark.engines.models import load_tokenizer
 from watermark.keys import Key
 
@@ -68,17 +69,6 @@ def attacks(thesaurus: Thesaurus, shares: list[float]) -> dict[str, Attack]:
             lookalikes(delete_words(text, 0.3, rng), 0.3, rng), 0.1, rng
         ),
     }
-
-
-def delete_words(text: str, share: float, rng: random.Random) -> str:
-    """Words with the space before them."""
-    return re.sub(r"\s?[^\W_]+", lambda found: "" if rng.random() < share else found[0], text)
-
-
-def shuffle_sentences(text: str, rng: random.Random) -> str:
-    sentences = re.split(r"(?<=[.!?])\s+|\n+", text)
-    rng.shuffle(sentences)
-    return " ".join(sentences)
 
 
 def lookalikes(text: str, share: float, rng: random.Random) -> str:
@@ -184,7 +174,7 @@ def of_human_text(texts: list[str], tokenizer: Any, keys: int, parameters: Any) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/text-attacks"))
-    parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
+    parser.add_argument("--wordnet", type=Path, default=wordnet_directory())
     parser.add_argument("--model", help="default: the built-in teacher")
     parser.add_argument("--keys", type=int, default=1000)
     arguments = parser.parse_args()

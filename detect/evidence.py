@@ -35,6 +35,10 @@ REFERENCE_NOTE = (
     "p presupposes that the reference does not depend on the key: that it was published before the key's first use. A "
     "two-sided test of what it expects, under this key: log10_p {:.1f}; a faint dependence would not show there"
 )
+CHECKED_NOTE = (
+    "the key's check: passed on a corpus with SHA-256 {}; that it came before the key's first use, and was its only "
+    "one, is the owner's statement: a check that was repeated elsewhere leaves no trace"
+)
 SEQUENTIAL_NOTE = (
     "log10_p: -log10 of the largest e-value on the way, a valid bound whenever it stopped; no fixed-n tail, interval "
     "or z; the green fraction at an early stop is biased upwards"
@@ -127,6 +131,7 @@ class Assessment:
         effect: green fraction worth detecting; None takes the test's default.
         key_check: True: the key passed its one check on human text, at 0.01, before first use. False: it was refused
             there, and nothing is claimed under it. None: it was never checked.
+        check_corpus: digest of the human text of a check that it passed, for the notes.
         probes_marked: the probes' prompts or answers carry the mark; no p is claimed then. Each tally is audited for
             that besides.
     """
@@ -135,6 +140,7 @@ class Assessment:
     effect: float | None = None
     key_check: bool | None = None
     probes_marked: bool = False
+    check_corpus: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
@@ -267,6 +273,7 @@ def _notes(judged: _Judged, how: Assessment, lineup: Lineup | None) -> list[str]
     if how.key_check is not False and judged.family > 1:
         notes.append(f"log10_p_adjusted: Holm over {judged.family} tests")
     notes.append(KEY_CHECK_NOTE[how.key_check])
+    notes += [CHECKED_NOTE.format(how.check_corpus)] if how.key_check and how.check_corpus else []
     if judged.family > 1 or how.key_check is not None:
         alone = "log10_e" if isinstance(judged.tally, CountTally) else "log10_p of the comparison tests"
         notes.append(f"{alone}: of this test alone, not adjusted")

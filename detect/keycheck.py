@@ -6,6 +6,7 @@ keeps 99 % of keys, so a later p under an accepted key is at most p / 0.99.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,14 +14,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from detect.counting import tally
 from detect.exact.binomial import log10_sf
 from watermark.errors import InputError, KeyFileError
 from watermark.files import refuse_existing, strict_json, write_json
 from watermark.keys import Key
+from watermark.keys.members import hex_digits
 from watermark.windows import Document
 
-FORMAT = "taggant-key-check/1"
+FORMAT = "taggant-key-check/2"
 THRESHOLD = 0.01
 
 
@@ -31,6 +35,8 @@ class KeyCheck:
     Attributes:
         log10_p: Null: the corpus does not depend on the key. Exact, one-sided (upper).
         accepted: log10_p is above log10 0.01.
+        corpus_sha256: of each document in turn, its length and its token ids, all little-endian uint32.
+        n_documents: in the corpus.
     """
 
     key_id: str
@@ -38,6 +44,8 @@ class KeyCheck:
     log10_p: float
     n_scored: int
     n_green: int
+    corpus_sha256: str
+    n_documents: int
     created: str
     format: str = FORMAT
 
@@ -54,20 +62,30 @@ def check_key(key: Key, key_file: Path, corpus: Sequence[Document]) -> KeyCheck:
     """Check `key` on a human corpus and keep the outcome beside its file.
 
     Raises:
-        InputError: the key was checked before: a second look would make later p-values too small. Or the corpus is so
-            short that no key could be refused: only a check that could fail counts.
+        InputError: the key was checked before, by this file or a copy beside it: a second look would make later
+            p-values too small. Or the corpus is so short that no key could be refused: only a check that could fail
+            counts.
     """
     path = check_path(key_file)
-    if path.exists():
-        raise InputError(f"{path} exists: a key is checked once; make another key if this one was refused")
+    for earlier in [path, *sorted(path.parent.glob(check_path(Path("*")).name))]:
+        if earlier.exists() and (earlier == path or _names(earlier, key)):
+            raise InputError(f"{earlier} exists: a key is checked once; make another key if this one was refused")
     refuse_existing(path)
     counted = tally(key, corpus)
     n, gamma = counted.n_scored, counted.green.gamma
     if log10_sf(n, n, gamma) > math.log10(THRESHOLD):
         raise InputError(f"{n} distinct pairs are too few to refuse any key: give more human text")
     log10_p = log10_sf(counted.n_green, n, gamma)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    result = KeyCheck(key.key_id, log10_p > math.log10(THRESHOLD), log10_p, counted.n_scored, counted.n_green, now)
+    result = KeyCheck(
+        key_id=key.key_id,
+        accepted=log10_p > math.log10(THRESHOLD),
+        log10_p=log10_p,
+        n_scored=n,
+        n_green=counted.n_green,
+        corpus_sha256=_digest(corpus),
+        n_documents=len(corpus),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
     write_json(path, result.to_dict())
     return result
 
@@ -83,7 +101,8 @@ def load_check(key: Key, key_file: Path) -> KeyCheck | None:
         return None
     try:
         result = KeyCheck(**strict_json(path.read_bytes()))
-    except (InputError, TypeError, OSError):
+        hex_digits(result.corpus_sha256, "corpus_sha256")
+    except (InputError, KeyFileError, TypeError, OSError):
         raise KeyFileError(f"{path} is not a key check; remove it if the key was never checked") from None
     if result.format != FORMAT or result.key_id != key.key_id or not isinstance(result.accepted, bool):
         raise KeyFileError(f"{path} is the check of another key; it should lie beside its own key")
@@ -96,3 +115,31 @@ def accepted(key: Key, key_file: Path) -> bool | None:
     """What the record beside the key file says (KeyFileError as `load_check`); None: there is none."""
     record = load_check(key, key_file)
     return None if record is None else record.accepted
+
+
+def on_record(key: Key, key_file: Path) -> dict[str, Any]:
+    """What of it a test must account for, by the names that `detect.evidence.Assessment` has for it.
+
+    Raises:
+        KeyFileError: as `load_check`.
+    """
+    record = load_check(key, key_file)
+    if record is None:
+        return {"key_check": None, "check_corpus": None}
+    return {"key_check": record.accepted, "check_corpus": record.corpus_sha256}
+
+
+def _names(path: Path, key: Key) -> bool:
+    """Whether a file is the record of a check of `key`; one that cannot be read is not known to be."""
+    try:
+        record = strict_json(path.read_bytes())
+    except (InputError, OSError):
+        return False
+    return isinstance(record, dict) and record.get("key_id") == key.key_id
+
+
+def _digest(corpus: Sequence[Document]) -> str:
+    digest = hashlib.sha256()
+    for document in corpus:
+        digest.update(np.array([len(document), *map(int, document)], dtype="<u4").tobytes())
+    return digest.hexdigest()

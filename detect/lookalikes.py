@@ -10,6 +10,8 @@ from functools import lru_cache
 LATIN, GREEK, CYRILLIC, PHONETIC = "LATIN", "GREEK", "CYRILLIC", "PHONETIC"
 ALPHABETS = frozenset({LATIN, GREEK, CYRILLIC, "ARMENIAN", "CHEROKEE", "LISU"})  # letters that stand apart
 
+EAST_ASIAN = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL"})  # letters that stand apart, and alike to no others
+
 # Latin, Greek, Cyrillic; a dot where a script has none that could be taken for the others.
 _ALIKE = """
 A Α А|B Β В|C Ϲ С|E Ε Е|G . Ԍ|H Η Н|I Ι І|J Ϳ Ј|K Κ К|M Μ М|N Ν .|O Ο О|P Ρ Р|Q . Ԛ|S . Ѕ|T Τ Т|V . Ѵ|W . Ԝ

@@ -1,9 +1,9 @@
 """Text with what was done to it between model and examiner undone, as far as it can be: `detect --normalise`.
 
 A tokenizer reads raw characters; a hidden or exchanged character makes other tokens, and the pairs around it are lost.
-Folded are: invisible characters, unusual spaces and line ends, quotes and letters in other dress, combining tricks,
-and lookalike letters in words of mixed script. Genuine Greek, Russian, Persian, Chinese or emoji stay as they are.
-What is folded depends on the text alone, never on a key.
+Folded are: invisible characters, unusual and doubled spaces, line ends, quotes and letters in other dress, combining
+tricks, and lookalike letters in words of mixed script. Genuine Greek, Russian, Persian, Chinese or emoji stay as they
+are. What is folded depends on the text alone, never on a key.
 
 The table of lookalikes is our own. Checked against Unicode's confusables: docs/adr/0008-scan-and-normalisation.md.
 """
@@ -19,15 +19,15 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.lookalikes import ALPHABETS, PHONETIC, script, undisguised
-from detect.visible import is_hidden
+from detect.lookalikes import ALPHABETS, EAST_ASIAN, PHONETIC, script, undisguised
+from detect.visible import BLANK, is_hidden, is_ignorable
 
+DRESSED = 0.05
 KINDS = ("zero_width", "homoglyph", "space", "compatibility")
 
 _SUSPECT = re.compile(r"[ -~]?[^\n\t -~]+")  # with the character that marks may sit on
 _LINE_ENDS = "\r\x85\u2028\u2029"
 _LAYOUT = "\n\t\v\f" + _LINE_ENDS
-_BLANK = "\u2800"  # Braille without dots
 _VISIBLE_FORMATS = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u08e2"  # Arabic number signs and the like
 # These do nothing for any script: soft hyphen, zero-width space, word joiner, byte-order mark, invisible operators
 _NEVER_NEEDED = "\xad\u200b\u2060\ufeff\u2061\u2062\u2063\u2064\u180e"
@@ -40,6 +40,7 @@ _PLAIN = {
     **dict.fromkeys("‐‑−﹣－", "-"),
     "…": "...",
 }
+_DOUBLED = re.compile(r"(?<=\S) ( +)(?=\S)")  # spaces inside a line; its indentation is none
 _KEYCAP = "\u20e3"  # of emoji such as 1\ufe0f\u20e3
 _JAMO = ("\u1160", "\u11ff")  # Hangul vowels and finals: they compose with the letter before
 
@@ -57,6 +58,16 @@ class Normalised:
     text: str
     changes: dict[str, int]
     origin: NDArray[np.int64]
+
+    @property
+    def is_disguise(self) -> bool:
+        """Whether the text was made to hide its tokens, as people and models that write plainly don't.
+
+        Anything invisible or any lookalike tells; spaces, quotes and letters in other dress only where they are more
+        than DRESSED of all characters: spaces are about one in six of them, quotes hardly one in fifty.
+        """
+        tells = self.changes["zero_width"] + self.changes["homoglyph"]
+        return tells > 0 or sum(self.changes.values()) > DRESSED * int(self.origin[-1])
 
     def original_range(self, start: int, end: int) -> tuple[int, int]:
         """Characters start … end − 1 of `text` as a range of the original."""
@@ -95,10 +106,19 @@ def _folded(text: str) -> Normalised:
         at = found.end()
     pieces.append(text[at:])
     origins.append(np.arange(at, len(text) + 1))
-    folded = "".join(pieces)
-    result, exchanged = undisguised(folded)  # one character for one
+    folded, exchanged = undisguised("".join(pieces))  # one character for one
     changes["homoglyph"] += exchanged
-    return Normalised(text if result == text else result, dict(changes), np.concatenate(origins))
+    result, kept = _single_spaced(folded)
+    changes["space"] += len(folded) - len(result)
+    return Normalised(text if result == text else result, dict(changes), np.concatenate(origins)[kept])
+
+
+def _single_spaced(text: str) -> tuple[str, NDArray[np.bool_]]:
+    """`text` with one space between two words of a line, and which of its characters, and its end, are kept."""
+    kept = np.ones(len(text) + 1, dtype=np.bool_)
+    for found in _DOUBLED.finditer(text):
+        kept[found.start(1) : found.end(1)] = False
+    return (text if kept.all() else _DOUBLED.sub(" ", text)), kept
 
 
 def _visible(text: str, start: int, end: int, before: str, changes: Counter[str]) -> list[tuple[str, int]]:
@@ -155,19 +175,19 @@ def _without_tricks(cluster: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _is_invisible(char: str) -> bool:
-    if not is_hidden(char) or char in _LAYOUT or char in _VISIBLE_FORMATS or char == _BLANK:
+    if not is_hidden(char) or char in _LAYOUT or char in _VISIBLE_FORMATS or char == BLANK:
         return False
-    return unicodedata.category(char) not in ("Zs", "Co", "Cn", "Cs")
+    return is_ignorable(char) or unicodedata.category(char) not in ("Zs", "Co", "Cn", "Cs")
 
 
 def _joins(char: str, before: str) -> bool:
     """Whether an invisible character may have work to do: in emoji, and in scripts whose letters join."""
-    if char in _NEVER_NEEDED or unicodedata.category(char) == "Cc":
+    if char in _NEVER_NEEDED or unicodedata.category(char) in ("Cc", "Cn"):
         return False
     kind = unicodedata.category(before)
     if kind == "So" or "\U0001f3fb" <= before <= "\U0001f3ff":  # emoji, and their skin tones
         return True
-    return kind[0] in "LM" and script(before) not in ALPHABETS | {PHONETIC, "COMBINING"}
+    return kind[0] in "LM" and script(before) not in ALPHABETS | EAST_ASIAN | {PHONETIC, "COMBINING"}
 
 
 def _directs(char: str, text: str, at: int) -> bool:
@@ -181,7 +201,7 @@ def _directs(char: str, text: str, at: int) -> bool:
 def _is_odd_space(char: str, before: str) -> bool:
     if char == "\u3000":  # at home in Chinese and Japanese
         return before.isascii() and before not in _LAYOUT
-    return char == _BLANK or (unicodedata.category(char) == "Zs" and char != " ")
+    return char == BLANK or (unicodedata.category(char) == "Zs" and char != " ")
 
 
 @lru_cache(maxsize=4096)

@@ -9,10 +9,13 @@ from typing import Literal
 
 Kind = Literal["text", "escape", "newline", "tab"]
 
-# Invisible though Unicode files them under letters and marks: fillers, joiners, variation selectors.
-_INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+# Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties), those without a character yet included: nothing is
+# drawn for them, whether they are filed under formats, marks or letters, or not at all.
+_IGNORABLE = re.compile(
+    "[\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+BLANK = "\u2800"  # Braille without dots
 _PLAIN = re.compile(r"[ -~]+")
 
 
@@ -21,7 +24,12 @@ def is_hidden(char: str) -> bool:
     if " " <= char <= "~":
         return False
     # C*: control, format (bidi, zero width), surrogate, private, unassigned. Z*: spaces and separators.
-    return unicodedata.category(char)[0] in "CZ" or bool(_INVISIBLE.match(char))
+    return unicodedata.category(char)[0] in "CZ" or char == BLANK or is_ignorable(char)
+
+
+def is_ignorable(char: str) -> bool:
+    """Whether `char` is one that Unicode has nothing drawn for, assigned or not."""
+    return bool(_IGNORABLE.match(char))
 
 
 def escaped(char: str) -> str:

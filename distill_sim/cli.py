@@ -1,15 +1,19 @@
-"""`taggant model` and `taggant demo`; mounted by name in detect.cli.main."""
+"""`taggant model`, `taggant simulate` and `taggant demo`; mounted by name in detect.cli.main."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from detect.cli.options import FILE, habits
 from detect.cli.output import emit, is_quiet
+
+if TYPE_CHECKING:
+    from distill_sim.study.run import Runner
 
 
 @click.group()
@@ -51,9 +55,9 @@ def demo(ctx: click.Context, output: Path, model_dir: Path | None, seed: int) ->
     """
     from dataclasses import replace
 
+    from distill_sim.demo.condition import Condition
     from distill_sim.demo.run import run_demo
     from distill_sim.demo.show import Display
-    from distill_sim.study import Condition
     from distill_sim.teacher import pull_smollm2
     from watermark.progress import bar
 
@@ -67,3 +71,59 @@ def demo(ctx: click.Context, output: Path, model_dir: Path | None, seed: int) ->
         page = run_demo(output, condition, model=model_dir, on_event=display.event)
     emit(display.closing(output))
     emit(os.fsencode(page))
+
+
+@click.command(short_help="A study: does the mark survive distillation, and what would erase it?")
+@click.argument("config", required=False, type=FILE)
+@click.option("-o", "--output", type=FILE, help="Directory of the study; the same command goes on where it was.")
+@click.option("--key", "owner_key", type=FILE, help="Owner's key to derive all marks from; default: a fresh one.")
+@click.option("--model", "model_dir", type=FILE, help="Teacher's directory; default: the scale's own.")
+@click.option("--workers", type=click.IntRange(1, 1024), help="Processes side by side.  [default: one a core]")
+@click.option("--status", is_flag=True, help="Say how far the study is, write what is finished, and run nothing.")
+@click.option("--fields", is_flag=True, help="List what a condition can vary, and exit.")
+@habits
+@click.pass_context
+def simulate(
+    ctx: click.Context,
+    config: Path | None,
+    output: Path | None,
+    owner_key: Path | None,
+    model_dir: Path | None,
+    workers: int | None,
+    status: bool,
+    fields: bool,
+) -> None:
+    """Carry out the study in CONFIG (TOML): teacher, corpus, student, what happens to it, tests, survival curves.
+
+    Writes survival.parquet, fresh.parquet, quality.parquet, summary.json and index.html. Interrupted, the same command
+    goes on where it was; conditions that share a step share its result.
+
+    \b
+    taggant simulate benchmarks/studies/nano.toml -o runs/nano
+    """
+    from distill_sim.condition import documentation
+
+    if fields:
+        for name, says, default in documentation():
+            emit(f"{name:16} {says}  [{default}]")
+        return
+    if config is None or output is None:
+        raise click.UsageError("give a study's TOML file and -o DIRECTORY (or --fields)", ctx)
+    from distill_sim.study.file import read_study
+    from distill_sim.study.run import Parallel, Runner, cores
+
+    count = workers or cores()
+    runner = Runner(output, read_study(config), model=model_dir, owner_key=owner_key,
+                    parallel=Parallel(count, max(1, cores() // count)))  # fmt: skip
+    if status:
+        _show_status(runner)
+        return
+    emit(os.fsencode(runner.run(quiet=is_quiet(ctx))))
+
+
+def _show_status(runner: Runner) -> None:
+    from distill_sim.study.show import table
+
+    found = runner.status()
+    for line in table(found.finished, found.total):
+        emit(line)

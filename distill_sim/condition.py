@@ -179,6 +179,10 @@ class Condition:
             raise InputError("loss logits: needs the teacher's tokenizer, one account and share 1")
         if self.source in ("unmarked", "human") and (self.share < 1 or self.accounts > 1):
             raise InputError(f"source {self.source}: nothing is marked, so share and accounts stay 1")
+        if any(step.name == "neutralise" for step in self.afterwards[:-1]):
+            raise InputError("after neutralise: it changes how the finished model speaks, so it comes last")
+        if self.base == "other-tokenizer" and any(step.name in ("neutralise", "distil") for step in self.afterwards):
+            raise InputError("after neutralise or distil: not for a student with another tokenizer")
         if self.method == "fresh" and any(step.name == "merge" for step in self.afterwards):
             raise InputError("after merge: a fresh student has no base to be merged with")
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from distill_sim.corpus import CorpusRow
+from distill_sim.examples import Example, collate
 from watermark.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,29 +45,40 @@ def fluency(
     Raises:
         InputError: no row has a prompt and an answer.
     """
+    usable = [Example(row.prompt_ids + row.token_ids, len(row.prompt_ids)) for row in rows if row.token_ids]
+    usable = [example for example in usable if example.start]
+    if not usable:
+        raise InputError("no row of the corpus has a prompt and an answer: there is no perplexity to measure")
+    return mean_nats(model, usable, max_tokens=max_tokens, on_tokens=on_tokens)
+
+
+def mean_nats(
+    model: PreTrainedModel,
+    examples: Sequence[Example],
+    *,
+    max_tokens: int | None = None,
+    on_tokens: Callable[[int], None] | None = None,
+) -> Fluency:
+    """As `fluency`, for examples that are laid out already: at least one, each with something to predict."""
     total, count = 0.0, 0
-    usable = [row for row in rows if row.token_ids and row.prompt_ids]
-    for start in range(0, len(usable), BATCH_ROWS):
-        loss, tokens = _batch(model, usable[start : start + BATCH_ROWS])
+    for start in range(0, len(examples), BATCH_ROWS):
+        loss, tokens = _batch(model, examples[start : start + BATCH_ROWS])
         total, count = total + loss, count + tokens
         if on_tokens is not None:
             on_tokens(tokens)
         if max_tokens is not None and count >= max_tokens:
             break
-    if not count:
-        raise InputError("no row of the corpus has a prompt and an answer: there is no perplexity to measure")
     return Fluency(count, total / count, math.exp(total / count))
 
 
-def _batch(model: PreTrainedModel, rows: Sequence[CorpusRow]) -> tuple[float, int]:
+def _batch(model: PreTrainedModel, examples: Sequence[Example]) -> tuple[float, int]:
     """Summed loss in nats and how many tokens it covers."""
     import torch
 
-    from distill_sim.examples import Example, collate
     from distill_sim.trainer import answer_loss
 
-    batch = collate([Example(row.prompt_ids + row.token_ids, len(row.prompt_ids)) for row in rows])
-    tokens = sum(len(row.token_ids) for row in rows)
+    batch = collate(examples)
+    tokens = sum(example.trained for example in examples)
     with torch.inference_mode():
         mean = answer_loss(model, batch["input_ids"], batch["labels"])
     return float(mean) * tokens, tokens

@@ -20,7 +20,7 @@ from typing import Any
 import rfc8785
 
 from distill_sim.stopwatch import Stopwatch
-from distill_sim.workers import Task, resolve, run_tasks
+from distill_sim.workers import Executor, Task, resolve, run_tasks
 from watermark.engines.models import file_sha256
 from watermark.errors import InputError
 from watermark.files import new_directory, strict_json, write_json
@@ -107,15 +107,26 @@ class Pipeline:
 
     def is_finished(self) -> bool:
         """Whether nothing is left to run."""
-        return all(self._finished(stage) for stage in self.stages)
+        return len(self.finished()) == len(self.stages)
 
-    def run(self, workers: int, threads: int, on_event: Callable[[Event], None]) -> dict[str, Finished]:
+    def finished(self) -> set[str]:
+        """Names of the stages whose results are there.
+
+        Raises:
+            InputError: a result was changed.
+        """
+        return {stage.name for stage in self.stages if self._finished(stage)}
+
+    def run(
+        self, workers: int, threads: int, on_event: Callable[[Event], None], executor: Executor | None = None
+    ) -> dict[str, Finished]:
         """Run what is not finished.
 
         Args:
             workers: processes side by side.
             threads: torch threads of each.
             on_event: called as stages start, advance and end.
+            executor: who runs them; None: processes of this machine.
 
         Raises:
             InputError: another process works on the same root, a result that is there or needed was changed, or a
@@ -123,14 +134,14 @@ class Pipeline:
             Whatever else a stage raised, as far as it can be told across processes (see `workers`).
         """
         with alone(self.root):
-            done = {stage.name for stage in self.stages if self._finished(stage)}
+            done = self.finished()
             self._clean(done)
             for stage in self.stages:
                 if stage.name in done:
                     on_event(Event(stage.name, "kept", 1.0, "", 0.0))
             self._verify_inputs(done)
             tasks = [self._task(stage, done) for stage in self.stages if stage.name not in done]
-            with closing(run_tasks(tasks, workers, threads)) as updates:  # closed, the workers end, whatever is raised
+            with closing((executor or run_tasks)(tasks, workers, threads)) as updates:  # closed, its workers end
                 for name, kind, fraction, what, seconds in updates:
                     on_event(Event(name, kind, fraction, what, seconds))
             return {s.name: Finished(self.directory(s.name), self._record(s).seconds) for s in self.stages}

@@ -27,6 +27,7 @@ class Recipe:
     max_grad_norm: float = 1.0
     lora_rank: int = 16  # "lora" only; alpha is twice the rank
     seed: int = 0
+    keep_zeros: bool = False  # weights that are 0 stay 0: a pruned student is healed
 
     def __post_init__(self) -> None:
         if self.method not in ("top", "lora", "full"):

@@ -1,31 +1,33 @@
 """The steps of a distillation, each a pipeline stage: corpus → student → reading, sampled; and fluency.
 
-Every function takes a StageContext. Observations (readings, answers) are made without a key; only `corpus` opens one,
-and only to mark. Judging them under a key is `distill_sim.judge`'s.
+Every function takes a StageContext; settings and needs name the stages whose results are used. Observations (readings,
+answers) are made without a key; only `corpus` opens one, and only to mark. Judging them under a key is
+`distill_sim.judge`'s.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from detect.fed import Probe
 from distill_sim.corpus import CorpusRow, read_corpus, write_corpus
 from distill_sim.pipeline import StageContext
 from watermark.errors import InputError, KeyFileError
-from watermark.files import write_json
+from watermark.files import strict_json, write_json
 from watermark.keys import Key
 from watermark.windows import WindowRule
 
-CORPUS, STUDENT, READING, ANSWERS, FLUENCY = (
+CORPUS, STUDENT, READING, ANSWERS, EXCESS, FLUENCY = (
     "corpus.parquet",
     "model",
     "reading.npz",
     "answers.json",
+    "excess.npz",
     "fluency.json",
-)  # fmt: skip
+)
 
 
 def corpus(context: StageContext) -> None:
@@ -39,7 +41,8 @@ def corpus(context: StageContext) -> None:
 
     settings = context.settings
     key = None if settings["key_id"] is None else stage_key(context)
-    model, tokenizer = load_model(context.private["model"]), load_tokenizer(context.private["model"])
+    directory = model_directory(context)
+    model, tokenizer = load_model(directory), load_tokenizer(directory)
     sampling = Sampling(**settings["sampling"])
     prompts = [prompt for prompt in settings["prompts"] for _ in range(settings["samples"])]
     ids = [chat_prompt_ids(tokenizer, prompt) for prompt in prompts]
@@ -87,6 +90,12 @@ def mixed(context: StageContext) -> None:
     write_corpus(context.output / CORPUS, rows, {"settings": dict(settings)})
 
 
+def model_directory(context: StageContext, role: str = "model") -> Path:
+    """Where the model in `role` lies: setting and need name the stage that made it; else `private` says where."""
+    maker = context.settings[role]
+    return context.inputs[maker] / STUDENT if maker in context.inputs else Path(context.private[role])
+
+
 def stage_key(context: StageContext) -> Key:
     """The key in the file `private` names.
 
@@ -101,14 +110,13 @@ def stage_key(context: StageContext) -> Key:
 
 
 def student(context: StageContext) -> None:
-    """A copy of the base model is trained on the corpus. Settings: recipe, model. Private: model."""
+    """A copy of a model is trained on a corpus. Settings: recipe, model, corpus (a needed stage). Private: model."""
     from distill_sim.recipe import Recipe
     from distill_sim.student import train_student
 
-    (source,) = context.inputs.values()
     train_student(
-        context.private["model"],
-        read_corpus(source / CORPUS),
+        model_directory(context),
+        read_corpus(context.inputs[context.settings["corpus"]] / CORPUS),
         Recipe(**context.settings["recipe"]),
         context.output / STUDENT,
         on_progress=lambda done, total, _: context.report(done, total, f"step {done} of {total}"),
@@ -119,71 +127,87 @@ def student(context: StageContext) -> None:
 def reading(context: StageContext) -> None:
     """A questioned model reads probes beside the reference.
 
-    Settings: probes and questioned (names of needed stages), context_width, special_ids, vocab_size, top, scaled.
-    Private: reference.
+    Settings: questioned, probes (needed corpora), positions (at most so many; null: all), frequencies (needed corpora
+    of unmarked answers; none: as the reference expects), reference, model (whose tokenizer is the key's),
+    context_width, special_ids, top, scaled. Private: reference, model.
     """
-    from detect.questioned.probes import plain_prompts
-    from detect.questioned.reading import read_model
-    from watermark.engines.models import load_model, load_tokenizer
+    from distill_sim.questioning import read, witness
+    from watermark.engines.models import load_tokenizer
 
     settings = context.settings
-    directory = context.inputs[settings["questioned"]] / STUDENT
-    rows = read_corpus(context.inputs[settings["probes"]] / CORPUS)
-    probes = [Probe(row.prompt_ids, row.token_ids) for row in rows]
-    rule = WindowRule(settings["context_width"], tuple(settings["special_ids"]))
-    total = sum(max(0, len(probe.answer_ids) - rule.context_width + 1) for probe in probes)
-    done = 0
-
-    def advance(positions: int) -> None:
-        nonlocal done
-        done += positions
-        context.report(done, total, f"{done} of {total} positions")
-
-    result = read_model(
-        load_model(directory),
-        probes,
-        rule=rule,
-        vocab_size=settings["vocab_size"],
-        reference=load_model(context.private["reference"]),
-        exclude=plain_prompts((row.prompt for row in rows), load_tokenizer(directory)),
-        top=settings["top"],
-        scaled=settings["scaled"],
-        on_positions=advance,
-    )
-    result.save(context.output / READING)
+    frequencies = read_corpora(context, "frequencies")
+    with (
+        witness(model_directory(context, "questioned")) as questioned,
+        witness(model_directory(context, "reference")) as reference,
+    ):
+        found = read(
+            questioned,
+            reference,
+            key_tokenizer=load_tokenizer(model_directory(context)),
+            rows=read_corpora(context, "probes"),
+            rule=_rule(settings),
+            positions=settings["positions"],
+            corpus=[row.token_ids for row in frequencies] or None,
+            top=settings["top"],
+            scaled=settings["scaled"],
+            report=context.report,
+        )
+    found.save(context.output / READING)
 
 
 def sampled(context: StageContext) -> None:
     """A questioned model answers prompts, up to the answer that makes `n_tokens` tokens full.
 
-    Settings: questioned, prompts, n_tokens, sampling, seed.
+    Settings: questioned, prompts, n_tokens, sampling, seed, model (whose tokenizer is the key's). Private: model.
     """
-    from detect.questioned.probes import plain_prompts
-    from detect.questioned.sampled import sample_model
-    from watermark.engines.answers import Sampling, chat_prompt_ids
-    from watermark.engines.models import load_model, load_tokenizer
+    from distill_sim.questioning import ask, witness
+    from watermark.engines.answers import Sampling
+    from watermark.engines.models import load_tokenizer
 
     settings = context.settings
-    directory = context.inputs[settings["questioned"]] / STUDENT
-    tokenizer = load_tokenizer(directory)
-    done = 0
+    with witness(model_directory(context, "questioned")) as questioned:
+        answers = ask(
+            questioned,
+            key_tokenizer=load_tokenizer(model_directory(context)),
+            prompts=settings["prompts"],
+            n_tokens=settings["n_tokens"],
+            sampling=Sampling(**settings["sampling"]),
+            seed=settings["seed"],
+            report=context.report,
+        )
+    write_json(context.output / ANSWERS, answers)
 
-    def advance(tokens: int) -> None:
-        nonlocal done
-        done += tokens
-        context.report(min(done, settings["n_tokens"]), settings["n_tokens"], f"{done} tokens")
 
-    answers = sample_model(
-        load_model(directory),
-        tokenizer,
-        [chat_prompt_ids(tokenizer, prompt) for prompt in settings["prompts"]],
-        settings["n_tokens"],
-        sampling=Sampling(**settings["sampling"]),
-        seed=settings["seed"],
-        on_tokens=advance,
-    )
-    prompts = [*answers.prompts, *plain_prompts(settings["prompts"], tokenizer)]
-    write_json(context.output / ANSWERS, {"answers": answers.answers, "prompts": prompts, "asked": answers.asked})
+def excess(context: StageContext) -> None:
+    """A reference reads what a questioned model answered.
+
+    Settings: answers (a needed `sampled`), reference, frequencies (as `reading`), temperature, context_width,
+    special_ids, vocab_size, top. Private: reference.
+    """
+    from distill_sim.questioning import weigh_answers
+    from watermark.engines.models import load_model
+
+    settings = context.settings
+    content: Any = strict_json((context.inputs[settings["answers"]] / ANSWERS).read_bytes())
+    weigh_answers(
+        load_model(model_directory(context, "reference")),
+        content,
+        rule=_rule(settings),
+        vocab_size=settings["vocab_size"],
+        temperature=settings["temperature"],
+        corpus=[row.token_ids for row in read_corpora(context, "frequencies")] or None,
+        top=settings["top"],
+        report=context.report,
+    ).save(context.output / EXCESS)
+
+
+def read_corpora(context: StageContext, role: str) -> list[CorpusRow]:
+    """The rows of all needed corpora that a setting lists, in its order."""
+    return [row for name in context.settings[role] for row in read_corpus(context.inputs[name] / CORPUS)]
+
+
+def _rule(settings: Mapping[str, Any]) -> WindowRule:
+    return WindowRule(settings["context_width"], tuple(settings["special_ids"]))
 
 
 def fluency(context: StageContext) -> None:

@@ -62,10 +62,15 @@ def answer_loss(model: Any, input_ids: torch.Tensor, labels: torch.Tensor) -> to
         input_ids: int64 [batch, T].
         labels: int64 [batch, T], −100 where there is no loss.
     """
+    return cross_entropy(*answer_logits(model, input_ids, labels))
+
+
+def answer_logits(model: Any, input_ids: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits float32 [N, vocab] where the N labelled tokens are predicted, row by row, and those tokens int64 [N]."""
     following = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED)  # what position t has to predict
     predicts = following != IGNORED  # bool [batch, T]
-    logits = model(input_ids=input_ids, logits_to_keep=predicts, use_cache=False).logits  # [N, vocab]
-    return cross_entropy(logits.float(), following[predicts])
+    logits = model(input_ids=input_ids, logits_to_keep=predicts, use_cache=False).logits
+    return logits.float(), following[predicts]
 
 
 class AnswerTrainer(Trainer):

@@ -22,13 +22,16 @@ from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from detect.visible import one_line
 from watermark.errors import InputError, KeyFileError, ModelError, TaggantError
 
 Update = tuple[str, str, float, str, float]
 """(task, "started" | "progress" | "finished", fraction done, what is being done, seconds)"""
+
+Message = tuple[Any, ...]
+"""What a worker tells: ("progress", fraction, what), ("finished", seconds), ("failed", kind, message, errno, file)"""
 
 _REPORT_SECONDS = 0.2
 _MESSAGE_CHARACTERS = 4000  # of an error's message, or of a line of its traceback
@@ -62,6 +65,10 @@ def resolve(name: str) -> Callable[..., Any]:
     return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
 
 
+Executor = Callable[[Sequence[Task], int, int], Generator[Update, None, None]]
+"""`run_tasks`, or what keeps its promises on other machines: `distill_sim.ray_workers.run_tasks_on_ray`"""
+
+
 def run_tasks(tasks: Sequence[Task], workers: int, threads: int) -> Generator[Update, None, None]:
     """Run all tasks, at most `workers` at a time, the first in order first; yields what happens.
 
@@ -71,29 +78,12 @@ def run_tasks(tasks: Sequence[Task], workers: int, threads: int) -> Generator[Up
         RuntimeError: a task raised anything else.
         ValueError: tasks that could never all run: a name given twice, a need that is missing, a cycle, no worker.
     """
-    _check(tasks)
-    if workers < 1:
-        raise ValueError(f"{workers} workers do no work")
-    waiting = list(tasks)
-    finished: set[str] = set()
+    check(tasks, workers)
     pool: list[_Worker] = []
     try:
         while len(pool) < min(workers, len(tasks)):
             pool.append(_Worker(threads))
-        while waiting or any(worker.task for worker in pool):
-            for worker in pool:
-                ready = next((task for task in waiting if task.needs <= finished), None)
-                if worker.task is None and ready is not None:
-                    waiting.remove(ready)
-                    worker.start(ready)
-                    yield (ready.name, "started", 0.0, "", 0.0)
-            busy = {worker.pipe: worker for worker in pool if worker.task is not None}
-            for pipe in wait(list(busy)):
-                worker = busy[pipe]  # type: ignore[index]
-                update = worker.receive()
-                if update[1] == "finished":
-                    finished.add(update[0])
-                yield update
+        yield from schedule(tasks, pool, _with_news)
     finally:
         for worker in pool:
             worker.kill()
@@ -101,7 +91,49 @@ def run_tasks(tasks: Sequence[Task], workers: int, threads: int) -> Generator[Up
             worker.bury()
 
 
-def _check(tasks: Sequence[Task]) -> None:
+class Worker(Protocol):
+    """Someone who does one task at a time, wherever that may be."""
+
+    task: Task | None  # None: idle
+
+    def start(self, task: Task) -> None:
+        """Begin a task."""
+
+    def receive(self) -> Update:
+        """What it has to tell; idle again after "finished". Raises what `run_tasks` says."""
+
+
+AnyWorker = TypeVar("AnyWorker", bound=Worker)
+
+
+def schedule(
+    tasks: Sequence[Task], pool: Sequence[AnyWorker], with_news: Callable[[list[AnyWorker]], list[AnyWorker]]
+) -> Generator[Update, None, None]:
+    """Give the pool's workers all tasks: the one order of work, whatever the workers are.
+
+    Args:
+        with_news: of these busy workers, those who have something to tell; waits until there is one.
+    """
+    waiting = list(tasks)
+    finished: set[str] = set()
+    while waiting or any(worker.task for worker in pool):
+        for worker in pool:
+            ready = next((task for task in waiting if task.needs <= finished), None)
+            if worker.task is None and ready is not None:
+                waiting.remove(ready)
+                worker.start(ready)
+                yield (ready.name, "started", 0.0, "", 0.0)
+        for worker in with_news([worker for worker in pool if worker.task is not None]):
+            update = worker.receive()
+            if update[1] == "finished":
+                finished.add(update[0])
+            yield update
+
+
+def check(tasks: Sequence[Task], workers: int) -> None:
+    """Refuse tasks that could never all run, as `run_tasks` says."""
+    if workers < 1:
+        raise ValueError(f"{workers} workers do no work")
     names = {task.name for task in tasks}
     if len(names) != len(tasks):
         raise ValueError("two tasks have the same name")
@@ -137,15 +169,13 @@ class _Worker:
         assert self.task is not None
         name = self.task.name
         try:
-            kind, *values = self.pipe.recv()
+            message = self.pipe.recv()
         except (EOFError, OSError):
             raise self._death(name) from None
-        if kind == "progress":
-            return (name, "progress", values[0], values[1], 0.0)
-        if kind == "finished":
+        update = told(name, message)
+        if update[1] == "finished":
             self.task = None
-            return (name, "finished", 1.0, "", values[0])
-        raise _rebuilt(name, *values)
+        return update
 
     def kill(self) -> None:
         self._process.kill()
@@ -202,6 +232,25 @@ def _interrupts_held_back() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
+def _with_news(busy: list[_Worker]) -> list[_Worker]:
+    pipes = {worker.pipe: worker for worker in busy}
+    return [pipes[pipe] for pipe in wait(list(pipes))]  # type: ignore[index]
+
+
+def told(name: str, message: Message) -> Update:
+    """What a worker's message says of its task.
+
+    Raises:
+        TaggantError, OSError, RuntimeError: the task failed.
+    """
+    kind, *values = message
+    if kind == "progress":
+        return (name, "progress", values[0], values[1], 0.0)
+    if kind == "finished":
+        return (name, "finished", 1.0, "", values[0])
+    raise _rebuilt(name, *values)
+
+
 def _rebuilt(name: str, kind: str, message: str, number: int | None, filename: str | None) -> Exception:
     """The error a worker described; its words may be a questioned model's, so what a terminal obeys is spelled out."""
     message = one_line(message, _MESSAGE_CHARACTERS)
@@ -216,35 +265,41 @@ def _rebuilt(name: str, kind: str, message: str, number: int | None, filename: s
 def _serve(pipe: Connection, threads: int) -> None:
     """A worker's life."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    import torch
-
-    torch.set_num_threads(threads)
+    use_threads(threads)
     while True:
         try:
             function, arguments = pipe.recv()
         except EOFError:
             return
-        _run(pipe, function, arguments)
+        perform(function, arguments, lambda message: _tell(pipe, message))
 
 
-def _run(pipe: Connection, function: str, arguments: dict[str, Any]) -> None:
+def use_threads(threads: int) -> None:
+    """In a fresh process: torch uses so many threads."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def perform(function: str, arguments: dict[str, Any], tell: Callable[[Message], None]) -> None:
+    """In a worker: do a task, and tell of its progress (now and then) and its end."""
     last = 0.0
 
     def report(done: int, total: int, what: str) -> None:
         nonlocal last
         if time.monotonic() - last >= _REPORT_SECONDS:
             last = time.monotonic()
-            _tell(pipe, ("progress", done / total if total else 0.0, what))
+            tell(("progress", done / total if total else 0.0, what))
 
     try:
         result = resolve(function)(arguments, report)
     except Exception as error:
         if os.environ.get("TAGGANT_DEBUG") == "1":
             _print_traceback(error)
-        _tell(pipe, ("failed", *_described(error)))
+        tell(("failed", *_described(error)))
     else:
-        _tell(pipe, ("finished", result))
+        tell(("finished", result))
 
 
 def _print_traceback(error: Exception) -> None:
@@ -252,7 +307,7 @@ def _print_traceback(error: Exception) -> None:
         print(one_line(line, _MESSAGE_CHARACTERS), file=sys.stderr)
 
 
-def _tell(pipe: Connection, message: tuple[Any, ...]) -> None:
+def _tell(pipe: Connection, message: Message) -> None:
     try:
         pipe.send(message)
     except OSError:

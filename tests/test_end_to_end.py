@@ -20,9 +20,9 @@ from detect.cli.main import run
 from detect.decoys import LARGEST_SHARE
 from detect.exact.weighted import CumulantFunction, TailCurve, evaluate_bound, statistic
 from detect.observation import Reading
+from distill_sim.demo.condition import Condition
 from distill_sim.demo.run import run_demo
 from distill_sim.stages import CORPUS, READING, STUDENT
-from distill_sim.study import Condition
 from distill_sim.teacher import pull_smollm2
 from watermark import GreenList, Key
 

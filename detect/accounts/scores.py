@@ -65,7 +65,7 @@ class Observation:
         return cls(test, counted.n_tokens, counted.pairs, None, fed, None, (*counted.notes, *notes))
 
     @classmethod
-    def of_weighted(cls, key: Key, observed: Reading | Excess) -> Observation:
+    def of_weighted(cls, key: Key, observed: Reading | Excess, notes: Sequence[str] = ()) -> Observation:
         """A saved reading, or the saved excess of answers, for keys with the rule of `key`.
 
         Raises:
@@ -73,9 +73,9 @@ class Observation:
         """
         _refuse_other_rule(key, observed)
         found = weigh(key, observed)
-        return cls(
-            found.test, found.n_tokens, found.pairs, found.weights, observed.probes, observed.expectation, found.notes
-        )
+        told = (*found.notes, *notes)
+        fed, expectation = observed.probes, observed.expectation
+        return cls(found.test, found.n_tokens, found.pairs, found.weights, fed, expectation, told)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ class Asked:
         without_control: the plan's positive control is left out, on purpose.
         frequency_rows: of `frequency_files`, read once.
         key_check: whether the key passed its check on human text; None: it was never checked.
+        check_corpus: digest of the human text of that check.
         plan_digest: of the plan that is carried out.
         top_k: only a plan can ask for it.
         tests: by their names in a plan; None: what options and probes suggest.
@@ -67,6 +68,7 @@ class Asked:
     effect: float | None
     frequency_rows: list[Row] | None = None
     key_check: bool | None = None
+    check_corpus: str | None = None
     plan_digest: str | None = None
     top_k: int = 0
     tests: tuple[str, ...] | None = None

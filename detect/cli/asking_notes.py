@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from detect.normalise import DRESSED
 from detect.visible import one_line
 from detect.wording import amount
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from detect.cli.extent import Counting, Extent
-    from detect.questioned.answer_ids import AnswerReader
+    from detect.questioned.answer_ids import AnswerIds, AnswerReader
     from detect.questioned.questions import Questions
     from detect.questioned.responses import Response
     from watermark.windows import Document
@@ -82,10 +83,14 @@ def notes_on_tokens(
     own = [answer.ids for answer in answers if answer.returned]
     alike = surviving_share(tokenizer, own, width)
     share = "" if alike is None else f"; {alike:.1%} of their windows are the tokenizer's own"
+    odd = _odd_characters(answers)
     if len(own) == len(answers):
-        return [f"token ids: the server's own; the key's tokenizer decodes all {len(own)} to the text it sent{share}"]
+        return [
+            *odd,
+            f"token ids: the server's own; the key's tokenizer decodes all {len(own)} to the text it sent{share}",
+        ]
     again = len(answers) - len(own)
-    notes = [f"token ids: the server's own in {len(own)} answers{share}; in {again} the text was tokenised again"]
+    notes = [*odd, f"token ids: the server's own in {len(own)} answers{share}; in {again} the text was tokenised again"]
     if otherwise := sum(answer.spelled_otherwise for answer in answers):
         notes.append(
             f"in {otherwise} of these the server's ids spelled the text otherwise than its tokenizer does (fewer than "
@@ -111,6 +116,25 @@ def notes_on_tokens(
     if probes is not None:
         notes.append(f"the probes' own token ids, decoded and tokenised again: {probes:.1%} of windows survive")
     return notes
+
+
+def _odd_characters(answers: Sequence[AnswerIds]) -> list[str]:
+    """How many answers hold characters that hide tokens from a test, and what was made of them."""
+    odd = sum(answer.odd > 0 for answer in answers)
+    disguised = [answer for answer in answers if answer.disguised]
+    if not odd:
+        return []
+    note = (
+        f"invisible, lookalike or oddly dressed characters (spaces, quotes, letters) in {odd} of "
+        f"{amount(len(answers), 'answer')} ({odd / len(answers):.0%})"
+    )
+    if not disguised:
+        return [f"{note}: none invisible or lookalike, and at most {DRESSED:.0%} of any answer; read as they came"]
+    undone = amount(sum(answer.odd for answer in disguised), "character")
+    return [
+        f"{note}; {len(disguised)} of them hide their tokens so (anything invisible or lookalike, or more than "
+        f"{DRESSED:.0%} in all) and were counted as they look, {undone} undone: a rule of the text alone"
+    ]
 
 
 def _account(responses: Sequence[Response]) -> str:

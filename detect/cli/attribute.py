@@ -183,12 +183,14 @@ class _Question:
 def _saved(path: Path, keys: Sequence[Key], tokenizers: int) -> list[Observation]:
     from detect.attribution import Observation
     from detect.observation import load_observed
+    from watermark.engines.models import file_sha256
     from watermark.errors import InputError
 
     if tokenizers > 1:
         raise InputError("what was saved is of one tokenizer, but the keys are of several; give the keys of one")
     observed = load_observed(path)
-    return [Observation.of_weighted(key, observed) for key in keys]
+    notes = [f"computed from a saved file: {observed.FORMAT}, SHA-256 {file_sha256(path)}"]
+    return [Observation.of_weighted(key, observed, notes) for key in keys]
 
 
 def _refuse_ambiguous_ids(rows: Sequence[Row], tokenizers: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from detect.visible import one_line
@@ -70,6 +70,15 @@ class Results:
                 found.append(f"the count of {name}")
             if judged.scan is not None and judged.scan.finding == "detected":
                 found.append(f"the scan of {name}")
+        return found
+
+    @property
+    def looks(self) -> list[tuple[Collection, Judged]]:
+        """What was read, the text as it came first; a text that nothing was folded in is read once."""
+        found = [(self.collection, self.raw)]
+        if self.normalised is not None and self.normalised is not self.raw and self.reread is not None:
+            again = replace(self.collection, documents=self.reread.documents, prompts=self.reread.prompts)
+            found.append((again, self.normalised))
         return found
 
     def to_dict(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ _OPTIONS = (
                  help="How the questioned model will be reached: its weights (suspect --model), or that endpoint of a "
                  "server (suspect --api).  [default: weights where it is read, else chat]"),
     click.option("--tokenizer", type=DIRECTORY_OR_ID,
-                 help="Makes ids of text, by its chat template, too; settled by its digest.  [default: the key's]"),
+                 help="Makes ids of text, by its template and settings, too; settled by digest.  [default: key's]"),
     click.option("--logprobs", type=click.IntRange(1, 20),
                  help="With sampled/excess behind a server: ask it for the log-probabilities of so many tokens, which "
                  "go into the weights."),

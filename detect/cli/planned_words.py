@@ -128,7 +128,7 @@ def summary(plan: Plan, output: Path, chosen: Path | None, notes: list[str], the
         ("stopping", plan.stopping if plan.maximum_pairs is None else
          f"{plan.stopping}, at most {plan.maximum_pairs:,} pairs"),
         ("fixed n", "–" if plan.fixed_pairs is None else f"{plan.fixed_pairs:,} pairs"),
-        ("key check", "passed before the plan" if plan.key_check else "none"),
+        ("key check", "none" if plan.key_check is None else f"passed before the plan, on SHA-256 {plan.key_check}"),
         ("access", plan.access if plan.access == "weights" else f"a server's {plan.access} endpoint"),
         ("tokenizer", plan.tokenizer or "none"),
         ("probes", f"{amount(probes.rows, 'row')}, {amount(probes.prompts, 'prompt')}, SHA-256 {probes.sha256}"),

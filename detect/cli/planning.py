@@ -162,18 +162,18 @@ def _frequencies(asked: dict[str, Any], tests: set[str]) -> str | None:
     return PlannedProbes.of(rows_of(files)).sha256 if files and not choosing_alone else None
 
 
-def _checked(key: Key, key_file: Path) -> bool:
-    """Whether the key passed a check on human text."""
-    from detect.keycheck import accepted
+def _checked(key: Key, key_file: Path) -> str | None:
+    """Digest of the human text on which the key passed its check; None: there was none."""
+    from detect.keycheck import load_check
     from watermark.errors import KeyFileError
 
-    outcome = accepted(key, key_file)
-    if outcome is False:
+    record = load_check(key, key_file)
+    if record is not None and not record.accepted:
         raise KeyFileError(
             f"{key_file} was refused by its own check on human text, so nothing could be claimed under it; plan for a "
             "key that passed"
         )
-    return bool(outcome)
+    return None if record is None else record.corpus_sha256
 
 
 def _control(ctx: click.Context, asked: dict[str, Any]) -> PositiveControl | None:

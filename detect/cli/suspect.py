@@ -146,7 +146,7 @@ def suspect(
     """
     from detect.evidence import Assessment
     from detect.examined import judge, judge_planned
-    from detect.keycheck import accepted
+    from detect.keycheck import on_record
     from detect.plans.plan import Plan
 
     asked = Asked(**options)
@@ -159,12 +159,12 @@ def suspect(
     rows = list(rows_of(asked.probe_files, prompts_only_ok=True))
     if asked.frequency_files:
         asked = replace(asked, frequency_rows=list(rows_of(asked.frequency_files)))
-    asked = replace(asked, key_check=accepted(key, asked.key_file))
+    asked = replace(asked, **on_record(key, asked.key_file))
     if plan is not None:
         from detect.cli.following import follow
 
         asked = follow(ctx, plan, asked, key, rows)
-    how = Assessment(asked.alpha, asked.effect, asked.key_check, asked.probes_marked)
+    how = Assessment(asked.alpha, asked.effect, asked.key_check, asked.probes_marked, asked.check_corpus)
     examine = _at_hand if asked.api_server is None else _behind_api
     tests = {name: _with_lineup(ctx, asked, name, one) for name, one in examine(ctx, key, rows, asked, how).items()}
     judged = judge(tests, how) if plan is None else judge_planned(plan, tests, how)

@@ -85,7 +85,7 @@ def detect(
     from detect.cli.beside import describe_more, each_document, judge
     from detect.counting import tally
     from detect.evidence import Assessment
-    from detect.keycheck import accepted
+    from detect.keycheck import on_record
     from detect.readers import tokenized
 
     refuse_output(highlight)
@@ -101,7 +101,7 @@ def detect(
         vocab_size=None if key.tokenizer is None else key.tokenizer.vocab_size,
         keep_texts=scan or normalise or highlight is not None,
     )
-    how = Assessment(alpha=alpha, effect=effect, key_check=accepted(key, key_file))
+    how = Assessment(alpha=alpha, effect=effect, **on_record(key, key_file))
     if highlight is not None:
         at_hand.try_load()
     again = None
@@ -141,13 +141,13 @@ def _lineup(ctx: click.Context, counted: Tally, decoys: int | None, seed: bytes)
 
 def _highlight(ctx: click.Context, key: Key, results: Results, path: Path, at_hand: TokenizerAtHand) -> None:
     """Token ids alone are shown as numbers when no tokenizer can be had."""
-    from detect.pages.highlight import highlight_page
+    from detect.pages.highlight import Look, highlight_page
 
-    raw = results.raw
-    highlight_page(key, results.collection, raw.whole, path, tokenizer=at_hand.loaded, scan=raw.scan,
-                   detected_by=results.detected_by)  # fmt: skip
+    looks = [Look(collection, judged.whole, judged.scan) for collection, judged in results.looks]
+    highlight_page(
+        key, looks[0], path, normalised=looks[1] if len(looks) > 1 else None, tokenizer=at_hand.loaded,
+        detected_by=results.detected_by,
+    )  # fmt: skip
     if not at_hand.checked:
         note(ctx, f"The page shows token ids: {at_hand.problem}")
-    if results.normalised is not None and results.normalised.scan is not None and results.normalised is not raw:
-        note(ctx, "The page frames the spans of the text as it came; those of the normalised text are printed.")
     note(ctx, f"highlighted page: {path}")

@@ -42,62 +42,93 @@ class LegendLine:
     count: int
 
 
+@dataclass(frozen=True)
+class Look:
+    """One reading of the texts, and what its tests found.
+
+    Attributes:
+        collection: the documents, as they were counted.
+        evidence: the pooled result of the collection.
+        scan: the scan of these documents; its spans are framed.
+    """
+
+    collection: Collection
+    evidence: Evidence
+    scan: ScanEvidence | None = None
+
+    @property
+    def chance(self) -> str | None:
+        """As `chance` of its evidence."""
+        return chance(self.evidence)
+
+    @property
+    def scan_chance(self) -> str | None:
+        """The same of its scan."""
+        if self.scan is None or self.scan.log10_p_adjusted is None:
+            return None
+        return probability_words(self.scan.log10_p_adjusted)
+
+
 def highlight_page(
     key: Key,
-    collection: Collection,
-    evidence: Evidence,
+    look: Look,
     path: str | Path,
     *,
+    normalised: Look | None = None,
     tokenizer: Any | None = None,
     max_tokens: int = MAX_TOKENS,
-    scan: ScanEvidence | None = None,
     detected_by: Sequence[str] = (),
 ) -> None:
     """Write the page. It needs no network and no script, and what it quotes is inert.
 
     Args:
-        key: the key `evidence` was made with.
-        collection: the documents, as they were counted.
-        evidence: the pooled result of the collection.
+        key: the key that the evidence was made with.
+        look: the texts as they came.
         path: a new file.
+        normalised: the same texts, read as they look, where that gives other tokens.
         tokenizer: turns ids back into text; without one the ids are shown.
-        max_tokens: how many tokens are shown at most; all are counted.
-        scan: the scan of these documents as they came; its spans are framed.
+        max_tokens: how many tokens of a reading are shown at most; all are counted.
         detected_by: the other tests of these texts that detected the mark, in words.
 
     Raises:
         InputError: something is at `path`, or it cannot be written.
-        ValueError: `evidence` is not about this key and collection.
+        ValueError: evidence is not about this key and collection.
     """
-    rule = WindowRule(key.context_width, key.special_ids)
-    labels = rule.label(collection.documents, collection.prompts)
-    counts = np.bincount(np.concatenate([np.zeros(0, dtype=np.int8), *labels]), minlength=len(Reason))
-    if evidence.key_id != key.key_id or evidence.n_scored != counts[Reason.COUNTED] or evidence.n_green is None:
-        raise ValueError("the evidence is not the count of this collection under this key")
-    shown = list(_documents(key, rule, collection, labels, tokenizer, max_tokens))
-    if scan is not None:
-        shown = [frame_spans(document, _frames(scan, number)) for number, document in enumerate(shown)]
+    shown, counts = _shown(key, look, tokenizer, max_tokens)
+    again = None if normalised is None else _shown(key, normalised, tokenizer, max_tokens)[0]
     write_page(
         path,
         "highlight.html.jinja",
         {
-            "evidence": evidence,
-            "headline": _headline(evidence, detected_by),
-            "chance": chance(evidence),
-            "legend": _legend(evidence, counts),
+            "look": look,
+            "evidence": look.evidence,
+            "scan": look.scan,
+            "headline": _headline(look.evidence, detected_by),
+            "legend": _legend(look.evidence, counts),
             "documents": shown,
-            "n_documents": len(collection.documents),
-            "n_hidden": evidence.n_tokens - sum(len(document.tokens) for document in shown),
-            "notes": [one_line(note, 600) for note in evidence.notes],
-            "scan": scan,
-            "scan_chance": None
-            if scan is None or scan.log10_p_adjusted is None
-            else probability_words(scan.log10_p_adjusted),
+            "normalised": normalised,
+            "normalised_documents": again,
+            "notes": [one_line(note, 600) for note in look.evidence.notes],
             "with_text": tokenizer is not None,
             "GREEN": GREEN,
             "RED": RED,
         },
     )
+
+
+def _shown(
+    key: Key, look: Look, tokenizer: Any | None, max_tokens: int
+) -> tuple[list[MarkedDocument], NDArray[np.intp]]:
+    """The documents of a reading, or as many as there is room for, and how many tokens of all went where."""
+    rule, collection, evidence = WindowRule(key.context_width, key.special_ids), look.collection, look.evidence
+    labels = rule.label(collection.documents, collection.prompts)
+    counts = np.bincount(np.concatenate([np.zeros(0, dtype=np.int8), *labels]), minlength=len(Reason))
+    if evidence.key_id != key.key_id or evidence.n_scored != counts[Reason.COUNTED] or evidence.n_green is None:
+        raise ValueError("the evidence is not the count of this collection under this key")
+    shown = list(_documents(key, rule, collection, labels, tokenizer, max_tokens))
+    if look.scan is not None:
+        shown = [frame_spans(document, _frames(look.scan, number)) for number, document in enumerate(shown)]
+    return shown, counts
 
 
 def chance(evidence: Evidence) -> str | None:

@@ -29,6 +29,7 @@ from watermark.keys.members import hex_digits, integer, members, number, one_of
 from watermark.keys.parameters import MAX_CONTEXT_WIDTH
 
 FORMAT = "taggant-plan/1"
+ACCEPTED = "accepted"  # of a key's check; a plan for one that was refused is never made
 E_PROCESS, FIXED = "e-process", "fixed"
 COUNTED = "sampled/distinct"  # the one test that counts distinct pairs, and so has an e-process
 _MEMBERS = (
@@ -58,10 +59,11 @@ class PlanContent:
         power: with which a green fraction of `effect` is to be found.
         key_id: 64 hex digits, of the key to be tested.
         inclusion: that key's place in a commitment; None: it was never committed to, or that was not shown.
-        key_check: the key passed its one check on human text before the plan; False: it was never checked.
+        key_check: digest of the human text on which the key passed its one check before the plan; None: it was never
+            checked.
         access: how the questioned model is reached, one of ACCESS.
-        tokenizer: fingerprint (`watermark.engines.models.tokenizer_fingerprint`) of the tokenizer, chat template
-            included, that makes ids of text; None: it is left open, so results are exploratory.
+        tokenizer: fingerprint (`watermark.engines.models.tokenizer_fingerprint`) of the tokenizer, template and
+            settings included, that makes ids of text; None: it is left open, so results are exploratory.
         primary: one of TESTS; every other test's p is adjusted for their number.
         tests: all tests that will be run, the primary one included.
         reference: digest of the reference model, or None.
@@ -81,7 +83,7 @@ class PlanContent:
     context_width: int
     key_id: str
     inclusion: Inclusion | None
-    key_check: bool
+    key_check: str | None
     access: str
     tokenizer: str | None
     primary: str
@@ -115,7 +117,7 @@ class PlanContent:
                 "key_id": self.key_id,
                 "commitment": None if self.inclusion is None else self.inclusion.commitment_json(),
                 "inclusion": None if self.inclusion is None else self.inclusion.to_json(),
-                "check": "accepted" if self.key_check else None,
+                "check": None if self.key_check is None else {"outcome": ACCEPTED, "corpus_sha256": self.key_check},
             },
             "tokenizer": None if self.tokenizer is None else {"fingerprint": self.tokenizer},
             "primary": {"test": test, "weights": weights},
@@ -149,8 +151,6 @@ class PlanContent:
         content = dict(members(value, _MEMBERS, "the plan"))
         one_of(content.pop("format"), "format", [FORMAT])
         key = members(content.pop("key"), ("key_id", "commitment", "inclusion", "check"), "'key'")
-        if key["check"] is not None:
-            one_of(key["check"], "key.check", ["accepted"])
         primary = members(content["primary"], ("test", "weights"), "'primary'")
         both = (key["commitment"], key["inclusion"])
         tests = content["tests"]
@@ -169,7 +169,7 @@ class PlanContent:
                 **named,
                 "key_id": key["key_id"],
                 "inclusion": None if both == (None, None) else Inclusion.from_json(*both),
-                "key_check": key["check"] is not None,
+                "key_check": _passed(key["check"]),
                 "primary": f"{primary['test']}/{primary['weights']}",
                 "tests": tuple(tests) if isinstance(tests, list) else (),
                 "probes": part(PlannedProbes, content["probes"], "probes"),
@@ -194,6 +194,7 @@ class PlanContent:
             (self.reference, "reference.digest"),
             (self.frequencies, "frequencies.sha256"),
             (self.tokenizer, "tokenizer.fingerprint"),
+            (self.key_check, "key.check.corpus_sha256"),
         ):
             if digest is not None:
                 hex_digits(digest, name)
@@ -264,6 +265,15 @@ class PlanContent:
                 f"a maximum of {self.maximum_pairs:,} pairs is below 1.6 x the {needed:,} that a fixed number would "
                 f"need: the e-process would lack power; plan {planned_maximum(needed):,} or more"
             )
+
+
+def _passed(check: object) -> str | None:
+    """The corpus of a check that the key passed, or of null."""
+    if check is None:
+        return None
+    content = members(check, ("outcome", "corpus_sha256"), "'key.check'")
+    one_of(content["outcome"], "key.check.outcome", [ACCEPTED])
+    return hex_digits(content["corpus_sha256"], "key.check.corpus_sha256")
 
 
 def _digest_in(value: object, what: str, member: str) -> str | None:

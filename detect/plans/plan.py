@@ -61,7 +61,7 @@ class Plan(PlanContent):
         power: float = 0.9,
         effect: float = 0.28,
         inclusion: Inclusion | None = None,
-        key_check: bool = False,
+        key_check: str | None = None,
         access: str | None = None,
         tokenizer: str | None = None,
         reference: str | None = None,
@@ -162,13 +162,14 @@ class Plan(PlanContent):
             self.inclusion.check(key.key_id)
         self._checked.add("key")
 
-    def check_key_check(self, accepted: bool | None) -> None:
+    def check_key_check(self, accepted: bool | None, corpus: str | None) -> None:
         """Raise CommitmentError unless the key's check on human text is the one the plan knows of.
 
         Args:
             accepted: what the record beside the key says; None: there is none (any more, where the plan knows of one).
+            corpus: digest of its human text.
         """
-        if accepted is not None and (not accepted or not self.key_check):
+        if accepted is not None and (not accepted or corpus != self.key_check):
             outcome = "passed" if accepted else "was refused by"
             raise CommitmentError(
                 f"the key {outcome} a check on human text that the plan does not know of: a key is checked before its "

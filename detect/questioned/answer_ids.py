@@ -3,17 +3,20 @@
 A server's own ids are used only where they are the key's: their text, decoded by the key's tokenizer, must be the text
 the server sent, and they must split it much as that tokenizer does. Else the text is tokenised again: a server that
 spells an answer out byte by byte would otherwise hide every pair of it. That may split words otherwise than the model
-did.
+did. An answer whose characters hide its tokens is tokenised as it looks, normalised: whether that is so depends on its
+text alone, never on a key.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from detect.normalise import normalise
 from detect.questioned.responses import Position, Response
+from detect.readers.agreement import said_by, shared_windows
 from watermark.windows import Document
 
 if TYPE_CHECKING:
@@ -45,11 +48,15 @@ class AnswerIds:
         ids: the answer's tokens.
         returned: the server gave them; else its text was tokenised again.
         spelled_otherwise: the server's are the text's, but too few of their windows are the tokenizer's own.
+        odd: how many characters of its text normalising would undo.
+        disguised: they were undone before it was tokenised.
     """
 
     ids: list[int]
     returned: bool
     spelled_otherwise: bool = False
+    odd: int = 0
+    disguised: bool = False
 
 
 class AnswerReader:
@@ -63,7 +70,6 @@ class AnswerReader:
         self._tokenizer = tokenizer
         self._known: dict[int, AnswerIds] = {}
         self._names: dict[str, int] | None = None
-        self._special = {one for one, token in tokenizer.added_tokens_decoder.items() if token.special}
 
     def read(self, response: Response) -> AnswerIds:
         """The answer's ids; worked out once for each request."""
@@ -78,11 +84,11 @@ class AnswerReader:
     def alternatives(self, response: Response) -> list[Listed] | None:
         """The log-probabilities the server gave, at each token of the answer.
 
-        None: it gave none, or its positions are not those of the ids. A token whose name belongs to several ids, or to
-        none, is left out.
+        None: it gave none, or its positions are not those of the ids, as a disguised answer's never are. A token whose
+        name belongs to several ids, or to none, is left out.
         """
         answer, positions = self.read(response), response.logprobs
-        if positions is None or len(positions) < len(answer.ids):
+        if positions is None or answer.disguised or len(positions) < len(answer.ids):
             return None
         found = []
         for token, position in zip(answer.ids, positions, strict=False):  # an end-of-text may follow
@@ -96,30 +102,21 @@ class AnswerReader:
         return found
 
     def _read(self, response: Response) -> AnswerIds:
-        own = [int(token) for token in self._tokenizer(response.text, add_special_tokens=False)["input_ids"]]
-        words = None if response.token_ids is None else self._words(response.token_ids, response.text)
+        looks = normalise(response.text)
+        odd = sum(looks.changes.values())
+        if looks.is_disguise:
+            return AnswerIds(self._tokenised(looks.text), False, odd=odd, disguised=True)
+        own = self._tokenised(response.text)
+        words = None if response.token_ids is None else said_by(self._tokenizer, response.token_ids, response.text)
         if words is None or response.token_ids is None:
-            return AnswerIds(own, False)
-        before, shared = _shared_windows(words, own, 2)
+            return AnswerIds(own, False, odd=odd)
+        before, shared = shared_windows(words, own, 2)
         if before and shared < SPELLED_ALIKE * before:
-            return AnswerIds(own, False, spelled_otherwise=True)
-        return AnswerIds(list(response.token_ids), True)
+            return AnswerIds(own, False, spelled_otherwise=True, odd=odd)
+        return AnswerIds(list(response.token_ids), True, odd=odd)
 
-    def _words(self, ids: Sequence[int], text: str) -> list[int] | None:
-        """The ids without special tokens at the end, if they are this text; else None.
-
-        An end within a character is shown by some servers and not by others. Special tokens stand at the end, if at
-        all: between others they would keep pairs from being counted, unseen.
-        """
-        if max(ids, default=0) >= len(self._tokenizer):
-            return None
-        words = list(ids)
-        while words and words[-1] in self._special:
-            words.pop()
-        if self._special & set(words):
-            return None
-        decoded = str(self._tokenizer.decode(words))
-        return words if decoded.strip().rstrip("\ufffd") == text.strip().rstrip("\ufffd") else None
+    def _tokenised(self, text: str) -> list[int]:
+        return [int(token) for token in self._tokenizer(text, add_special_tokens=False)["input_ids"]]
 
     def _id_of(self, name: str, returned: bool) -> int | None:
         if name.startswith(_ID_NAME) and name[len(_ID_NAME) :].isdecimal():
@@ -147,7 +144,7 @@ class Detour:
     """What tokenising again may have cost, measured against the number of tokens the server says it wrote.
 
     Attributes:
-        answers: tokenised again, with a number from the server.
+        answers: tokenised again as they came, with a number from the server.
         alike: of them, those of the same number of tokens.
         tokens: that the server counted in them.
         missing: Σ |the server's number − ours|.
@@ -164,7 +161,7 @@ class Detour:
         sizes, differences = [], []
         for response in responses:
             answer, counted = reader.read(response), response.completion_tokens
-            if answer.returned or counted is None or not answer.ids:
+            if answer.returned or answer.disguised or counted is None or not answer.ids:
                 continue
             possible = [counted] if response.finish_reason == "length" else [counted, counted - 1]
             differences.append(min(abs(size - len(answer.ids)) for size in possible))
@@ -185,15 +182,7 @@ def surviving_share(tokenizer: PreTrainedTokenizerBase, documents: Iterable[Docu
     for document in documents:
         ids = [int(token) for token in document]
         again = tokenizer(tokenizer.decode(ids), add_special_tokens=False)["input_ids"]
-        windows, shared = _shared_windows(ids, again, width)
+        windows, shared = shared_windows(ids, again, width)
         before += windows
         after += shared
     return after / before if before else None
-
-
-def _shared_windows(ids: Sequence[int], again: Sequence[int], width: int) -> tuple[int, int]:
-    """How many windows of `width` tokens there are in the first, and how many of these in the second as well."""
-    windows, others = (
-        Counter(tuple(one[start : start + width]) for start in range(len(one) - width + 1)) for one in (ids, again)
-    )
-    return windows.total(), (windows & others).total()

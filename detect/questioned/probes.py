@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detect.fed import Probe
+from detect.normalise import normalise
 from detect.readers import Row
 from watermark.engines.answers import chat_prompt_ids
 
@@ -21,9 +22,12 @@ def make_probes(rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase) -> list
 
 
 def plain_prompts(prompts: Iterable[str | None], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """The distinct prompts' own words without the chat template, for exclusion: it may tokenise otherwise."""
-    texts = dict.fromkeys(prompt for prompt in prompts if prompt)
-    return [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    """The distinct prompts' own words without the chat template, for exclusion: it may tokenise otherwise.
+
+    As they came, and normalised: answers that repeat them may be read so.
+    """
+    texts = dict.fromkeys(text for prompt in prompts if prompt for text in (prompt, normalise(prompt).text))
+    return [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts if text]
 
 
 def _prompt_ids(row: Row, tokenizer: PreTrainedTokenizerBase) -> list[int]:

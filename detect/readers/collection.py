@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from detect.normalise import normalise
+from detect.readers.agreement import TextCheck
 from detect.readers.encoding import LazyEncoder, Tokenizer, batches
 from detect.readers.row import Row, TokenIds, refuse_foreign_ids
 from detect.visible import one_line
 from watermark.errors import InputError
 
+LOOKED_AT = 1 << 16  # characters of each text
 NO_ANSWER = "no text or token_ids"
 _EMPTY: TokenIds = np.zeros(0, dtype=np.uint32)
 
@@ -29,6 +32,8 @@ class Collection:
         texts: one per document (None where ids were given), or None when they were not kept.
         tokenizer: the tokenizer, if a text or prompt needed it.
         html: how many texts begin as HTML does.
+        disguised: how many texts hold characters that hide their tokens, in what is looked at of each.
+        beside: what is to be known of texts beside token ids.
     """
 
     documents: list[TokenIds] = field(default_factory=list, repr=False)
@@ -39,6 +44,8 @@ class Collection:
     texts: list[str | None] | None = field(default=None, repr=False)
     tokenizer: Tokenizer | None = field(default=None, repr=False)
     html: int = 0
+    disguised: int = 0
+    beside: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -53,7 +60,12 @@ class Collection:
         markup = (
             f"{_count(self.html, 'text')} in HTML: the markup was counted, too, and can hide a mark; give text alone"
         )
-        return (*skips, markup) if self.html else tuple(skips)
+        hiding = (
+            f"{_count(self.disguised, 'text')} with invisible or lookalike characters or odd spaces, which can hide a "
+            "mark from the count of the text as it came: --normalise reads it as it looks, too"
+        )
+        told = [note for count, note in ((self.html, markup), (self.disguised, hiding)) if count]
+        return (*skips, *told, *self.beside)
 
 
 def tokenized(
@@ -69,7 +81,7 @@ def tokenized(
     Args:
         rows: as from `read_rows`; an error there ends everything.
         context_width: h.
-        tokenizer_loader: called once, and only if some row needs it; checks that the tokenizer is the key's.
+        tokenizer_loader: called only if some row needs it, or holds text beside ids; checks that it is the key's.
         vocab_size: of the key's tokenizer: given ids beyond it are another tokenizer's. None: not known.
         keep_texts: keep the documents' texts.
 
@@ -79,10 +91,12 @@ def tokenized(
     encoder = LazyEncoder(tokenizer_loader)
     needed = context_width + 1
     documents, ids, document_prompts, prompts, skipped, texts = [], [], [], [], [], []
-    longest, longest_id, html = -1, "", 0
+    longest, longest_id, html, disguised = -1, "", 0, 0
+    check = TextCheck(tokenizer_loader)
     for row, document, prompt in _resolved(rows, encoder):
         if vocab_size is not None:
             refuse_foreign_ids(row, vocab_size)
+        check.look_at(row)
         if prompt.size:
             prompts.append(prompt)
         if document is None or document.size < needed:
@@ -95,10 +109,13 @@ def tokenized(
         document_prompts.append(prompt)
         texts.append(row.text if row.token_ids is None else None)
         html += texts[-1] is not None and texts[-1].lstrip()[:14].lower().startswith(("<!doctype html", "<html"))
+        disguised += texts[-1] is not None and normalise(texts[-1][:LOOKED_AT]).is_disguise
     if not documents:
         raise InputError(_nothing_left(len(skipped), longest, longest_id, context_width))
     kept = texts if keep_texts else None
-    return Collection(documents, ids, document_prompts, prompts, skipped, kept, encoder.tokenizer, html)
+    return Collection(
+        documents, ids, document_prompts, prompts, skipped, kept, encoder.tokenizer, html, disguised, check.notes
+    )
 
 
 def _resolved(rows: Iterable[Row], encoder: LazyEncoder) -> Iterator[tuple[Row, TokenIds | None, TokenIds]]:

@@ -11,6 +11,7 @@ from watermark.errors import InputError
 from watermark.files import strict_json
 
 BOM = b"\xef\xbb\xbf"
+_ZIP = b"PK\x03\x04"
 _UTF_16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _LOOKED_AT = 1 << 20  # characters; of a text that is read whole anyway
 
@@ -19,8 +20,13 @@ def text_row(data: bytes, name: str) -> Row:
     """A whole file as one document. Line ends stay as they are; a byte order mark goes.
 
     Raises:
-        InputError: not UTF-8, with the byte offset; or rows of JSON, whose prompts would be taken for text.
+        InputError: not UTF-8, with the byte offset; an archive; or rows of JSON, whose prompts would be taken for text.
     """
+    if data.startswith(_ZIP):
+        raise InputError(
+            f"{name} is an archive, not a text; what `taggant suspect` saved as .npz goes to `taggant attribute "
+            "--reading`, any other has to be unpacked first"
+        )
     text = _decoded(data, name, 0)
     _refuse_own_files(text, name)
     _refuse_rows(text, name)

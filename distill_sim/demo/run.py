@@ -17,12 +17,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from distill_sim.demo.condition import Condition, stages
 from distill_sim.demo.keys import ACCOUNT, Keys, demo_keys
 from distill_sim.judge import RESULTS
 from distill_sim.pipeline import Event, Finished, Pipeline, alone
 from distill_sim.stages import FLUENCY
 from distill_sim.stopwatch import Stopwatch, kept_seconds
-from distill_sim.study import Condition, stages
 from distill_sim.teacher import pull_smollm2
 from watermark.engines.models import model_digest
 from watermark.errors import InputError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from datetime import datetime
@@ -13,7 +14,7 @@ import pytest
 from scipy.stats import binom
 
 from detect.counting import tally
-from detect.keycheck import KeyCheck, check_key, check_path, load_check
+from detect.keycheck import KeyCheck, check_key, check_path, load_check, on_record
 from tests.detect.material import distinct_pairs, is_green, make_key
 from watermark.errors import InputError, KeyFileError
 from watermark.greenlist import GreenList
@@ -48,6 +49,8 @@ def test_the_check_is_the_exact_tail_of_the_corpus(tmp_path: Path) -> None:
     assert found.log10_p == pytest.approx(binom.logsf(green - 1, len(pairs), 0.25) / math.log(10), rel=1e-8)
     assert found.accepted == (found.log10_p > -2)
     assert found.key_id == key.key_id
+    by_hand = hashlib.sha256(b"".join(np.array([len(one), *one], "<u4").tobytes() for one in CORPUS)).hexdigest()
+    assert (found.corpus_sha256, found.n_documents) == (by_hand, 2)
     assert datetime.fromisoformat(found.created).utcoffset() is not None
 
 
@@ -79,6 +82,25 @@ def test_a_key_is_checked_once(first: Any, tmp_path: Path) -> None:
     assert load_check(key, file) == before
 
 
+def test_nor_again_by_a_copy_beside_it(tmp_path: Path) -> None:
+    key, file = saved(tmp_path)
+    (tmp_path / "odd.key.check.json").write_text("{")
+    other = make_key(61)
+    other.save(tmp_path / "other.key")
+    check_key(other, tmp_path / "other.key", CORPUS)  # another key's record is no hindrance
+    check_key(key, file, CORPUS)
+    key.save(tmp_path / "copy.key")
+    with pytest.raises(InputError, match=r"owner\.key\.check\.json exists: a key is checked once"):
+        check_key(key, tmp_path / "copy.key", CORPUS)
+
+
+def test_what_a_test_must_know_of_it(tmp_path: Path) -> None:
+    key, file = saved(tmp_path)
+    assert on_record(key, file) == {"key_check": None, "check_corpus": None}
+    found = check_key(key, file, CORPUS)
+    assert on_record(key, file) == {"key_check": found.accepted, "check_corpus": found.corpus_sha256}
+
+
 @pytest.mark.parametrize(("tokens", "n"), [(0, 0), (1, 0), (4, 3)])
 def test_a_corpus_that_could_refuse_no_key_is_refused(tokens: int, n: int, tmp_path: Path) -> None:
     """3 pairs, all green, have p = 1/64: any key would pass."""
@@ -103,7 +125,10 @@ def test_four_pairs_could(tmp_path: Path) -> None:
         "{",
         '{"key_id": 1}',
         '{"accepted": true, "accepted": true}',
-        '{"extra": 1, "key_id": "", "accepted": true, "log10_p": 0, "n_scored": 9, "n_green": 1, "created": ""}',
+        '{"extra": 1, "key_id": "", "accepted": true, "log10_p": 0, "n_scored": 9, "n_green": 1, "created": "", '
+        f'"n_documents": 1, "corpus_sha256": "{"ab" * 32}"}}',
+        '{"key_id": "", "accepted": true, "log10_p": 0, "n_scored": 9, "n_green": 1, "created": "", "n_documents": 1, '
+        '"corpus_sha256": "ab"}',
     ],
 )
 def test_a_record_that_is_none(content: str, tmp_path: Path) -> None:
@@ -121,11 +146,11 @@ def test_an_unreadable_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"key_id": "0" * 64}, {"format": "taggant-key-check/2"}, {"accepted": "true"}, {"accepted": 1}]
+    "change", [{"key_id": "0" * 64}, {"format": "taggant-key-check/1"}, {"accepted": "true"}, {"accepted": 1}]
 )
 def test_a_record_of_something_else(change: dict[str, Any], tmp_path: Path) -> None:
     key, file = saved(tmp_path)
-    record = KeyCheck(key.key_id, True, -0.5, 90, 20, "2026-11-01T00:00:00+00:00").to_dict()
+    record = KeyCheck(key.key_id, True, -0.5, 90, 20, "ab" * 32, 3, "2026-11-01T00:00:00+00:00").to_dict()
     check_path(file).write_text(json.dumps({**record, **change}))
     with pytest.raises(KeyFileError, match="is the check of another key"):
         load_check(key, file)
@@ -136,7 +161,7 @@ def test_a_record_of_something_else(change: dict[str, Any], tmp_path: Path) -> N
 )
 def test_a_record_that_contradicts_itself(accepted: bool, log10_p: Any, tmp_path: Path) -> None:
     key, file = saved(tmp_path)
-    record = KeyCheck(key.key_id, accepted, log10_p, 90, 20, "2026-11-01T00:00:00+00:00").to_dict()
+    record = KeyCheck(key.key_id, accepted, log10_p, 90, 20, "ab" * 32, 3, "2026-11-01T00:00:00+00:00").to_dict()
     check_path(file).write_text(json.dumps(record))
     with pytest.raises(KeyFileError, match="contradicts itself"):
         load_check(key, file)

@@ -46,6 +46,10 @@ UNDONE = [
     ("space", "a\u00a0b\u2003c\u202fd\u205fe\u2800f", "a b c d e f", 5),
     ("space", "one\r\ntwo\rthree\u2028four\x85five", "one\ntwo\nthree\nfour\nfive", 4),
     ("space", "a\u3000b", "a b", 1),
+    ("space", "\n  the  sea   is\n    grey  é ", "\n  the sea is\n    grey é ", 4),
+    ("space", "a \u00a0b", "a b", 2),
+    ("zero_width", "a\u2065b\ufff0c\U000e0000d\U000e0fffe 1\ufe01\U000e01ef", "abcde 1", 6),
+    ("zero_width", "你\u200d好\ufe00，\U000e01ef世\u200c界 か\u200dな 한\u3164국", "你好，世界 かな 한국", 6),
     ("compatibility", "“Hi” it’s ‘so’… a‑b", "\"Hi\" it's 'so'... a-b", 7),
     ("compatibility", "Ｆｕｌｌ１", "Full1", 5),
     ("compatibility", "𝐁𝒐𝓁𝔡 𝟙 ﬁ ﬄ ⓐ Ⅷ", "Bold 1 fi ffl a VIII", 9),
@@ -90,8 +94,7 @@ class TestUndone:
     def test_zero_width_characters_in_human_text(self) -> None:
         rng = random.Random(2)
         for text in ("\n".join(docstrings()[:20]), speech()):
-            if not text.isascii():
-                text = normalise(text).text
+            text = normalise(text).text
             attacked = "".join(c + (rng.choice(ZERO_WIDTH) if rng.random() < 0.2 else "") for c in text)
             result = normalise(attacked)
             assert result.text == text
@@ -110,8 +113,33 @@ class TestGenuine:
     @given(st.text(alphabet=string.printable.replace("\r", ""), max_size=200))
     @settings(max_examples=200, deadline=None)
     def test_plain_ascii(self, text: str) -> None:
-        assert normalise(text).text == text
-        assert not any(normalise(text).changes.values())
+        single = re.sub(r"(?<=\S) +(?=\S)", " ", text)
+        assert normalise(text).text == single
+        assert normalise(text).changes == {**dict.fromkeys(KINDS, 0), "space": len(text) - len(single)}
+
+
+class TestDisguise:
+    TEXT = "The rain fell on the harbour, and the boats were still. He counted the coins twice.\n"
+
+    @pytest.mark.parametrize("text", [*GENUINE, TEXT, "", speech()[:5000], f"“{TEXT}” – it’s", f"    {TEXT}  \r\n"])
+    def test_what_people_write_is_none(self, text: str) -> None:
+        assert not normalise(unicodedata.normalize("NFC", text)).is_disguise
+
+    @pytest.mark.parametrize("old", [" ", "e", "the"])
+    @pytest.mark.parametrize("new", ["{}\u200b", "{}\ufe0f", "{}\u2065", "{}\U000e0fff"])
+    def test_anything_invisible_is(self, old: str, new: str) -> None:
+        assert normalise(self.TEXT.replace(old, new.format(old))).is_disguise
+        assert normalise(self.TEXT.replace(old, new.format(old), 1)).is_disguise
+
+    @pytest.mark.parametrize(("old", "new"), [(" ", "  "), (" ", "\u00a0"), ("e", "\uff45"), ("e", "е"), ("t", "𝐭")])
+    def test_so_are_many_odd_ones(self, old: str, new: str) -> None:
+        assert normalise(self.TEXT.replace(old, new)).is_disguise
+
+    @pytest.mark.parametrize(("count", "told"), [(5, False), (6, True)])
+    def test_what_many_are(self, count: int, told: bool) -> None:
+        """One in twenty characters, of 100."""
+        text = "\u00a0b" * count + "a" * (100 - 2 * count)
+        assert normalise(text).is_disguise == told
 
 
 class TestLaws:
@@ -166,6 +194,9 @@ class TestLaws:
         at = result.text.index("in")
         assert result.original_range(at, at + 1) == (7, 8)  # the ligature whole
         assert result.original_range(at, at) == (7, 7)
+        spaced = normalise("the   sea")
+        assert spaced.text == "the sea"
+        assert [spaced.original_range(*at) for at in ((2, 4), (3, 4), (4, 5))] == [(2, 6), (3, 6), (6, 7)]
 
 
 class TestTables:

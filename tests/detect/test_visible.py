@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from detect.visible import is_hidden, one_line, segments
+from detect.visible import is_hidden, is_ignorable, one_line, segments
 
 
 class TestVisible:
@@ -16,6 +16,14 @@ class TestVisible:
     def test_hidden_characters(self) -> None:
         assert [char for char in self.HIDDEN if not is_hidden(char)] == []
         assert [char for char in " aZ~é中ש😀✓\u0301" if is_hidden(char)] == []
+
+    def test_default_ignorable_characters(self) -> None:
+        """The code points that Unicode 17 lists: 4,174."""
+        ignorable = [number for number in range(0x110000) if is_ignorable(chr(number))]
+        assert len(ignorable) == 4174
+        assert {0xAD, 0x2065, 0xFFF0, 0xFFF8, 0xE0000, 0xE01EF, 0xE0FFF} < set(ignorable)
+        assert not {0x20, 0x2800, 0xFFF9, 0xFE10, 0xE1000} & set(ignorable)
+        assert all(is_hidden(chr(number)) for number in ignorable)
 
     def test_segments_join_to_the_text(self) -> None:
         text = f"ab{self.HIDDEN}cd\n\tüx"

@@ -123,3 +123,15 @@ def two_files(context: Any) -> None:
 def stuck(context: Any) -> None:
     (context.output / "value.json").write_text("half")
     hang(context.private, context.report)
+
+
+def stuck_until(context: Any) -> None:
+    """Hang before the result is there, as long as the file `go` is not."""
+    note(context.private["log"], context.work.name)
+    (context.work / "pid").write_text(str(os.getpid()))
+    if not Path(context.private["go"]).exists():
+        (context.output / "value.json").write_text("half")
+        hang({}, context.report)
+    (source,) = context.inputs.values()
+    value = context.settings["value"] + json.loads((source / "value.json").read_text())
+    (context.output / "value.json").write_text(json.dumps(value))

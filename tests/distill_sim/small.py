@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
+from distill_sim.demo.condition import Condition, stages
 from distill_sim.recipe import Recipe
-from distill_sim.study import Condition, stages
 from distill_sim.workers import Task, Update, resolve
 from tests import tiny
 from watermark.engines.models import load_tokenizer, model_digest

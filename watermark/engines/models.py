@@ -33,6 +33,9 @@ TOKENIZER_PARTS = (
     *("merges.txt", "vocab.model", "sentencepiece.bpe.model", "sentencepiece.model", "tiktoken.model", "tekken.json"),
     *("source.spm", "target.spm", "normalizer.json"),
 )
+SETTINGS = ("tokenizer_config.json", "config.json")  # what a tokenizer is chosen and made by, beside its files
+_CHOOSE_TOKENIZER = ("model_type", "tokenizer_class")  # of a model's config.json
+_WHERE_IT_LIES = ("name_or_path", "is_local", "local_files_only")  # of tokenizer_config.json
 MODEL_SETTINGS = ("config.json", "generation_config.json")
 # Settings by which a directory names other files than those that were looked at.
 _DETOURS = {"config.json": "transformers_weights", "tokenizer_config.json": "fast_tokenizer_files"}
@@ -142,23 +145,29 @@ def model_digest(path_or_id: str | Path) -> str:
 
 
 def tokenizer_fingerprint(path_or_id: str | Path) -> str:
-    """Identify a tokenizer by content: SHA-256 over the names and SHA-256 digests of its files and its chat template.
+    """Identify a tokenizer by content: SHA-256 over the names and SHA-256 digests of its files and settings.
 
-    Covers what a key's `tokenizer.sha256` does not: merges, normaliser, pre-tokeniser and template, which decide what
-    ids a text becomes.
+    Covers what a key's `tokenizer.sha256` does not: merges, normaliser, pre-tokeniser, chat template and every setting,
+    known to us or not, as any may decide what ids a text becomes. Left out is what a saved copy says of where it lies.
 
     Raises:
         ModelError: as `load_tokenizer`, as far as it shows without loading.
     """
     directory = local_directory(path_or_id, TOKENIZER_PATTERNS)
     check_tokenizer_directory(directory)
-    own = [name for name in TOKENIZER_PARTS if name != "config.json" and (directory / name).is_file()]
-    settings = directory / "tokenizer_config.json"
-    files = {name: file_sha256(directory / name) for name in own if name != settings.name}
-    if settings.name in own:
-        template = _read_object(settings).get("chat_template")
-        files["chat_template"] = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
+    files = {name: file_sha256(directory / name) for name in TOKENIZER_PARTS if (directory / name).is_file()}
+    for name, settings in _tokenizer_settings(directory).items():
+        files[name] = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def _tokenizer_settings(directory: Path) -> dict[str, dict[str, Any]]:
+    """Of the files that hold settings: those by which a tokenizer is chosen and made."""
+    own, models = (_read_object(path) if path.is_file() else {} for path in (directory / name for name in SETTINGS))
+    return {
+        SETTINGS[0]: {name: value for name, value in own.items() if name not in _WHERE_IT_LIES},
+        SETTINGS[1]: {name: models.get(name) for name in _CHOOSE_TOKENIZER},
+    }
 
 
 def file_sha256(path: Path) -> str:
@@ -191,7 +200,7 @@ def check_tokenizer_directory(directory: Path) -> None:
     """
     if not any((directory / name).is_file() for name in TOKENIZER_FILES):
         raise ModelError(f"{directory} holds no tokenizer ({TOKENIZER_FILES[0]}); give a directory that does")
-    for name in ("tokenizer_config.json", "config.json"):
+    for name in SETTINGS:
         if (directory / name).is_file():
             _checked_settings(directory / name)
 

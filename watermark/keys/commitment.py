@@ -147,7 +147,10 @@ class Commitment:
             return read
         rebuilt = cls.of(leaves)
         if (rebuilt.root, rebuilt.size) != (read.root, read.size):
-            raise CommitmentError(f"{path} commits to other marks than the {rebuilt.size} given; check their labels")
+            raise CommitmentError(
+                f"{path} commits to other marks than the {rebuilt.size} given; give the leaves that were written with "
+                "it, their labels unchanged"
+            )
         return cls(read.root, read.size, read.created, rebuilt.leaves)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from watermark.errors import KeyFileError, TokenizerMismatchError
 from watermark.keys.derive import SECRET_BYTES, derive, normal_label, scheme_key
-from watermark.keys.members import hex_digits, members, one_of, read_document, write_private
+from watermark.keys.members import Kind, hex_digits, members, one_of, read_document, write_private
 from watermark.keys.parameters import GAMMA_UNITS, SCHEME, DerivedFrom, Parameters, gamma_units
 from watermark.keys.profiles import DEFAULT_PROFILE, PROFILES, profile_named
 from watermark.keys.tokenizers import TokenizerIdentity, TokenizerLike
@@ -31,6 +31,10 @@ _MEMBERS = (
     "derived_from",
 )
 _SECRET = re.compile(rf"[0-9a-fA-F]{{{2 * SECRET_BYTES}}}")
+_KIND = Kind(
+    re.compile(rb'taggant-key/|"secret"|"gamma_65536"'),
+    "holds no key; give a file that `taggant keygen` or `taggant key derive` wrote, or restore it from a backup",
+)
 _ADVICE = "restore it from a backup, or make a new key with `taggant keygen`"
 
 
@@ -110,7 +114,7 @@ class Key:
         Raises:
             KeyFileError: one line; neither it nor its traceback holds anything from the file.
         """
-        return read_document(path, cls._from_json, private=True, advice=_ADVICE)
+        return read_document(path, cls._from_json, private=True, advice=_ADVICE, own=_KIND)
 
     def save(self, path: str | Path) -> None:
         """Write the key file, mode 0600, whole or not at all, never over something that exists.
@@ -127,6 +131,23 @@ class Key:
     def epoch(self, month: str) -> Key:
         """Return the key of a month such as "2026-11"."""
         return self._derived("epoch", month)
+
+    def retuned(
+        self, *, gamma: float | None = None, delta: float | None = None, context_width: int | None = None
+    ) -> Key:
+        """Return the same secret under other parameters: another mark, unless delta alone differs.
+
+        Raises:
+            KeyFileError: a parameter out of range.
+        """
+        own = self.parameters
+        parameters = replace(
+            own,
+            gamma_65536=own.gamma_65536 if gamma is None else gamma_units(gamma),
+            delta=own.delta if delta is None else delta,
+            context_width=own.context_width if context_width is None else context_width,
+        )
+        return Key(self._secret, parameters, self.derived_from)
 
     def check_tokenizer(self, tokenizer: TokenizerLike | TokenizerIdentity) -> None:
         """Raise unless `tokenizer` is the one this key was made for; a key made without one takes any.

@@ -8,7 +8,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from watermark.errors import InputError, KeyFileError, TaggantError
 from watermark.files import strict_json, write_json
@@ -18,6 +18,22 @@ T = TypeVar("T")
 MAX_BYTES = 64 << 20  # far above any key file; stops model weights given by mistake
 _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _HEX = re.compile(r"[0-9a-f]*")
+
+
+class Kind(NamedTuple):
+    """A kind of file.
+
+    Attributes:
+        sign: what every file of the kind holds.
+        refusal: what is said of another: "is no …; give …".
+    """
+
+    sign: re.Pattern[bytes]
+    refusal: str
+
+    def knows(self, descriptor: int) -> bool:
+        """Whether the open file holds the sign; it is left as it was."""
+        return self.sign.search(os.pread(descriptor, MAX_BYTES, 0)) is not None
 
 
 def members(value: object, names: Iterable[str], what: str) -> dict[str, Any]:
@@ -71,6 +87,7 @@ def read_document(
     private: bool,
     advice: str,
     error: type[KeyFileError] = KeyFileError,
+    own: Kind | None = None,
 ) -> T:
     """Return `parse` of the strict JSON in a regular file; a symbolic link is followed and its target checked.
 
@@ -80,12 +97,13 @@ def read_document(
         private: refuse a file that group or others can read or write.
         advice: what to do about a malformed file; ends the message.
         error: the class to raise.
+        own: what any such file, a damaged one as well, is known by; another is refused as such, whatever its mode.
 
     Raises:
         KeyFileError: (as `error`) one line with the path. No chained exception and no frame of its
             traceback holds the content.
     """
-    descriptor = _open(path, private=private, error=error)
+    descriptor = _open(path, private=private, error=error, own=own)
     try:
         return parse(strict_json(_text(descriptor)))
     except TaggantError as caught:
@@ -115,7 +133,7 @@ def write_private(path: str | Path, document: Callable[[], dict[str, Any]]) -> N
         raise InputError(problem)
 
 
-def _open(path: str | Path, *, private: bool, error: type[KeyFileError]) -> int:
+def _open(path: str | Path, *, private: bool, error: type[KeyFileError], own: Kind | None) -> int:
     """Open first and look at the open file, so that what is checked is what is read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # NONBLOCK: a FIFO would hang
@@ -125,19 +143,27 @@ def _open(path: str | Path, *, private: bool, error: type[KeyFileError]) -> int:
     except (OSError, ValueError) as caught:  # ValueError: a NUL in the path
         reason = getattr(caught, "strerror", None) or "not a usable path"
         raise error(f"{path} cannot be opened ({reason}); check its owner and permissions") from None
-    problem = _refusal(status, path, private=private)
+    problem = _refusal(status, path)
+    if not problem and own is not None and not own.knows(descriptor):
+        problem = own.refusal
+    if not problem and private:
+        problem = _exposed(status, path)
     if problem:
         os.close(descriptor)
         raise error(f"{path} {problem}")
     return descriptor
 
 
-def _refusal(status: os.stat_result, path: str | Path, *, private: bool) -> str | None:
+def _exposed(status: os.stat_result, path: str | Path) -> str | None:
+    if not status.st_mode & _OPEN_TO_OTHERS:
+        return None
+    mode = stat.S_IMODE(status.st_mode)
+    return f"is open to group or others (mode {mode:04o}); run chmod 600 {path}, rotate it if others had access"
+
+
+def _refusal(status: os.stat_result, path: str | Path) -> str | None:
     if not stat.S_ISREG(status.st_mode):
         return "is not a regular file; give the path of the file itself"
-    if private and status.st_mode & _OPEN_TO_OTHERS:
-        mode = stat.S_IMODE(status.st_mode)
-        return f"is open to group or others (mode {mode:04o}); run chmod 600 {path}, rotate it if others had access"
     if status.st_size > MAX_BYTES:
         return f"has {status.st_size} bytes, more than any such file; check the path"
     return None

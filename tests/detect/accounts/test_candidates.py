@@ -26,7 +26,8 @@ OWNER = make_key(900)
 
 def record_check(key: Key, path: Path, accepted: bool) -> None:
     content = {"key_id": key.key_id, "accepted": accepted, "log10_p": -0.4 if accepted else -3.0, "n_scored": 900}
-    write_json(check_path(path), {**content, "n_green": 230, "created": "2026-11-24", "format": "taggant-key-check/1"})
+    content |= {"n_green": 230, "created": "2026-11-24", "corpus_sha256": "ab" * 32, "n_documents": 3}
+    write_json(check_path(path), {**content, "format": "taggant-key-check/2"})
 
 
 def save(key: Key, path: Path) -> Path:

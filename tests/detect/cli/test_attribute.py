@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -179,6 +180,8 @@ def test_a_reading(cli: Cli, key: Path, keys: Path, tmp_path: Path) -> None:
     for one in found["accounts"]:
         evidence = assess(weigh(Key.load(key).account(one["account"]), Reading.load(path)))
         assert (one["log10_p"], one["theta"], one["n_green"]) == (evidence.log10_p, evidence.theta, None)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert f"computed from a saved file: taggant-reading/2, SHA-256 {digest}" in found["notes"]
     people = cli("attribute", "--keys", keys, "--reading", path).out
     assert "weighed under every key" in people
     assert "green" not in people.split("status")[0].split("\n\n")[1]  # no such column
@@ -250,7 +253,8 @@ def test_key_checks_on_record_count(cli: Cli, key: Path, keys: Path, tmp_path: P
     for name, accepted in (("acct-0", True), ("acct-1", False)):
         record = {"key_id": Key.load(key).account(name).key_id, "accepted": accepted, "created": "2026-11-24"}
         record |= {"log10_p": -0.4 if accepted else -3.0, "n_scored": 900, "n_green": 230}
-        write_json(check_path(keys / f"{name}.key"), {**record, "format": "taggant-key-check/1"})
+        record |= {"corpus_sha256": "ab" * 32, "n_documents": 3}
+        write_json(check_path(keys / f"{name}.key"), {**record, "format": "taggant-key-check/2"})
     found = cli("attribute", "--keys", keys, rows, "--json").json()
     assert (found["attributed"], found["n_keys"], found["n_withdrawn"]) == (["acct-0"], 6, 1)
     first = found["accounts"][0]
@@ -390,6 +394,8 @@ def test_refused_inputs(cli: Cli, key: Path, keys: Path, ids: Path, ids_file: Pa
     (keys / "again.key").chmod(0o600)
     cli("attribute", "--keys", keys, ids).refused(3, "is listed for acct-1, twice")
     (keys / "again.key").write_text("{}")
+    cli("attribute", "--keys", keys, ids).refused(5, "again.key", "holds no key")
+    (keys / "again.key").write_text('{"secret": 1}')
     cli("attribute", "--keys", keys, ids).refused(5, "again.key", "lacks the member")
     (keys / "again.key").chmod(0o640)
     cli("attribute", "--keys", keys, ids).refused(5, "again.key", "open to group or others")

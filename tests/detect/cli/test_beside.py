@@ -332,6 +332,27 @@ def test_results_are_plain_json(cli: Cli, key: Path, partly: Path) -> None:
     assert json.loads(result.out, parse_constant=lambda _: pytest.fail("not JSON"))
 
 
+def test_the_page_shows_both_readings(cli: Cli, text_key: Path, tmp_path: Path) -> None:
+    """The colours of the reading in which the mark is seen, not of the disguised one alone."""
+    text, first, second = tmp_path / "t.txt", tmp_path / "a.html", tmp_path / "b.html"
+    plain = marked_text(text_key, 250)
+    text.write_text(disguised(plain), encoding="utf-8")
+    command = ["detect", "--key", text_key, text, "--normalise", "--scan", "--json"]
+    found = cli(*command, "--highlight", first).json()
+    page = Page(first.read_text(encoding="utf-8"))
+    assert [page.text(0), page.text(1)] == [disguised(plain), plain]
+    greens = [page.states(number).count("green") for number in range(2)]
+    assert greens == [found["n_green"], found["normalised"]["n_green"]]
+    assert greens[1] > greens[0] + 50
+    assert "The text as it looks" in page.visible
+    assert "scan of the text as it looks: " in page.visible
+    frames = [attributes for tag, attributes in page.tags if attributes.get("class") == "frame"]
+    assert len(frames) == len(found["scan"]["spans"]) + len(found["normalised"]["scan"]["spans"]) > 0
+    text.write_text(plain, encoding="utf-8")
+    cli(*command, "--highlight", second)
+    assert "The text as it looks" not in second.read_text(encoding="utf-8")  # one and the same reading
+
+
 def test_bare_keys_on_text_fail_as_before(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("text")
     key = save_key(tmp_path / "k.key", bare=True)

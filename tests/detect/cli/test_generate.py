@@ -192,7 +192,17 @@ def test_a_key_that_its_check_refused_marks_nothing(
 ) -> None:
     record = {"key_id": Key.load(text_key).key_id, "accepted": False, "log10_p": -3.0, "n_scored": 9, "n_green": 9}
     check = tmp_path / "text.key.check.json"
-    check.write_text(json.dumps({**record, "created": "2026-11-24T00:00:00+00:00", "format": "taggant-key-check/1"}))
+    check.write_text(
+        json.dumps(
+            {
+                **record,
+                "corpus_sha256": "ab" * 32,
+                "n_documents": 1,
+                "created": "2026-11-24T00:00:00+00:00",
+                "format": "taggant-key-check/2",
+            }
+        )
+    )
     out = tmp_path / "out"
     command = ["generate", "--model", model, "--key", text_key, "--prompts", prompts, "-o", out, *SHORT]
     cli(*command).refused(5, str(text_key), "refused by its key check", "taggant keygen")

@@ -183,9 +183,10 @@ def test_keys_that_are_refused_by_every_command(command: list[str], cli: Cli, tm
     refused("open to group or others")
     key.chmod(0o600)
     for content, reason in (
-        ("", "not JSON"),
+        ("", "holds no key"),
         (good[: len(good) // 2], "not JSON"),
-        ("[]", "must be a JSON object"),
+        ("[]", "holds no key"),
+        (f"[{good}]", "must be a JSON object"),
         (good.replace("taggant-key/1", "taggant-key/2"), "'format'"),
         (good.replace("16384", "16385"), "'key_id' does not belong"),
         (good.replace("16384", "70000"), "'gamma_65536'"),
@@ -314,6 +315,8 @@ def test_an_accepted_key_costs_later_tests_one_percent(cli: Cli, key: Path, ids:
     assert after["log10_p"] == before["log10_p"]
     assert after["log10_p_adjusted"] == pytest.approx(before["log10_p"] - math.log10(0.99), abs=1e-12)
     assert any("1/.99" in note for note in after["notes"])
+    (told,) = [note for note in after["notes"] if record["corpus_sha256"] in note]
+    assert "is the owner's statement: a check that was repeated elsewhere leaves no trace" in told
 
 
 def test_the_check_counts_as_a_second_implementation_does(cli: Cli, text_key: Path, tmp_path: Path) -> None:

@@ -364,7 +364,7 @@ def test_commitments_that_do_not_hold_the_key(
     leaves = tmp_path / "l.json"
     listed = json.loads(leaves.read_text())
     for content, reason in (
-        (listed[:2], "commits to other marks than the 2 given"),
+        (listed[:2], "commits to other marks than the 2 given; give the leaves that were written with it"),
         ([], "at least one"),
         ({}, "at least one"),
         ([{"account": "a"}], "a leaf lacks"),

@@ -168,6 +168,34 @@ def test_ids_that_spell_the_text_out_hide_nothing(cli: Cli, tmp_path: Path, prom
     assert any("spelled the text otherwise than its tokenizer does" in note for note in found[1]["notes"])
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "note"),
+    [
+        (" ", "  ", r"in \d+ of \d+ answers \(100%\); \d+ of them hide their tokens so .* [\d,]+ characters undone"),
+        ("e", "e\U000e0000", r"; \d+ of them hide their tokens so"),
+        ("in the", "in\u00a0the", "none invisible or lookalike, and at most 5% of any answer; read as they came"),
+    ],
+)
+def test_characters_hide_nothing(cli: Cli, tmp_path: Path, prompts: Path, old: str, new: str, note: str) -> None:
+    """A server that puts them into every answer hides no mark, and is spoken of."""
+    hot = save_key(tmp_path / "hot")
+    found = []
+    for name, attack in (("plain", False), ("hidden", True)):
+
+        def text(question: Question, attack: bool = attack) -> str:
+            words = " ".join(f"{marked(hot)(question)} in the {marked(hot)(question)}".split())
+            return words.replace(old, new) if attack else words
+
+        with FakeServer(text=text) as server:
+            options = ["--sample", 3000, "--json", "-q", "--log", tmp_path / name]
+            found.append(cli(*command(hot, server, prompts, *options)).json()["sampled"])
+    assert [one["finding"] for one in found] == ["detected", "detected"]
+    told = [re.search(note, "\n".join(one["notes"])) is not None for one in found]
+    assert told == [False, True]
+    if "as they came" not in note:
+        assert found[0]["log10_p"] == found[1]["log10_p"]
+
+
 def test_completions_with_token_ids_and_their_exclusion(cli: Cli, text_key: Path, tmp_path: Path) -> None:
     ids = tokenizer()("The rain", add_special_tokens=False)["input_ids"]
     rows = write_rows(tmp_path / "rows.jsonl", [{"prompt_ids": ids}, {"prompt": "The moon", "prompt_ids": [40, 41]}])

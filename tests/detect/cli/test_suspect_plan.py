@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detect.evidence import EXPLORATORY_NOTE, KEY_CHECK_NOTE
+from detect.evidence import CHECKED_NOTE, EXPLORATORY_NOTE, KEY_CHECK_NOTE
 from detect.keycheck import KeyCheck, check_path
 from detect.plans.plan import UNCOMMITTED_NOTE, Plan
 from tests.detect.cli.helpers import EVIDENCE, EXECUTABLE, LINEUP, Cli, environment, names, save_key, write_rows
@@ -165,7 +165,8 @@ def test_after_a_key_check_it_stops_where_the_adjusted_p_is_small_enough(
 
 def checked(key_file: Path, log10_p: float) -> None:
     """Lay a check on human text beside the key."""
-    record = KeyCheck(Key.load(key_file).key_id, log10_p > -2, log10_p, 90, 22, "2026-11-01T00:00:00+00:00")
+    key_id, made = Key.load(key_file).key_id, "2026-11-01T00:00:00+00:00"
+    record = KeyCheck(key_id, log10_p > -2, log10_p, 90, 22, "ab" * 32, 3, made)
     check_path(key_file).write_text(json.dumps(record.to_dict()))
 
 
@@ -184,7 +185,9 @@ def test_a_check_of_the_key_is_the_plans(
         first = cli(*asking(server, account, knowing, prompts, "--json")).out
         check_path(account).unlink()
         assert cli(*asking(server, account, knowing, prompts, "--json")).out == first
-    assert KEY_CHECK_NOTE[True] in json.loads(first)["sampled"]["notes"]
+    notes = json.loads(first)["sampled"]["notes"]
+    assert KEY_CHECK_NOTE[True] in notes
+    assert CHECKED_NOTE.format("ab" * 32) in notes
 
 
 def test_the_order_of_arrival_changes_nothing(cli: Cli, account: Path, plan: Path, prompts: Path) -> None:
@@ -223,7 +226,8 @@ def test_killed_and_started_again_it_stops_at_the_same_place(
         assert process.communicate(timeout=30)[0] == b""
         recorded = Path("log").read_bytes().count(b"\n") - 1
         again = cli(*command, "--log", "log")
-        assert f"{recorded} answers are in log already; going on" in again.err
+        held = "1 answer is" if recorded == 1 else f"{recorded} answers are"
+        assert f"{held} in log already; going on" in again.err
     assert again.out == calm.out
 
 

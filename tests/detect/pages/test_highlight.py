@@ -13,7 +13,7 @@ import pytest
 
 from detect.counting import tally
 from detect.evidence import Evidence, assess
-from detect.pages.highlight import highlight_page
+from detect.pages.highlight import Look, highlight_page
 from detect.pages.spelling import Spelling, decoder, spell
 from detect.readers import Collection, Row, tokenized
 from detect.wording import probability_words
@@ -110,7 +110,7 @@ def evidence_of(key: Key, collection: Collection, notes: tuple[str, ...] = ()) -
 
 
 def page_of(key: Key, collection: Collection, path: Path, **options: Any) -> Page:
-    highlight_page(key, collection, evidence_of(key, collection, options.pop("notes", ())), path, **options)
+    highlight_page(key, Look(collection, evidence_of(key, collection, options.pop("notes", ()))), path, **options)
     return Page(path.read_text(encoding="utf-8"))
 
 
@@ -314,7 +314,7 @@ class TestWords:
         collection = ids_collection(range(3, 40))
         evidence = assess(tally(key, collection.documents), Assessment(probes_marked=True))
         assert evidence.log10_p_adjusted is None
-        highlight_page(key, collection, evidence, tmp_path / "p.html")
+        highlight_page(key, Look(collection, evidence), tmp_path / "p.html")
         page = Page((tmp_path / "p.html").read_text())
         assert "No probability is claimed" in page.visible
         assert "10^-" not in page.visible.split("Notes")[0]
@@ -349,9 +349,8 @@ class TestIds:
         assert "token ids are shown instead of text" in page.visible
 
     def test_an_id_beyond_the_vocabulary(self, key: Key, tokenizer: Any, tmp_path: Path) -> None:
-        highlight_page(
-            key, c := ids_collection([9, 70000, 4]), evidence_of(key, c), tmp_path / "p.html", tokenizer=tokenizer
-        )
+        collection = ids_collection([9, 70000, 4])
+        highlight_page(key, Look(collection, evidence_of(key, collection)), tmp_path / "p.html", tokenizer=tokenizer)
         assert '<span class="escape">⟨id 70000⟩</span>' in (tmp_path / "p.html").read_text()
 
 
@@ -360,7 +359,7 @@ class TestRefusals:
         collection, other = ids_collection(range(3, 40)), ids_collection(range(3, 50))
         for evidence in (evidence_of(key, other), evidence_of(fixed_key(tokenizer, first_byte=1), collection)):
             with pytest.raises(ValueError, match="not the count of this collection"):
-                highlight_page(key, collection, evidence, tmp_path / "p.html")
+                highlight_page(key, Look(collection, evidence), tmp_path / "p.html")
         assert list(tmp_path.iterdir()) == []
 
     def test_never_over_something(self, key: Key, tmp_path: Path) -> None:

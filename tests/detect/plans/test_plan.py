@@ -112,7 +112,8 @@ def test_every_member_moves_the_digest() -> None:
         plan(positive_control=PositiveControl(DIGEST, "x")),
         plan(tokenizer=DIGEST),
         plan(tokenizer=None),
-        plan(key_check=True),
+        plan(key_check=DIGEST),
+        plan(key_check=DIGEST[::-1]),
         plan(access="completions"),
         plan(access="weights"),
         plan(sampling=PlannedSampling(max_new_tokens=63)),
@@ -262,7 +263,7 @@ def _five() -> list[Leaf]:
 def follow(one: Plan, **other: Any) -> None:
     """Every check, with what the plan says, or with something else."""
     one.check_key(other.get("key", KEY))
-    one.check_key_check(other.get("key_check", one.key_check or None))
+    one.check_key_check(*other.get("key_check", (one.key_check and True, one.key_check)))
     one.check_access(other.get("access", one.access))
     one.check_tokenizer(other.get("tokenizer", one.tokenizer))
     one.check_probes(other.get("rows", PROBES))
@@ -316,13 +317,18 @@ def test_without_a_tokenizer_it_never_is() -> None:
 
 @pytest.mark.parametrize(
     ("planned", "found", "reason"),
-    [(False, True, "the key passed a check"), (False, False, "was refused by"), (True, False, "was refused by")],
+    [
+        (None, (True, DIGEST), "the key passed a check"),
+        (None, (False, DIGEST), "was refused by"),
+        (DIGEST, (False, DIGEST), "was refused by"),
+        (DIGEST, (True, DIGEST[::-1]), "the key passed a check"),  # another one
+    ],
 )
-def test_a_key_check_that_the_plan_does_not_know_of(planned: bool, found: bool, reason: str) -> None:
+def test_a_key_check_that_the_plan_does_not_know_of(planned: str | None, found: tuple[bool, str], reason: str) -> None:
     with pytest.raises(CommitmentError, match=f"{reason}.* that the plan does not know of"):
         follow(plan(key_check=planned), key_check=found)
-    one = plan(key_check=True)
-    follow(one, key_check=None)  # its record may be lost; p is adjusted all the same
+    one = plan(key_check=DIGEST)
+    follow(one, key_check=(None, None))  # its record may be lost; p is adjusted all the same
     assert one.is_confirmatory
 
 

@@ -79,6 +79,25 @@ def test_ids_of_another_vocabulary_are_not_used(ids: tuple[int, ...]) -> None:
     assert read(answer(token_ids=ids)) == (encoded(TEXT), False)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [(" ", "  "), ("e", "e\u200b"), ("o", "о"), ("e", "e\ufe0f"), (" ", "\u00a0"), ("a", "a\u2065")]
+)
+def test_a_disguised_answer_is_read_as_it_looks(old: str, new: str) -> None:
+    shown = TEXT.replace(old, new)
+    assert shown != TEXT
+    hidden = answer(shown, token_ids=tuple(encoded(shown)), completion_tokens=400)
+    reader = AnswerReader(tokenizer())
+    assert reader.read(hidden) == AnswerIds(encoded(TEXT), returned=False, odd=TEXT.count(old), disguised=True)
+    assert Detour.measured(reader, [hidden]).answers == 0  # its number of tokens is another text's
+    names = [tokenizer().decode([token]) for token in encoded(TEXT)]
+    assert reader.alternatives(answer(shown, request=1, logprobs=positions(names))) is None
+
+
+def test_a_few_odd_spaces_are_no_disguise() -> None:
+    few = answer(TEXT.replace(" ", "\u00a0", 2), token_ids=tuple(encoded(TEXT.replace(" ", "\u00a0", 2))))
+    assert AnswerReader(tokenizer()).read(few) == AnswerIds(list(few.token_ids or ()), returned=True, odd=2)
+
+
 def test_every_answer_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = AnswerReader(tokenizer())
     assert reader.length(answer()) == len(encoded(TEXT))

@@ -68,6 +68,14 @@ def test_plain_prompts_are_the_distinct_words_without_template(tokenizer: Any) -
     assert not any(special in ids for ids in found for special in (0, 1, 2))
 
 
+def test_a_disguised_prompt_is_excluded_as_it_looks_too(tokenizer: Any) -> None:
+    """An answer that repeats it may be read so."""
+    hidden = PROMPT.replace(" ", "  ")
+    assert plain_prompts([hidden, "\u200b"], tokenizer) == [
+        plain(tokenizer, text) for text in (hidden, PROMPT, "\u200b")
+    ]
+
+
 def test_a_prompts_words_are_excluded_also_where_its_ids_are_given(tokenizer: Any) -> None:
     (found,) = plain_prompts([PROMPT], tokenizer)
     assert found == plain(tokenizer, PROMPT)

@@ -18,6 +18,10 @@ from watermark.engines.models import load_tokenizer
 from watermark.errors import InputError
 
 
+def absent() -> Any:
+    raise InputError("no tokenizer is named")
+
+
 class TestTokenized:
     @staticmethod
     def count_loads(tokenizer: Any) -> tuple[Callable[[], Any], list[int]]:
@@ -54,10 +58,21 @@ class TestTokenized:
 
     def test_ids_win_and_need_no_tokenizer(self) -> None:
         rows = [Row("a", "", "text", np.array([1, 2], np.uint32), "prompt", np.array([3], np.uint32))]
-        collection = tokenized(rows, 1, never)
+        collection = tokenized(rows, 1, absent)
         assert [ids.tolist() for ids in collection.documents] == [[1, 2]]
         assert [ids.tolist() for ids in collection.prompts] == [[3]]
         assert collection.tokenizer is None
+        (note,) = collection.notes
+        assert note.startswith("1 document with text beside token_ids, counted by the ids: whether they are the text")
+        assert tokenized([Row("a", "", token_ids=np.array([1, 2], np.uint32))], 1, never).notes == ()
+
+    def test_texts_that_hide_their_tokens_are_told(self, tokenizer: Any) -> None:
+        plain, hidden = " ".join(tiny.SENTENCES), " ".join(tiny.SENTENCES).replace(" ", "  ")
+        rows = [Row("a", "", plain), Row("b", "", hidden), Row("c", "", plain.replace("e", "e\u200b"))]
+        (note,) = tokenized(rows, 1, lambda: tokenizer).notes
+        assert note.startswith("2 texts with invisible or lookalike characters or odd spaces, which can hide a mark")
+        assert "--normalise" in note
+        assert tokenized(rows[:1], 1, lambda: tokenizer).notes == ()
 
     def test_a_mixture_keeps_its_order(self, tokenizer: Any) -> None:
         def ids_of(text: str) -> list[int]:

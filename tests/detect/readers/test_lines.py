@@ -87,6 +87,11 @@ class TestJsonl:
         (tmp_path / "x.jsonl").write_bytes(content)
         assert "x.jsonl holds no rows" in refusal(tmp_path / "x.jsonl")
 
+    def test_an_archive_is_no_text(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "reading.npz", weights=np.zeros(3))
+        reason = refusal(tmp_path / "reading.npz")
+        assert "reading.npz is an archive, not a text; what `taggant suspect` saved as .npz goes to" in reason
+
     def test_prompts_alone_where_they_are_wanted(self, tmp_path: Path) -> None:
         path = write(tmp_path / "p.jsonl", {"prompt": "Why?"}, {"prompt_ids": [3]})
         rows = rows_of(path, prompts_only_ok=True)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from distill_sim.corpus import read_corpus, write_corpus
+from distill_sim.demo.condition import Condition
 from distill_sim.demo.page import EXAMPLE_TOKENS, write_page
 from distill_sim.pipeline import Finished
 from distill_sim.recipe import Recipe
-from distill_sim.study import Condition
 from tests import tiny
 from watermark import GreenList, Key
 

@@ -264,7 +264,7 @@ def test_the_fingerprint_covers_what_makes_ids_of_a_text(directory: Path, tmp_pa
     before = tokenizer_fingerprint(directory)
     assert len(before) == 64
     assert before == tokenizer_fingerprint(shutil.copytree(directory, tmp_path / "elsewhere"))
-    edit(directory / "tokenizer_config.json", unrelated=1)
+    edit(directory / "tokenizer_config.json", name_or_path="elsewhere", is_local=False, local_files_only=True)
     edit(directory / "config.json", unrelated=1)
     assert tokenizer_fingerprint(directory) == before
     seen = {before}
@@ -277,8 +277,19 @@ def test_the_fingerprint_covers_what_makes_ids_of_a_text(directory: Path, tmp_pa
     seen.add(tokenizer_fingerprint(directory))
     (directory / "chat_template.jinja").write_text("{{ 'y' }}")
     seen.add(tokenizer_fingerprint(directory))
-    assert len(seen) == 4
+    edit(directory / "config.json", model_type="gpt2")  # which class is loaded
+    seen.add(tokenizer_fingerprint(directory))
+    assert len(seen) == 5
     refused(tokenizer_fingerprint, directory / "absent", "does not exist")
+
+
+@pytest.mark.parametrize("setting", ["add_prefix_space", "clean_up_tokenization_spaces", "of_a_later_version"])
+def test_the_fingerprint_covers_every_setting(directory: Path, setting: str) -> None:
+    seen = set()
+    for value in (True, False):
+        edit(directory / "tokenizer_config.json", **{setting: value})
+        seen.add(tokenizer_fingerprint(directory))
+    assert len(seen) == 2
 
 
 def test_an_adapter_is_refused(directory: Path) -> None:

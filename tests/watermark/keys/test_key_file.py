@@ -237,6 +237,19 @@ def test_files_open_to_others_are_refused(path: Path, mode: int) -> None:
     assert f"{mode:04o}" in str(error)
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"A letter.", b'{"prompt": "x", "text": "a key"}', b"PK\x03\x04\xff", b"[7]"],
+)
+def test_what_is_no_key_is_called_so_whatever_its_mode(path: Path, content: bytes, mode: int) -> None:
+    """No chmod, and no new key, makes a key of a text that was given by mistake."""
+    error = str(refused(write_private(path, content, mode)))
+    assert "holds no key; give a file that `taggant keygen`" in error
+    assert "chmod" not in error
+    assert "make a new key" not in error
+
+
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o700])
 def test_files_open_to_their_owner_only_are_read(path: Path, mode: int) -> None:
     assert Key.load(write_private(path, key_document(), mode)) == make_key()

@@ -61,7 +61,7 @@ def stages(
     """
     if key.tokenizer is None:
         raise InputError(f"key {key.short_id} names no tokenizer; make one with `taggant keygen --tokenizer`")
-    vocab_size, special_ids = key.tokenizer.vocab_size, list(key.special_ids)
+    special_ids = list(key.special_ids)
 
     def corpus(name: str, prompts: tuple[str, ...], samples: int, seed: int, marked: bool) -> Stage:
         settings = {
@@ -77,22 +77,24 @@ def stages(
         return Stage(name, "distill_sim.stages:corpus", settings, private=private)
 
     def student(name: str, source: str) -> Stage:
-        settings = {"recipe": asdict(condition.recipe), "model": model_id}
+        settings = {"recipe": asdict(condition.recipe), "model": model_id, "corpus": source}
         private = {"model": str(model)}
         return Stage(name, "distill_sim.stages:student", settings, (source,), private=private)
 
     def reading(questioned: str) -> Stage:
         settings = {
             "questioned": questioned,
-            "probes": "probes",
+            "probes": ["probes"],
+            "positions": None,
+            "frequencies": [],
             "reference": model_id,
+            "model": model_id,
             "context_width": key.context_width,
             "special_ids": special_ids,
-            "vocab_size": vocab_size,
             "top": condition.top,
             "scaled": True,  # by usage, as the reference expects it: ADR 0005
         }
-        private = {"reference": str(model)}
+        private = {"reference": str(model), "model": str(model)}
         name = f"reading-{questioned}"
         return Stage(name, "distill_sim.stages:reading", settings, (questioned, "probes"), private=private)
 
@@ -103,8 +105,10 @@ def stages(
             "n_tokens": condition.sampled_tokens,
             "sampling": condition.sampling,
             "seed": condition.seed * 1000 + 4,
+            "model": model_id,
         }
-        return Stage(f"sampled-{questioned}", "distill_sim.stages:sampled", settings, (questioned,))
+        private = {"model": str(model)}
+        return Stage(f"sampled-{questioned}", "distill_sim.stages:sampled", settings, (questioned,), private=private)
 
     return [
         corpus(f"marked{label}", condition.prompts, condition.samples, 1, True),

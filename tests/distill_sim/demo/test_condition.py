@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from distill_sim.demo.condition import Condition, stages
 from distill_sim.demo.show import COSTS, TITLES
 from distill_sim.pipeline import Pipeline, Stage
 from distill_sim.stages import built_in_prompts
-from distill_sim.study import Condition, stages
 from distill_sim.workers import resolve
 from tests.detect.material import make_key
 from tests.distill_sim.small import STAGES
@@ -94,7 +94,8 @@ def test_student_and_control_differ_only_in_their_corpus() -> None:
     student, control = stage["student"], stage["control"]
     assert student.needs == ("marked",)
     assert control.needs == ("unmarked",)
-    assert replace(student, name="x", needs=()) == replace(control, name="x", needs=())
+    assert {**student.settings, "corpus": "unmarked"} == control.settings
+    assert (student.function, student.private) == (control.function, control.private)
     for test in ("reading", "sampled"):
         one, other = stage[f"{test}-student"], stage[f"{test}-control"]
         assert {**one.settings, "questioned": "x"} == {**other.settings, "questioned": "x"}

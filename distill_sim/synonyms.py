@@ -1,15 +1,19 @@
 """Words → synonyms in the same form: WordNet's sets of synonyms, and lemminflect for the endings.
 
-WordNet 3.0 is read from the files of Debian's package `wordnet-base` (/usr/share/wordnet). No sense is chosen by
-context: a person who paraphrases keeps more of the meaning, and exchanges no fewer tokens.
+WordNet 3.0 is read from the files of Debian's package `wordnet-base` (/usr/share/wordnet, or where $TAGGANT_WORDNET
+says). No sense is chosen by context: a person who paraphrases keeps more of the meaning, and exchanges no fewer tokens.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from watermark.errors import InputError
 
 FILES = {"NOUN": "noun", "VERB": "verb", "ADJ": "adj", "ADV": "adv"}
 TAGS = {
@@ -22,11 +26,25 @@ SENSES = 3  # the most frequent ones
 _WORD = re.compile(r"[A-Za-z]+")
 
 
-class Thesaurus:
-    """WordNet's synonyms, inflected."""
+def wordnet_directory() -> Path:
+    """Where WordNet is looked for: $TAGGANT_WORDNET, or where Debian puts it."""
+    return Path(os.environ.get("TAGGANT_WORDNET") or "/usr/share/wordnet")
 
-    def __init__(self, directory: Path) -> None:
-        import lemminflect  # an extra: only this benchmark needs it
+
+class Thesaurus:
+    """WordNet's synonyms, inflected.
+
+    Args:
+        directory: with WordNet's files; None: `wordnet_directory()`.
+
+    Raises:
+        InputError: WordNet or lemminflect is missing.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        directory = wordnet_directory() if directory is None else directory
+        _check_installed(directory)
+        import lemminflect  # of the extra `lab`
 
         self._inflect: Any = lemminflect
         self._senses = {pos: _index(directory / f"index.{name}") for pos, name in FILES.items()}
@@ -54,6 +72,22 @@ class Thesaurus:
         fields = self._data[pos][offset : offset + 4000].split(b" ")
         words = [fields[4 + 2 * i].decode().partition("(")[0] for i in range(int(fields[3], 16))]
         return [word.lower() for word in words if word.isalpha()]
+
+
+def _check_installed(directory: Path) -> None:
+    missing = [
+        kind + name
+        for name in FILES.values()
+        for kind in ("index.", "data.")
+        if not (directory / (kind + name)).is_file()
+    ]
+    if missing:
+        raise InputError(
+            f"synonyms: {directory} has no WordNet ({missing[0]}): install Debian's wordnet-base, or set "
+            "TAGGANT_WORDNET to a directory with its files"
+        )
+    if find_spec("lemminflect") is None:
+        raise InputError("synonyms: lemminflect is not installed: pip install 'taggant[lab]'")
 
 
 def _index(path: Path) -> dict[str, list[int]]:
