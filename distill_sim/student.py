@@ -22,6 +22,7 @@ from distill_sim import ranks
 from distill_sim.corpus import CorpusRow
 from distill_sim.examples import Example, arrange, make_examples
 from distill_sim.metrics import Metrics
+from distill_sim.optimise import keep_zeros
 from distill_sim.recipe import Recipe
 from distill_sim.saving import save_model
 from watermark.engines.models import load_model, local_directory, model_digest, quiet_transformers
@@ -31,6 +32,8 @@ from watermark.progress import Progress, ignore
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from distill_sim.logits import LogitTeacher
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -56,12 +59,16 @@ def train_student(
     work: Path | None = None,
     checkpoint_seconds: float = 30.0,
     metrics: Metrics | None = None,
+    teacher: LogitTeacher | None = None,
 ) -> Path:
     """Fine-tune a copy of the model in `teacher_dir` on the rows and save it as `output`; returns `output`.
 
     Unfinished work lies in `work` (default: a hidden directory beside `output`); it is taken up again when model,
     rows and recipe are the same, else thrown away. `output` appears whole, with the tokenizer and recipe.json.
     Where several processes train together (`distill_sim.training`), all call this, and the first one writes.
+
+    Args:
+        teacher: whose distributions are learnt from, instead of the answers' tokens; in one process only.
 
     Raises:
         InputError: something is at `output`, no row can be trained on, an id the model doesn't have, or divergence.
@@ -87,7 +94,7 @@ def train_student(
     ranks.wait()
     begun = time.monotonic()
     several = [examples[i] for i in order]
-    model, losses = _train(model, several, recipe, work, checkpoint_seconds, on_progress, metrics)
+    model, losses = _train(model, several, recipe, work, checkpoint_seconds, on_progress, metrics, teacher)
     if not ranks.is_first():
         return output
     record = {
@@ -111,6 +118,7 @@ def _train(
     checkpoint_seconds: float,
     on_progress: Progress,
     metrics: Metrics | None,
+    teacher: LogitTeacher | None,
 ) -> tuple[PreTrainedModel, list[float]]:
     """Train on the examples in their order; returns the plain model (adapters merged) and every step's loss."""
     from transformers import set_seed
@@ -120,7 +128,10 @@ def _train(
     with quiet_transformers():
         set_seed(recipe.seed)
         trainable = prepare(model, recipe)
-        trainer = make_trainer(trainable, examples, recipe, work, checkpoint_seconds, on_progress, metrics)
+        if recipe.keep_zeros:
+            keep_zeros(trainable)
+        loss = None if teacher is None else teacher.loss
+        trainer = make_trainer(trainable, examples, recipe, work, checkpoint_seconds, on_progress, metrics, loss)
         trainer.train(resume_from_checkpoint=last_checkpoint(work))
     losses = [round(entry["loss"], 4) for entry in trainer.state.log_history if "loss" in entry]
     plain = trainable.merge_and_unload() if recipe.method == "lora" else trainable

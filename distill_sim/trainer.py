@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from distill_sim.recipe import Recipe
 from watermark.errors import InputError
 from watermark.progress import Progress
 
+Loss = Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor]
+"""(model, input_ids, labels) → what is minimised; see `answer_loss`"""
+
 EMPTY = Example((0,), 1)  # nothing to learn
 
 
@@ -31,16 +35,22 @@ def make_trainer(
     checkpoint_seconds: float,
     on_progress: Progress,
     metrics: Metrics | None = None,
+    loss: Loss | None = None,
 ) -> AnswerTrainer:
     """A Trainer that takes the examples in the order given, once (`arrange` laid all epochs out already).
 
     Processes that train together (`ranks`) share each batch: a step sees the same `recipe.batch_size` rows, and has
     the same loss, as in one process.
 
+    Args:
+        loss: what is minimised instead of `answer_loss`; in one process only.
+
     Raises:
         InputError: a batch cannot be shared evenly.
     """
     processes = ranks.count()
+    if loss is not None and processes > 1:
+        raise InputError("a loss of its own is trained by one process; leave the number of processes at 1")
     share, left = divmod(recipe.batch_size, processes)
     if left:
         raise InputError(
@@ -78,6 +88,7 @@ def make_trainer(
     if arguments.n_gpu > 1:  # one process uses one device: several would multiply the batch
         arguments._n_gpu = 1
     trainer = AnswerTrainer(
+        loss,
         model=model,
         args=arguments,
         train_dataset=examples,
@@ -109,7 +120,11 @@ def answer_logits(model: Any, input_ids: torch.Tensor, labels: torch.Tensor) -> 
 
 
 class AnswerTrainer(Trainer):
-    """Trainer with `answer_loss`, over all rows of a batch however many processes share it."""
+    """Trainer with `answer_loss`, over all rows of a batch however many processes share it; or with another loss."""
+
+    def __init__(self, loss: Loss | None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._loss = loss or answer_loss
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -118,7 +133,7 @@ class AnswerTrainer(Trainer):
         if return_outputs:
             raise NotImplementedError("a student's training computes no outputs")
         if ranks.count() == 1:
-            return answer_loss(model, inputs["input_ids"], inputs["labels"])
+            return self._loss(model, inputs["input_ids"], inputs["labels"])
         logits, tokens = answer_logits(model, inputs["input_ids"], inputs["labels"])
         share = ranks.count() / ranks.total(float(len(tokens)), tokens.device)  # gradients are averaged afterwards
         return cross_entropy(logits, tokens, reduction="sum") * share
