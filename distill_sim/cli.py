@@ -79,6 +79,15 @@ def demo(ctx: click.Context, output: Path, model_dir: Path | None, seed: int) ->
 @click.option("--key", "owner_key", type=FILE, help="Owner's key to derive all marks from; default: a fresh one.")
 @click.option("--model", "model_dir", type=FILE, help="Teacher's directory; default: the scale's own.")
 @click.option("--workers", type=click.IntRange(1, 1024), help="Processes side by side.  [default: one a core]")
+@click.option(
+    "--processes",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Processes that train one student together, a GPU each (torchrun).",
+)
+@click.option("--ray", metavar="ADDRESS", help="Work on a Ray cluster; `auto` finds it, or starts one here.")
+@click.option("--metrics", type=click.Choice(["tensorboard", "trackio"]), help="Trainings write metrics to metrics/.")
 @click.option("--status", is_flag=True, help="Say how far the study is, write what is finished, and run nothing.")
 @click.option("--fields", is_flag=True, help="List what a condition can vary, and exit.")
 @habits
@@ -90,6 +99,9 @@ def simulate(
     owner_key: Path | None,
     model_dir: Path | None,
     workers: int | None,
+    processes: int,
+    ray: str | None,
+    metrics: str | None,
     status: bool,
     fields: bool,
 ) -> None:
@@ -113,8 +125,10 @@ def simulate(
     from distill_sim.study.run import Parallel, Runner, cores
 
     count = workers or cores()
-    runner = Runner(output, read_study(config), model=model_dir, owner_key=owner_key,
-                    parallel=Parallel(count, max(1, cores() // count)))  # fmt: skip
+    parallel = Parallel(count, max(1, cores() // count), processes, ray)
+    runner = Runner(
+        output, read_study(config), model=model_dir, owner_key=owner_key, parallel=parallel, metrics=metrics
+    )
     if status:
         _show_status(runner)
         return

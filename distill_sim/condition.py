@@ -183,6 +183,8 @@ class Condition:
             raise InputError("after neutralise: it changes how the finished model speaks, so it comes last")
         if self.base == "other-tokenizer" and any(step.name in ("neutralise", "distil") for step in self.afterwards):
             raise InputError("after neutralise or distil: not for a student with another tokenizer")
+        if self.method == "lora" and any(step.name == "heal" for step in self.afterwards):
+            raise InputError("after heal: merging an adapter would fill the zeros; use another method")
         if self.method == "fresh" and any(step.name == "merge" for step in self.afterwards):
             raise InputError("after merge: a fresh student has no base to be merged with")
 

@@ -62,8 +62,9 @@ def powers(words: str) -> str:
 
 
 def literal(text: object, limit: int = 40) -> str:
-    """Anybody's text for a drawing: one line, hidden characters spelled out, dollar signs no formulas."""
-    return one_line(text, limit).replace("$", r"\$")
+    """Anybody's text for a drawing: one line, nothing hidden, no formulas, never left out of a legend."""
+    plain_text = one_line(text, limit).replace("$", r"\$")
+    return f" {plain_text}" if plain_text.startswith("_") else plain_text
 
 
 def halo() -> dict[str, Any]:

@@ -32,6 +32,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.method not in ("top", "lora", "full"):
             raise InputError(f"recipe: method is {self.method!r}; use top, lora or full")
+        if self.keep_zeros and self.method == "lora":
+            raise InputError("recipe: keep_zeros needs method top or full: merging an adapter fills the zeros")
         if self.schedule not in ("constant_with_warmup", "linear", "cosine"):
             raise InputError(f"recipe: schedule is {self.schedule!r}; use constant_with_warmup, linear or cosine")
         for name, least in (("layers", 1), ("epochs", 1), ("batch_size", 1), ("max_length", 2), ("lora_rank", 1)):

@@ -11,14 +11,18 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distill_sim.corpus import CorpusRow, read_corpus, write_corpus
 from distill_sim.pipeline import StageContext
 from watermark.errors import InputError, KeyFileError
 from watermark.files import strict_json, write_json
 from watermark.keys import Key
+from watermark.progress import Progress
 from watermark.windows import WindowRule
+
+if TYPE_CHECKING:
+    from distill_sim.metrics import Metrics
 
 CORPUS, STUDENT, READING, ANSWERS, EXCESS, FLUENCY = (
     "corpus.parquet",
@@ -110,18 +114,38 @@ def stage_key(context: StageContext) -> Key:
 
 
 def student(context: StageContext) -> None:
-    """A copy of a model is trained on a corpus. Settings: recipe, model, corpus (a needed stage). Private: model."""
-    from distill_sim.recipe import Recipe
-    from distill_sim.student import train_student
+    """A copy of a model is trained on a corpus.
 
-    train_student(
+    Settings: recipe, model, corpus (a needed stage), processes (that train it together; missing: one). Private: model,
+    metrics (tool and directory; missing: none).
+    """
+    from distill_sim.recipe import Recipe
+    from distill_sim.training import train
+
+    train(
         model_directory(context),
-        read_corpus(context.inputs[context.settings["corpus"]] / CORPUS),
+        context.inputs[context.settings["corpus"]] / CORPUS,
         Recipe(**context.settings["recipe"]),
         context.output / STUDENT,
-        on_progress=lambda done, total, _: context.report(done, total, f"step {done} of {total}"),
+        steps(context),
         work=context.work / "training",
+        processes=context.settings.get("processes", 1),
+        metrics=metrics_of(context),
     )
+
+
+def steps(context: StageContext) -> Progress:
+    """Progress of a training."""
+    return lambda done, total, _: context.report(done, total, f"step {done} of {total}")
+
+
+def metrics_of(context: StageContext) -> Metrics | None:
+    """Where a training's metrics go, if anyone asked for them."""
+    if "metrics" not in context.private:
+        return None
+    from distill_sim.metrics import Metrics
+
+    return Metrics(**context.private["metrics"])
 
 
 def reading(context: StageContext) -> None:

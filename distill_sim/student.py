@@ -18,8 +18,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill_sim import ranks
 from distill_sim.corpus import CorpusRow
 from distill_sim.examples import Example, arrange, make_examples
+from distill_sim.metrics import Metrics
+from distill_sim.optimise import keep_zeros
 from distill_sim.recipe import Recipe
 from distill_sim.saving import save_model
 from watermark.engines.models import load_model, local_directory, model_digest, quiet_transformers
@@ -29,6 +32,8 @@ from watermark.progress import Progress, ignore
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from distill_sim.logits import LogitTeacher
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -53,11 +58,17 @@ def train_student(
     *,
     work: Path | None = None,
     checkpoint_seconds: float = 30.0,
+    metrics: Metrics | None = None,
+    teacher: LogitTeacher | None = None,
 ) -> Path:
     """Fine-tune a copy of the model in `teacher_dir` on the rows and save it as `output`; returns `output`.
 
     Unfinished work lies in `work` (default: a hidden directory beside `output`); it is taken up again when model,
     rows and recipe are the same, else thrown away. `output` appears whole, with the tokenizer and recipe.json.
+    Where several processes train together (`distill_sim.training`), all call this, and the first one writes.
+
+    Args:
+        teacher: whose distributions are learnt from, instead of the answers' tokens; in one process only.
 
     Raises:
         InputError: something is at `output`, no row can be trained on, an id the model doesn't have, or divergence.
@@ -70,10 +81,22 @@ def train_student(
     model = load_model(source)
     examples = make_examples(corpus_rows, recipe.max_length, model.get_input_embeddings().num_embeddings)
     order = arrange([len(example.ids) for example in examples], recipe.batch_size, recipe.epochs, recipe.seed)
-    identity = {"teacher": model_digest(source), "examples": _digest(examples), "recipe": asdict(recipe)}
-    work = _working_directory(work or output.parent / f".{output.name}.training", identity)
+    identity: dict[str, Any] = {
+        "teacher": model_digest(source),
+        "examples": _digest(examples),
+        "recipe": asdict(recipe),
+    }
+    if ranks.count() > 1:
+        identity["processes"] = ranks.count()  # sums come in another order, and checkpoints have a file a process
+    work = work or output.parent / f".{output.name}.training"
+    if ranks.is_first():
+        _working_directory(work, identity)
+    ranks.wait()
     begun = time.monotonic()
-    model, losses = _train(model, [examples[i] for i in order], recipe, work, checkpoint_seconds, on_progress)
+    several = [examples[i] for i in order]
+    model, losses = _train(model, several, recipe, work, checkpoint_seconds, on_progress, metrics, teacher)
+    if not ranks.is_first():
+        return output
     record = {
         **identity,
         "rows": len(examples),
@@ -94,6 +117,8 @@ def _train(
     work: Path,
     checkpoint_seconds: float,
     on_progress: Progress,
+    metrics: Metrics | None,
+    teacher: LogitTeacher | None,
 ) -> tuple[PreTrainedModel, list[float]]:
     """Train on the examples in their order; returns the plain model (adapters merged) and every step's loss."""
     from transformers import set_seed
@@ -103,7 +128,10 @@ def _train(
     with quiet_transformers():
         set_seed(recipe.seed)
         trainable = prepare(model, recipe)
-        trainer = make_trainer(trainable, examples, recipe, work, checkpoint_seconds, on_progress)
+        if recipe.keep_zeros:
+            keep_zeros(trainable)
+        loss = None if teacher is None else teacher.loss
+        trainer = make_trainer(trainable, examples, recipe, work, checkpoint_seconds, on_progress, metrics, loss)
         trainer.train(resume_from_checkpoint=last_checkpoint(work))
     losses = [round(entry["loss"], 4) for entry in trainer.state.log_history if "loss" in entry]
     plain = trainable.merge_and_unload() if recipe.method == "lora" else trainable
@@ -147,15 +175,14 @@ def _save(model: PreTrainedModel, source: Path, output: Path, record: dict[str, 
         write_json(directory / "recipe.json", record)
 
 
-def _working_directory(work: Path, identity: dict[str, Any]) -> Path:
-    """The directory for checkpoints; emptied unless it belongs to exactly this training."""
+def _working_directory(work: Path, identity: dict[str, Any]) -> None:
+    """Prepare the directory for checkpoints: emptied unless it belongs to exactly this training."""
     stamp = work / "identity.json"
     text = json.dumps(identity, sort_keys=True)
     if not (stamp.is_file() and stamp.read_text(encoding="utf-8") == text):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         stamp.write_text(text, encoding="utf-8")
-    return work
 
 
 def _digest(examples: Sequence[Example]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,55 @@ from torch.nn.functional import cross_entropy
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from distill_sim import ranks
 from distill_sim.examples import IGNORED, Example, collate
+from distill_sim.metrics import Metrics
 from distill_sim.recipe import Recipe
 from watermark.errors import InputError
 from watermark.progress import Progress
 
+Loss = Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor]
+"""(model, input_ids, labels) → what is minimised; see `answer_loss`"""
+
+EMPTY = Example((0,), 1)  # nothing to learn
+
 
 def make_trainer(
-    model: Any, examples: list[Example], recipe: Recipe, work: Path, checkpoint_seconds: float, on_progress: Progress
+    model: Any,
+    examples: list[Example],
+    recipe: Recipe,
+    work: Path,
+    checkpoint_seconds: float,
+    on_progress: Progress,
+    metrics: Metrics | None = None,
+    loss: Loss | None = None,
 ) -> AnswerTrainer:
-    """A Trainer that takes the examples in the order given, once (`arrange` laid all epochs out already)."""
+    """A Trainer that takes the examples in the order given, once (`arrange` laid all epochs out already).
+
+    Processes that train together (`ranks`) share each batch: a step sees the same `recipe.batch_size` rows, and has
+    the same loss, as in one process.
+
+    Args:
+        loss: what is minimised instead of `answer_loss`; in one process only.
+
+    Raises:
+        InputError: a batch cannot be shared evenly.
+    """
+    processes = ranks.count()
+    if loss is not None and processes > 1:
+        raise InputError("a loss of its own is trained by one process; leave the number of processes at 1")
+    share, left = divmod(recipe.batch_size, processes)
+    if left:
+        raise InputError(
+            f"recipe: batch_size {recipe.batch_size} cannot be shared by {processes} processes; use a multiple"
+        )
+    if processes > 1:  # the last batch is whole, or the Trainer would fill it with rows from the beginning
+        examples = examples + [EMPTY] * (-len(examples) % recipe.batch_size)
     arguments = TrainingArguments(
         output_dir=str(work),
         num_train_epochs=1,
         train_sampling_strategy="sequential",
-        per_device_train_batch_size=recipe.batch_size,
+        per_device_train_batch_size=share,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.schedule,
         warmup_steps=recipe.warmup,
@@ -43,14 +78,25 @@ def make_trainer(
         dataloader_pin_memory=False,
         remove_unused_columns=False,
         use_cache=False,
+        use_cpu=processes > 1 and not torch.cuda.is_available(),  # or accelerate would not see the processes
+        ddp_backend=torch.distributed.get_backend() if processes > 1 else None,
+        ddp_find_unused_parameters=False,
+        project="taggant",
+        run_name=metrics.run if metrics else None,
+        trackio_space_id=None,  # nothing leaves this machine
     )
+    if arguments.n_gpu > 1:  # one process uses one device: several would multiply the batch
+        arguments._n_gpu = 1
     trainer = AnswerTrainer(
+        loss,
         model=model,
         args=arguments,
         train_dataset=examples,
         data_collator=collate,
         callbacks=[Steps(checkpoint_seconds, on_progress)],
     )
+    if metrics is not None and ranks.is_first():
+        trainer.add_callback(metrics.callback(steps_done(last_checkpoint(work))))
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, which is for data
     return trainer
 
@@ -74,7 +120,11 @@ def answer_logits(model: Any, input_ids: torch.Tensor, labels: torch.Tensor) -> 
 
 
 class AnswerTrainer(Trainer):
-    """Trainer with `answer_loss`."""
+    """Trainer with `answer_loss`, over all rows of a batch however many processes share it; or with another loss."""
+
+    def __init__(self, loss: Loss | None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._loss = loss or answer_loss
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -82,7 +132,16 @@ class AnswerTrainer(Trainer):
         """The loss alone; nothing here evaluates, so outputs are never asked for."""
         if return_outputs:
             raise NotImplementedError("a student's training computes no outputs")
-        return answer_loss(model, inputs["input_ids"], inputs["labels"])
+        if ranks.count() == 1:
+            return self._loss(model, inputs["input_ids"], inputs["labels"])
+        logits, tokens = answer_logits(model, inputs["input_ids"], inputs["labels"])
+        share = ranks.count() / ranks.total(float(len(tokens)), tokens.device)  # gradients are averaged afterwards
+        return cross_entropy(logits, tokens, reduction="sum") * share
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """As inherited; `_save_checkpoint` goes on, and says that the checkpoint is complete, when all have done so."""
+        super()._save_rng_state(output_dir)
+        ranks.wait()
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """As inherited; but a full disk, which three libraries report in three ways, becomes one line."""
@@ -107,7 +166,8 @@ class Steps(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._report(state.global_step, state.max_steps, "training")
-        if state.global_step < state.max_steps and time.monotonic() - self._saved >= self._interval:
+        due = time.monotonic() - self._saved >= self._interval
+        if state.global_step < state.max_steps and ranks.from_first(float(due), args.device):
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -117,8 +177,13 @@ class Steps(TrainerCallback):
 def last_checkpoint(work: Path) -> str | None:
     """The newest complete checkpoint: the trainer's state is written last, so one without it was cut short."""
     checkpoints = [path for path in work.glob("checkpoint-*") if _is_complete(path)]
-    newest = max(checkpoints, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    newest = max(checkpoints, key=lambda path: steps_done(path.name), default=None)
     return str(newest) if newest else None
+
+
+def steps_done(checkpoint: str | None) -> int:
+    """Steps that need not be done again."""
+    return int(checkpoint.rpartition("-")[2]) if checkpoint else 0
 
 
 def _is_complete(checkpoint: Path) -> bool:

@@ -297,7 +297,7 @@ def perform(function: str, arguments: dict[str, Any], tell: Callable[[Message], 
     except Exception as error:
         if os.environ.get("TAGGANT_DEBUG") == "1":
             _print_traceback(error)
-        tell(("failed", *_described(error)))
+        tell(("failed", *described(error)))
     else:
         tell(("finished", result))
 
@@ -314,7 +314,7 @@ def _tell(pipe: Connection, message: Message) -> None:
         os._exit(1)  # the parent is gone, and with it everyone who would read a traceback
 
 
-def _described(error: Exception) -> tuple[str, str, int | None, str | None]:
+def described(error: Exception) -> tuple[str, str, int | None, str | None]:
     """Kind, message, errno and file of an error: what survives the way to another process."""
     if isinstance(error, OSError) and error.errno is not None:
         return "OSError", str(error), error.errno, None if error.filename is None else str(error.filename)

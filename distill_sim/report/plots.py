@@ -129,7 +129,8 @@ def dots(name: str, rows: Sequence[tuple[str, Cell]]) -> Markup:
             said += [f"{rows[at][0]}, {test}: {_spoken_p(one)}" for at, one in there]
         _evidence_axis(axes, "x", top)
         axes.set_xlabel("p (further right: rarer by chance)")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=10.5)
+        if said:
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=10.5)
         return svg(figure, name, f"Median p of each condition. {'; '.join(said)}.")
 
 

@@ -208,7 +208,13 @@ def _fit(fit: DoseFit) -> dict[str, Any]:
 
 def _prediction(fit: DoseFit, dose: float) -> dict[str, Any]:
     one = fit.predict(dose)
-    return {"answers": dose, "log10_p": -one.evidence, "low": -one.high, "high": -one.low}
+    return {
+        "answers": dose,
+        "extrapolation_from": [fit.doses[0], fit.doses[-1]],
+        "log10_p": -one.evidence,
+        "low": -one.high,
+        "high": -one.low,
+    }
 
 
 def _enough(one: Enough | None) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detect.wording import FLOOR, probability_words
+from detect.wording import FLOOR, amount, probability_words
 from distill_sim.condition import AFTERWARDS, ATTACKS, SOURCES, Step
 
 TEST_TITLES = {
@@ -143,7 +143,7 @@ def _of_treatments(found: Mapping[str, Any]) -> list[str]:
         if tried and not told:
             sentences.append(f"{name} hardly detected the untreated student, so it cannot say what erases the mark.")
         elif told:
-            parts = [f"{name}, after {len(told)} things done to the answers or to the student."]
+            parts = [f"{name}, after {amount(len(told), 'thing')} done to the answers or to the student."]
             if gone:
                 parts.append(f"The mark was not detected in any run: {listed(gone)}.")
             if weak:

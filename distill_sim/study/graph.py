@@ -96,15 +96,31 @@ class _Ref:
     def needs(self) -> list[str]:
         return [self.id] if self.directory is None else []
 
-    def private(self, role: str) -> dict[str, str]:
+    def private(self, role: str) -> dict[str, Any]:
         return {} if self.directory is None else {role: str(self.directory)}
 
 
 class Builder:
-    """Adds the stages of one cell after the other to a graph."""
+    """Adds the stages of one cell after the other to a graph.
 
-    def __init__(self, foundation: Foundation, keys: StudyKeys, *, fresh_keys: int) -> None:
+    Args:
+        fresh_keys: for each control.
+        processes: that train one student together.
+        metrics: where trainings write what they measure, as `distill_sim.metrics.Metrics` takes it; None: nowhere.
+    """
+
+    def __init__(
+        self,
+        foundation: Foundation,
+        keys: StudyKeys,
+        *,
+        fresh_keys: int,
+        processes: int = 1,
+        metrics: Mapping[str, str] | None = None,
+    ) -> None:
         self.graph = Graph()
+        self._processes = processes
+        self._metrics = metrics
         self._foundation = foundation
         self._keys = keys
         self._fresh_keys = fresh_keys
@@ -232,7 +248,16 @@ class Builder:
         settings = {"recipe": asdict(recipe_of(condition, seed)), "model": start.id, "corpus": corpus}
         if condition.loss == "logits":
             return self._logit_student(condition, key, settings, start)
-        return self.graph.add("student", f"{STAGES}:student", settings, [corpus], start.private("model"))
+        return self._trained(settings, start)
+
+    def _trained(self, settings: dict[str, Any], start: _Ref) -> str:
+        if self._processes > 1:
+            settings = {**settings, "processes": self._processes}
+        private = self._with_metrics(start.private("model"))
+        return self.graph.add("student", f"{STAGES}:student", settings, [settings["corpus"]], private)
+
+    def _with_metrics(self, private: dict[str, Any]) -> dict[str, Any]:
+        return private if self._metrics is None else {**private, "metrics": dict(self._metrics)}
 
     def _logit_student(self, condition: Condition, key: int, settings: dict[str, Any], start: _Ref) -> str:
         private = start.private("model") | self._teacher.private("teacher")
@@ -245,7 +270,8 @@ class Builder:
             "key_id": None if marking is None else marking.key_id,
             "delta": None if marking is None else marking.delta,
         }
-        return self.graph.add("student", f"{MAKING}:logit_student", settings, [settings["corpus"]], private)
+        function = f"{MAKING}:logit_student"
+        return self.graph.add("student", function, settings, [settings["corpus"]], self._with_metrics(private))
 
     def _afterwards(self, condition: Condition, seed: int, student: str, corpus: str) -> str:
         cleaned = 0
@@ -287,7 +313,7 @@ class Builder:
         settings = {
             "questioned": student, "recipe": asdict(recipe), "corpus": corpus, "skip": skip, "tokens": tokens,
         }  # fmt: skip
-        return self.graph.add("tuned", f"{MAKING}:tuned", settings, [student, *corpus])
+        return self.graph.add("tuned", f"{MAKING}:tuned", settings, [student, *corpus], self._with_metrics({}))
 
     def _altered(self, condition: Condition, student: str, step: Step) -> str:
         base = _Ref.of(self._foundation.start(condition))
@@ -304,7 +330,7 @@ class Builder:
         corpus = self.graph.add("corpus", f"{MAKING}:composed", settings, answers, self._teacher.private("model"))
         start = _Ref.of(self._foundation.start(condition))
         training = {"recipe": asdict(recipe_of(condition, seed)), "model": start.id, "corpus": corpus}
-        return self.graph.add("student", f"{STAGES}:student", training, [corpus], start.private("model"))
+        return self._trained(training, start)
 
     def _neutralised(self, condition: Condition, student: str, step: Step, corpus: str) -> str:
         """The bias is estimated on what an extractor has: the answers the student was trained on."""

@@ -18,7 +18,7 @@ from distill_sim.pipeline import StageContext
 from distill_sim.questioning import BIAS, HOW, INFERENCE
 from distill_sim.recipe import Recipe
 from distill_sim.saving import save_model
-from distill_sim.stages import CORPUS, STUDENT, model_directory, read_corpora
+from distill_sim.stages import CORPUS, STUDENT, metrics_of, model_directory, read_corpora, stage_key, steps
 from watermark.errors import InputError
 from watermark.files import write_json
 from watermark.windows import WindowRule
@@ -239,8 +239,32 @@ def tuned(context: StageContext) -> None:
         rows,
         Recipe(**settings["recipe"]),
         context.output / STUDENT,
-        on_progress=lambda done, total, _: context.report(done, total, f"step {done} of {total}"),
+        steps(context),
         work=context.work / "training",
+        metrics=metrics_of(context),
+    )
+
+
+def logit_student(context: StageContext) -> None:
+    """A copy of a model learns a teacher's distributions on a corpus.
+
+    Settings: recipe, model, corpus, teacher, key_id and delta (null: unmarked). Private: model, teacher, key.
+    """
+    from distill_sim.logits import LogitTeacher
+    from distill_sim.student import train_student
+    from watermark.engines.models import load_model
+
+    settings = context.settings
+    key = None if settings["key_id"] is None else stage_key(context)
+    train_student(
+        model_directory(context),
+        read_corpus(context.inputs[settings["corpus"]] / CORPUS),
+        Recipe(**settings["recipe"]),
+        context.output / STUDENT,
+        steps(context),
+        work=context.work / "training",
+        metrics=metrics_of(context),
+        teacher=LogitTeacher(load_model(model_directory(context, "teacher")), key),
     )
 
 

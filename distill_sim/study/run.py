@@ -16,10 +16,10 @@ import platform
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,20 +36,40 @@ from distill_sim.study.keys import StudyKeys
 from distill_sim.study.scales import Foundation, Model
 from distill_sim.study.show import StudyProgress, kind_of
 from distill_sim.survival import FRESH, QUALITY, SURVIVAL, write_table
+from distill_sim.workers import Executor
 from watermark.errors import InputError
 from watermark.files import strict_json, write_json
 from watermark.progress import bar
 
 LOCK, SECONDS, LOG, DESCRIPTION = ".study.lock", ".seconds", "log.jsonl", "study.json"
+METRICS = "metrics"
 PACKAGES = ("taggant", "torch", "transformers", "tokenizers", "numpy", "scipy")
 
 
 @dataclass(frozen=True)
 class Parallel:
-    """Worker processes, and torch threads of each."""
+    """Who does the work.
+
+    Attributes:
+        workers: processes side by side.
+        threads: of torch, each.
+        processes: that train one student together, a GPU each.
+        ray: address of a Ray cluster whose actors are the workers; "auto": found, or started here; None: no Ray.
+    """
 
     workers: int
     threads: int
+    processes: int = 1
+    ray: str | None = None
+
+    @property
+    def executor(self) -> Executor | None:
+        """None: processes of this machine."""
+        if self.ray is None:
+            return None
+        from distill_sim.ray_workers import run_tasks_on_ray
+
+        return partial(run_tasks_on_ray, address=None if self.ray == "auto" else self.ray)
 
 
 @dataclass(frozen=True)
@@ -71,8 +91,18 @@ class Status:
 class Laboratory:
     """A study in its directory, ready to run: the foundation is made first, since the keys need its tokenizer."""
 
-    def __init__(self, root: Path, study: Study, foundation: Foundation, keys: StudyKeys) -> None:
-        builder = Builder(foundation, keys, fresh_keys=study.fresh_keys)
+    def __init__(
+        self,
+        root: Path,
+        study: Study,
+        foundation: Foundation,
+        keys: StudyKeys,
+        *,
+        processes: int = 1,
+        metrics: Mapping[str, str] | None = None,
+    ) -> None:
+        fresh_keys = study.fresh_keys
+        builder = Builder(foundation, keys, fresh_keys=fresh_keys, processes=processes, metrics=metrics)
         self.study = study
         self.cells = [
             builder.cell(name, condition, seed, key)
@@ -133,16 +163,25 @@ class Runner:
     Args:
         model: the teacher's directory; None: the scale's own.
         owner_key: everything is derived from it; None: a fresh one, the first time.
+        metrics: "tensorboard" or "trackio": trainings write what they measure to `metrics/`; None: they don't.
     """
 
     def __init__(
-        self, root: Path, study: Study, *, model: Path | None = None, owner_key: Path | None = None, parallel: Parallel
+        self,
+        root: Path,
+        study: Study,
+        *,
+        model: Path | None = None,
+        owner_key: Path | None = None,
+        parallel: Parallel,
+        metrics: str | None = None,
     ) -> None:
         self.root = root
         self.study = study
         self._model = model
         self._owner_key = owner_key
         self._parallel = parallel
+        self._metrics = None if metrics is None else {"tool": metrics, "directory": str(root.absolute() / METRICS)}
 
     def run(self, *, quiet: bool = False) -> Path:
         """Run, or go on with, the study; returns the page.
@@ -188,7 +227,7 @@ class Runner:
                         log.write(_log_line(event))
                         log.flush()
 
-                pipeline.run(self._parallel.workers, self._parallel.threads, every)
+                pipeline.run(self._parallel.workers, self._parallel.threads, every, self._parallel.executor)
 
     @cached_property
     def _teacher(self) -> Model | None:
@@ -222,7 +261,8 @@ class Runner:
         models = made if teacher is None else {**made, "teacher": teacher}
         keys = StudyKeys.open(self.root / "keys", load_tokenizer(models["teacher"].directory), self._owner_key)
         foundation = Foundation(scale, models, keys.tokenizer.vocab_size, keys.tokenizer.special_ids)
-        return Laboratory(self.root, self.study, foundation, keys)
+        processes = self._parallel.processes
+        return Laboratory(self.root, self.study, foundation, keys, processes=processes, metrics=self._metrics)
 
 
 def _log_line(event: Event) -> str:
@@ -278,7 +318,7 @@ def _claim(root: Path) -> None:
     """
     if root.exists() and not root.is_dir():
         raise InputError(f"{root} is not a directory; choose another with -o")
-    ours = {"keys", "stages", "work", LOG, DESCRIPTION, SURVIVAL, FRESH, QUALITY, "summary.json", "index.html"}
+    ours = {"keys", "stages", "work", METRICS, LOG, DESCRIPTION, SURVIVAL, FRESH, QUALITY, "summary.json", "index.html"}
     strangers = (
         [one.name for one in root.iterdir() if one.name not in ours and not one.name.startswith(".")]
         if root.is_dir()

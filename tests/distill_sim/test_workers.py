@@ -18,10 +18,10 @@ from distill_sim.workers import (
     Task,
     Update,
     WorkerDiedError,
-    _described,
     _rebuilt,
     _without_current_directory,
     _Worker,
+    described,
     resolve,
     run_tasks,
 )
@@ -157,7 +157,7 @@ def test_what_becomes_of_an_error_on_its_way_between_processes(name: str) -> Non
     kind, words = EXPECTED[name]
     error = jobs.ERRORS[name]()
     assert isinstance(error, Exception)
-    description = json.loads(json.dumps(_described(error)))  # plain values only: no traceback travels, no object
+    description = json.loads(json.dumps(described(error)))  # plain values only: no traceback travels, no object
     rebuilt = _rebuilt("s", *description)
     assert type(rebuilt) is kind
     with pytest.raises(kind, match=words):
@@ -180,7 +180,7 @@ def test_what_a_terminal_obeys_is_spelled_out(kind: str, filename: str | None) -
 
 def test_our_own_broken_pipe_error_never_reaches_the_command_line() -> None:
     """There it would mean that the reader of stdout left, which is no failure."""
-    rebuilt = _rebuilt("s", *_described(BrokenPipeError(errno.EPIPE, "Broken pipe")))
+    rebuilt = _rebuilt("s", *described(BrokenPipeError(errno.EPIPE, "Broken pipe")))
     assert not isinstance(rebuilt, OSError)
 
 

@@ -20,7 +20,7 @@ from tests.distill_sim.report import synthetic
 from tests.distill_sim.report.synthetic import row
 from watermark.errors import InputError
 
-HOSTILE = "<script>alert(1)</script>{{7*7}}$\\frac{1}{0}$\u202e --><img src=x onerror=alert(2)>"
+HOSTILE = "_<script>alert(1)</script>{{7*7}}$\\frac{1}{0}$\u202e --><img src=x onerror=alert(2)>"
 
 
 def small(title: str = "t", name: str = "n") -> tuple[dict[str, Any], list[Any], list[Any]]:
@@ -174,6 +174,12 @@ print("done")
 
 
 class TestLittle:
+    def test_a_study_that_claims_no_p_is_a_page(self, tmp_path: Path) -> None:
+        study, rows, fresh = small()
+        write_report(tmp_path / "a.html", study, [{**each, "log10_p": None} for each in rows], fresh)
+        words = Page((tmp_path / "a.html").read_text(encoding="utf-8")).words("All conditions")
+        assert words.count("not claimed") == 2 * 7
+
     def test_one_run_of_one_condition_is_a_page(self, tmp_path: Path) -> None:
         """Whatever is not there is said, and nothing fails."""
         rows = [row("base", Condition(), 0, 0, "account", "reading", None)]

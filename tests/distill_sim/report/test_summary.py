@@ -82,6 +82,7 @@ class TestAxes:
         assert one["fit"]["slope_low"] < 1.0 < one["fit"]["slope_high"]
         assert [each["answers"] for each in one["extrapolation"]] == [10**5, 10**6, 10**7, 10**8, 10**9]
         for each in one["extrapolation"]:
+            assert each["extrapolation_from"] == [24, 768]
             assert each["low"] < -24 * each["answers"] / 192 < each["high"]
 
     def test_enough_lies_where_nine_of_ten_are_detected(self, found: dict[str, Any], rows: list[Any]) -> None:
@@ -113,7 +114,7 @@ class TestAxes:
             "context_width 0": [50, 100, 200],
             "context_width 1": [50, 100, 200],
         }
-        assert [line["label"] for line in found["dose"]["lines"]] == ["context_width 0", "context_width 1"]
+        assert [line["label"] for line in found["dose"]["lines"]] == ["context_width 1", "context_width 0"]
         assert "no results" in found["headline"][0]  # the reference has none
 
     def test_the_line_through_the_base_is_the_main_one_and_no_cell_stands_twice(self) -> None:
