@@ -82,7 +82,7 @@ class Step:
         return cls(name, _amount(name, amount, what) if colon else None)
 
     def __str__(self) -> str:
-        return self.name if self.amount is None else f"{self.name}:{self.amount:g}"
+        return self.name if self.amount is None else f"{self.name}:{self.amount:.15g}"
 
 
 def _amount(name: str, text: str, what: str) -> float:
@@ -92,12 +92,12 @@ def _amount(name: str, text: str, what: str) -> float:
         value = math.nan
     if name in _SHARES and 0 < value < 1:
         return value
-    if name in _COUNTS and value >= 1 and value == int(value):
+    if name in _COUNTS and value >= 1 and value.is_integer():
         return value
     if name == "neutralise" and 0 < value <= 100:
         return value
     kind = "a share between 0 and 1" if name in _SHARES else "a whole number" if name in _COUNTS else "above 0"
-    raise InputError(f"{what}: {name}:{text} needs {kind}")
+    raise InputError(f"{what}: {f'{name}:{text}'!r} needs {kind}")
 
 
 def _doc(text: str, default: Any) -> Any:
@@ -177,8 +177,8 @@ class Condition:
             raise InputError("loss logits: a teacher's distributions are needed, so no attack and no other source")
         if self.loss == "logits" and (self.base == "other-tokenizer" or self.accounts > 1 or self.share < 1):
             raise InputError("loss logits: needs the teacher's tokenizer, one account and share 1")
-        if self.source in ("unmarked", "human") and (self.share < 1 or self.accounts > 1):
-            raise InputError(f"source {self.source}: nothing is marked, so share and accounts stay 1")
+        if self.source in ("unmarked", "human", "imitated") and (self.share < 1 or self.accounts > 1):
+            raise InputError(f"source {self.source}: no answer is marked, so share and accounts stay 1")
         if any(step.name == "neutralise" for step in self.afterwards[:-1]):
             raise InputError("after neutralise: it changes how the finished model speaks, so it comes last")
         if self.base == "other-tokenizer" and any(step.name in ("neutralise", "distil") for step in self.afterwards):

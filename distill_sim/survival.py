@@ -95,11 +95,12 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], *, overwrite: boo
         InputError: a row lacks a column, has one too many, or stands there twice.
     """
     schema, order = SCHEMAS[path.name], _ORDER[path.name]
-    sorted_rows = sorted(rows, key=lambda row: [row[name] for name in order])
-    for row in sorted_rows:
+    rows = list(rows)
+    for row in rows:
         if set(row) != set(schema.names):
             odd = sorted(set(row) ^ set(schema.names))
             raise InputError(f"{path.name}: column {odd[0]} is missing or unknown in a row of {row.get('condition')}")
+    sorted_rows = sorted(rows, key=lambda row: [row[name] for name in order])
     places = [tuple(row[name] for name in order) for row in sorted_rows]
     twice = [one for one, following in pairwise(places) if one == following]
     if twice:

@@ -32,7 +32,7 @@ from typing import Any
 
 from distill_sim.condition import Condition
 from distill_sim.study.graph import CONTROLS
-from distill_sim.study.scales import SCALES, Scale
+from distill_sim.study.scales import SCALES, Scale, bases
 from watermark.errors import InputError
 
 BASE = "base"
@@ -113,9 +113,12 @@ def parse_study(content: Mapping[str, Any]) -> Study:
         InputError: see `read_study`.
     """
     _only(content, _WORDS, "a study")
-    scale = SCALES.get(content.get("scale", "nano"))
+    name, vary = content.get("scale", "nano"), content.get("vary", [])
+    scale = SCALES.get(name) if isinstance(name, str) else None
     if scale is None:
-        raise InputError(f"scale: {content['scale']!r} is none of {', '.join(SCALES)}")
+        raise InputError(f"scale: {name!r} is none of {', '.join(SCALES)}")
+    if not isinstance(vary, list):
+        raise InputError("vary: write [[vary]], one table a series")
     repeats = _repeats(content, Repeats(3, 3))
     base = _condition(scale.defaults, content.get("base", {}), "base")
     names = _Names(base)
@@ -123,8 +126,9 @@ def parse_study(content: Mapping[str, Any]) -> Study:
     for source in CONTROLS:
         control = base.with_values({"source": source, "share": 1.0, "accounts": 1, "attack": (), "loss": "answers"})
         found[names.of(control)] = (control, repeats)
-    series = [_series(number, table, names, found, repeats) for number, table in enumerate(content.get("vary", []))]
+    series = [_series(number, table, names, found, repeats) for number, table in enumerate(vary)]
     conditions = {name: condition for name, (condition, _) in found.items()}
+    bases(conditions.values())  # refuses what cannot be started from
     for condition in conditions.values():
         scale.prompts("answers", condition.domains)
     return Study(
@@ -154,7 +158,7 @@ class _Names:
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return "+".join(value) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def _series(
@@ -173,7 +177,10 @@ def _series(
     for name, values in vary.items():
         if not isinstance(values, list) or not values:
             raise InputError(f"{what}: {name} needs a list of values, not {values!r}")
-    repeats = _repeats(table, often)
+    try:
+        repeats = _repeats(table, often)
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from None
     base = found[BASE][0]
     members = []
     for values in itertools.product(*vary.values()):

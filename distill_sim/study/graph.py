@@ -143,7 +143,7 @@ class Builder:
     def _corpus(self, condition: Condition, seed: int, key: int) -> str:
         """What the student is given, in the teacher's tokens."""
         marked: list[list[str]] = []
-        if condition.source not in ("unmarked", "human", "imitated"):
+        if condition.share > 0 and condition.source not in ("unmarked", "human", "imitated"):
             marked = [self._answers(condition, seed, one) for one in self._keys.marking(condition, key)]
         if condition.source == "human":
             unmarked = [self._human("answers", condition.domains)]

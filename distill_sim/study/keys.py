@@ -37,7 +37,7 @@ class StudyKeys:
             given: an owner's key to be used; None: one is made.
 
         Raises:
-            InputError: the study began with another key.
+            InputError: the study began with another key, or the key names no tokenizer.
             KeyFileError: as `Key.load`.
             TokenizerMismatchError: the key was made for another tokenizer.
         """
@@ -46,6 +46,8 @@ class StudyKeys:
         if not path.exists():
             made = Key.generate(tokenizer=tokenizer) if given is None else Key.load(given)  # type: ignore[arg-type]
             made.check_tokenizer(tokenizer)  # type: ignore[arg-type]
+            if made.tokenizer is None:
+                raise InputError(f"{given} names no tokenizer; make a key with `taggant keygen --tokenizer`")
             made.save(path)
         owner = Key.load(path)
         owner.check_tokenizer(tokenizer)  # type: ignore[arg-type]
@@ -77,7 +79,7 @@ class StudyKeys:
 
     def file(self, key: Key) -> Path:
         """Where workers read a key, delta included."""
-        name = f"{key.short_id}-{key.delta:g}"
+        name = f"{key.short_id}-{key.delta:.15g}"
         if name not in self._files:
             path = self._directory / f"{name}.key"
             if not path.exists():

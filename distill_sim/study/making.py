@@ -129,8 +129,9 @@ def _chunks(context: StageContext, names: list[str]) -> list[CorpusRow]:
 
 def _answer(number: int, accounts: list[list[CorpusRow]], unmarked: list[CorpusRow], share: float) -> CorpusRow:
     """Answer `number`: marked where the running share makes it so."""
-    is_marked = int((number + 1) * share + 1e-9) > int(number * share + 1e-9)
-    source = accounts[number % len(accounts)] if is_marked and accounts else unmarked
+    before = int(number * share + 1e-9)  # marked ones
+    is_marked = int((number + 1) * share + 1e-9) > before
+    source = accounts[before % len(accounts)] if is_marked and accounts else unmarked
     if number >= len(source):
         raise InputError(f"a corpus of more than {len(source)} answers was asked for; the text has no more")
     return replace(source[number], id=str(number))

@@ -67,7 +67,7 @@ class StudyProgress:
 
 def kind_of(stage: str) -> str:
     """The kind that a stage's name begins with; a foundation's stage is named by that alone."""
-    return stage if stage in TITLES else stage.rpartition("-")[0] or stage
+    return stage if stage in TITLES else stage.partition("-")[0]
 
 
 def table(finished: Mapping[str, int], total: Mapping[str, int]) -> list[str]:

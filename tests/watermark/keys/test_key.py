@@ -12,6 +12,8 @@ import secrets
 import struct
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,6 +87,56 @@ def test_labels_are_kept_in_nfc() -> None:
     assert decomposed == composed
     assert decomposed.derived_from is not None
     assert decomposed.derived_from.label == "\u00e9"
+
+
+def test_a_retuned_key_is_the_same_secret_under_other_parameters() -> None:
+    key = make_key()
+    other = key.retuned(gamma=0.5, delta=3.0, context_width=2)
+    assert (other.gamma_65536, other.delta, other.context_width) == (32768, 3.0, 2)
+    assert other.chacha_key == key.chacha_key == reference.chacha(SECRET)
+    assert other.key_id == reference.key_id(reference.chacha(SECRET), 32768, 2, "ab" * 32)
+    assert other.tokenizer == key.tokenizer
+    assert other == make_key(gamma_65536=32768, delta=3.0, context_width=2)
+    assert (key.gamma_65536, key.delta, key.context_width) == (16384, 2.0, 1)  # untouched
+
+
+@pytest.mark.parametrize(
+    ("changes", "another"),
+    [
+        ({}, False),
+        ({"delta": 5.0}, False),
+        ({"gamma": 0.25}, False),
+        ({"gamma": 0.5}, True),
+        ({"context_width": 0}, True),
+        ({"context_width": 2}, True),
+    ],
+)
+def test_retuned_it_is_another_mark_unless_delta_alone_differs(changes: dict[str, Any], another: bool) -> None:
+    key = make_key()
+    assert (key.retuned(**changes).key_id != key.key_id) == another
+    assert (key.retuned(**changes) == key) == (not another and "delta" not in changes)
+
+
+def test_a_retuned_key_remembers_its_parent_and_derives_as_before() -> None:
+    account = make_key().account("a")
+    other = account.retuned(context_width=3)
+    assert other.derived_from == account.derived_from == DerivedFrom(make_key().key_id, "account", "a")
+    assert other.account("b").chacha_key == account.account("b").chacha_key
+    assert other.account("b").context_width == 3
+
+
+def test_a_retuned_key_is_saved_and_loaded(tmp_path: Path) -> None:
+    other = make_key().account("a").retuned(gamma=0.1, context_width=0)
+    other.save(tmp_path / "other.key")
+    assert Key.load(tmp_path / "other.key") == other
+
+
+@pytest.mark.parametrize("changes", [{"gamma": 0.0}, {"gamma": 1.0}, {"delta": -1.0}, {"context_width": -1}])
+def test_a_key_is_not_retuned_out_of_range(changes: dict[str, Any]) -> None:
+    with pytest.raises(KeyFileError) as caught:
+        make_key().retuned(**changes)
+    assert_one_line(caught.value)
+    assert_no_secret(shown(caught.value))
 
 
 @pytest.mark.parametrize(("method", "label"), [("account", ""), ("account", "a\tb"), ("epoch", "2026-13")])
