@@ -209,7 +209,8 @@ class Runner:
         if not ground.is_finished():
             return Status.of(ground)
         laboratory = self._laboratory()
-        write_results(self.root, laboratory, self._parallel)
+        if any(laboratory.survival()):
+            write_results(self.root, laboratory, self._parallel)
         return Status.of(laboratory.pipeline)
 
     def _carry_out(self, pipeline: Pipeline, name: str, clock: Stopwatch, quiet: bool) -> None:
