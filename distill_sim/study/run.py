@@ -205,11 +205,13 @@ class Runner:
         Raises:
             InputError: nothing was begun in the directory, or a result was changed.
         """
+        if not (self.root / "stages").is_dir():
+            raise InputError(f"no study was begun in {self.root}; run the same command without --status")
         ground = self._ground()
         if not ground.is_finished():
             return Status.of(ground)
         laboratory = self._laboratory()
-        if any(laboratory.survival()):
+        if next(laboratory.survival(), None) is not None:
             write_results(self.root, laboratory, self._parallel)
         return Status.of(laboratory.pipeline)
 
