@@ -41,7 +41,7 @@ class Cell:
     Attributes:
         judged: the stage that holds its rows.
         fresh: for controls, the stage that holds the p-values under fresh keys; the same under every key.
-        quality: the stage that says what the mark cost.
+        quality: the stage that says what the mark cost; measured under the first key alone.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Cell:
     key: int
     judged: str
     fresh: str | None
-    quality: str
+    quality: str | None
 
 
 class Graph:
@@ -135,7 +135,7 @@ class Builder:
         counterpart = self._corpus(replace(condition, source="unmarked", share=1.0, accounts=1, attack=()), seed, 0)
         judged = self._judged(condition, key, corpus, reading, excess)
         fresh = self._fresh(condition, reading, excess) if condition.source in CONTROLS else None
-        quality = self._quality(condition, corpus, counterpart, student)
+        quality = self._quality(condition, corpus, counterpart, student) if key == 0 else None
         return Cell(name, condition, seed, key, judged, fresh, quality)
 
     # --- who wrote what ---

@@ -135,7 +135,7 @@ class Laboratory:
         done = self.pipeline.finished()
         for cell in self.cells:
             if cell.quality in done:
-                for row in self._rows(cell.quality):
+                for row in self._rows(str(cell.quality)):
                     yield {**_where(cell), **row}
 
     def _rows(self, stage: str) -> list[dict[str, Any]]:
