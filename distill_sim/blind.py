@@ -35,7 +35,8 @@ class Blind:
         auc: over pairs of answers within a fold, each scored by a classifier that never saw any answer to its prompt.
         ci95: percentile bootstrap over prompts with the classifiers held fixed, its distances from `auc` then widened
             by √(1 + folds / (folds − 1)) for what the folds' classifiers share: answers that train one test another. At
-            folds = 5 that is 1.5; without a mark the bootstrap alone was about 1.15 times too narrow (40 seeds).
+            folds = 5 that is 1.5. Of 100 simulated pairs of corpora without a mark the interval held .5 in 97; the
+            bootstrap alone in 34 of 40.
     """
 
     auc: float

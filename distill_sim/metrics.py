@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,4 +48,16 @@ class Metrics:
         from transformers.integrations import TrackioCallback
 
         os.environ["TRACKIO_DIR"] = str(self.directory)  # read when trackio is imported, by the next line
-        return TrackioCallback()
+
+        class OnStderr(TrackioCallback):
+            """As inherited; what trackio prints is no data."""
+
+            def on_train_begin(self, *args: Any, **named: Any) -> None:
+                with redirect_stdout(sys.stderr):
+                    super().on_train_begin(*args, **named)
+
+            def on_train_end(self, *args: Any, **named: Any) -> None:
+                with redirect_stdout(sys.stderr):
+                    super().on_train_end(*args, **named)
+
+        return OnStderr()

@@ -124,7 +124,7 @@ def student(context: StageContext) -> None:
 
     train(
         model_directory(context),
-        context.inputs[context.settings["corpus"]] / CORPUS,
+        read_corpus(context.inputs[context.settings["corpus"]] / CORPUS),
         Recipe(**context.settings["recipe"]),
         context.output / STUDENT,
         steps(context),

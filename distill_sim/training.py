@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from detect.visible import one_line
 from distill_sim import ranks
-from distill_sim.corpus import read_corpus
+from distill_sim.corpus import CorpusRow, read_corpus, write_corpus
 from distill_sim.metrics import Metrics
 from distill_sim.recipe import Recipe
 from distill_sim.student import train_student
@@ -33,12 +34,12 @@ from watermark.files import strict_json, write_json
 from watermark.progress import Progress, ignore
 
 MARK = "taggant "  # begins the lines on stdout that are the first process's messages
-ARGUMENTS, LOG = "training.json", "training.log"
+ARGUMENTS, ROWS, LOG = "training.json", "rows.parquet", "training.log"
 
 
 def train(
-    model: str | Path,
-    corpus: Path,
+    teacher_dir: str | Path,
+    corpus_rows: Sequence[CorpusRow],
     recipe: Recipe,
     output: Path,
     on_progress: Progress = ignore,
@@ -49,10 +50,11 @@ def train(
     metrics: Metrics | None = None,
     checkpoint_seconds: float = 30.0,
 ) -> Path:
-    """`student.train_student` on the corpus in a file, by so many processes of this machine.
+    """`student.train_student`, by so many processes of this machine.
 
     Args:
-        work: for checkpoints, as `train_student`; beside it, several processes leave their log.
+        work: for checkpoints, as `train_student`; several processes leave rows and their log beside it until they end
+            well.
         processes: one a GPU; `recipe.batch_size` is a multiple.
         threads: of torch, each process; None: as many as this one has. For several processes.
 
@@ -66,23 +68,24 @@ def train(
             f"{processes} processes cannot share batches of {recipe.batch_size} rows; batch_size must be a multiple"
         )
     if processes == 1:
-        rows = read_corpus(corpus)
         return train_student(
-            model, rows, recipe, output, on_progress,
+            teacher_dir, corpus_rows, recipe, output, on_progress,
             work=work, checkpoint_seconds=checkpoint_seconds, metrics=metrics,
         )  # fmt: skip
+    beside = Path(work).with_name(f"{Path(work).name}-processes").absolute()
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    write_corpus(beside / ROWS, [replace(row, id=str(number)) for number, row in enumerate(corpus_rows)], {})
     arguments = {
-        "model": str(model),
-        "corpus": str(Path(corpus).absolute()),
+        "teacher": str(Path(teacher_dir).absolute()) if Path(teacher_dir).is_dir() else str(teacher_dir),
+        "rows": str(beside / ROWS),
         "recipe": asdict(recipe),
         "output": str(Path(output).absolute()),
         "work": str(Path(work).absolute()),
         "metrics": None if metrics is None else {**asdict(metrics), "directory": str(metrics.directory)},
         "checkpoint_seconds": checkpoint_seconds,
     }
-    beside = Path(work).with_name(f"{Path(work).name}-processes")
-    beside.mkdir(parents=True, exist_ok=True)
-    write_json(beside / ARGUMENTS, arguments, overwrite=True)
+    write_json(beside / ARGUMENTS, arguments)
     with (beside / LOG).open("wb") as log, _started(beside / ARGUMENTS, processes, threads, log) as process:
         done = _follow(process, on_progress)
         code = process.wait()
@@ -92,6 +95,7 @@ def train(
             f"training by {processes} processes ended with exit code {code} ({one_line(last, 200)}); {beside / LOG} "
             "says more; run the same command again, it goes on from the last checkpoint"
         )
+    shutil.rmtree(beside)
     return output
 
 
@@ -108,7 +112,7 @@ def _started(arguments: Path, processes: int, threads: int | None, log: Any) -> 
     }
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     process = subprocess.Popen(
-        [*command, "--module", "distill_sim.training", str(arguments.absolute())],
+        [*command, "--module", "distill_sim.training", str(arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -158,8 +162,8 @@ def main(path: str) -> int:
     torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         train_student(
-            arguments["model"],
-            read_corpus(Path(arguments["corpus"])),
+            arguments["teacher"],
+            read_corpus(Path(arguments["rows"])),
             Recipe(**arguments["recipe"]),
             Path(arguments["output"]),
             _step if ranks.is_first() else ignore,

@@ -34,6 +34,7 @@ Message = tuple[Any, ...]
 """What a worker tells: ("progress", fraction, what), ("finished", seconds), ("failed", kind, message, errno, file)"""
 
 _REPORT_SECONDS = 0.2
+_FAREWELL_SECONDS = 10.0  # for an idle worker to end by itself
 _MESSAGE_CHARACTERS = 4000  # of an error's message, or of a line of its traceback
 
 
@@ -178,9 +179,15 @@ class _Worker:
         return update
 
     def kill(self) -> None:
-        self._process.kill()
+        """End it: at once where it works; an idle one goes by itself when its pipe closes, and tidies up."""
+        if self.task is None:
+            self.pipe.close()
+        else:
+            self._process.kill()
 
     def bury(self) -> None:
+        self._process.join(_FAREWELL_SECONDS)
+        self._process.kill()
         self._process.join()
         self._process.close()
         self.pipe.close()

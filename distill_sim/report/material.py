@@ -85,14 +85,14 @@ class Cell:
     Attributes:
         values: every field of the condition.
         results: looked_for → test → runs.
-        marked_tokens: median over runs.
+        tokens_under: looked_for → tokens that the student met under that key's mark, median over runs.
     """
 
     name: str
     values: Mapping[str, Any]
     exposed: bool
     licensed: bool
-    marked_tokens: float
+    tokens_under: Mapping[str, float]
     results: Mapping[str, Mapping[str, Results]]
 
     @property
@@ -100,6 +100,10 @@ class Cell:
         """Whose key the condition is mainly looked at with."""
         first = "licensed" if self.licensed else "account"
         return first if first in self.results else min(self.results)
+
+    @property
+    def marked_tokens(self) -> float:
+        return self.tokens_under[self.own]
 
     @property
     def tests(self) -> Mapping[str, Results]:
@@ -323,7 +327,9 @@ def _cell(name: str, rows: Sequence[Mapping[str, Any]]) -> Cell:
         values={field: _frozen(first[field]) for field in FIELDS},
         exposed=first["exposed"],
         licensed=first["licensed"],
-        marked_tokens=median_of([row["marked_tokens"] for row in rows]).median,
+        tokens_under={
+            who: median_of([row["marked_tokens"] for row in rows if row["looked_for"] == who]).median for who in runs
+        },
         results={who: {test: Results(tuple(found)) for test, found in tests.items()} for who, tests in runs.items()},
     )
 

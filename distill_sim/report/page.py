@@ -39,6 +39,15 @@ LABELS = {
     "context_width": "context width h",
 }
 FIRST_FIELDS = ("answers", "share", "probe_tokens", "sampled_tokens", "delta")  # whose series come first
+MEASURES = {
+    "perplexity": "how many tokens the unmarked teacher hesitates between, reading the answers; lower: more fluent",
+    "auc": "how well a classifier without the key tells marked from unmarked answers; .5: not at all",
+    "repetition": "share of the runs of four tokens that an answer has said before",
+    "distinct_2": "distinct pairs of neighbouring tokens, as a share of all",
+    "tokens_per_answer": "mean length of an answer",
+    "held_out_nats": "the student's loss on human text it has not seen, nats a token; lower is better",
+    "cloze_accuracy": "share of human texts whose true continuation the student prefers to others; higher is better",
+}
 COSTS = {"perplexity": "perplexity of the answers", "auc": "AUC of a blind reader"}
 
 
@@ -90,6 +99,7 @@ def write_report(
             "titles": TEST_TITLES,
             "sources": _sources(material),
             "source_titles": SOURCE_TITLES,
+            "measures": MEASURES,
             "quality": _quality(found["quality"], [one["condition"] for one in found["conditions"]]),
         },
         packages=("distill_sim.report", "distill_sim.demo"),

@@ -136,7 +136,7 @@ def dots(name: str, rows: Sequence[tuple[str, Cell]]) -> Markup:
 
 def heat(ladders: Sequence[Ladder]) -> Markup:
     """What was done × strength, for reading and sampled: the deeper, the more evidence is left."""
-    columns = max(len(ladder.rungs) for ladder in ladders)
+    columns = max(3, *(len(ladder.rungs) for ladder in ladders))
     with drawing(2.2 + 1.55 * columns * 2, 0.9 + 0.5 * len(ladders)) as figure:
         both = figure.subplots(1, 2, sharey=True, squeeze=False)[0]
         said = []
@@ -290,7 +290,9 @@ def _evidence_axis(axes: Axes, which: str, top: float, label: bool = True) -> No
     top = max(top, 38.0) if top > 26 else top  # the band is there whole or not at all
     scale = (lambda v: np.sqrt(np.maximum(v, 0.0)), np.square)
     ticks = [tick for tick in TICKS if tick <= top]
-    crowded = (3, 15) if top > 60 else (15,) if which == "x" else ()  # they would run into each other
+    crowded: tuple[int, ...] = (15,) if which == "x" else ()  # they would run into each other
+    if top > 60:
+        crowded = (1, 3, 10, 15) if which == "x" else (3, 15)
     ticks = [tick for tick in ticks if tick not in crowded]
     if which == "y":
         axes.set_yscale("function", functions=scale)
@@ -313,7 +315,7 @@ def _floor_band(axes: Axes, which: str, top: float) -> None:
     words = powers(f"below 10^{FLOOR}")
     if which == "y":
         axes.axhspan(-FLOOR, top, color=SOFT, alpha=0.12, linewidth=0, zorder=0)
-        axes.annotate(words, (0.01, top), (0, -4), xycoords=("axes fraction", "data"), va="top",
+        axes.annotate(words, (0.01, -FLOOR), (0, 3), xycoords=("axes fraction", "data"), va="bottom",
                       textcoords="offset points", fontsize=10, color=SOFT)  # fmt: skip
     else:
         axes.axvspan(-FLOOR, top, color=SOFT, alpha=0.12, linewidth=0, zorder=0)

@@ -150,7 +150,7 @@ def _of_treatments(found: Mapping[str, Any]) -> list[str]:
                 parts.append(f"In fewer than half of the runs: {listed(weak)}.")
             if len(gone) + len(weak) < len(told):
                 rest = "all others" if gone or weak else "each"
-                parts.append(f"It was detected in at least half of the runs after {rest}.")
+                parts.append(f"The mark was detected in at least half of the runs after {rest}.")
             sentences.append(" ".join(parts))
     return sentences
 
@@ -192,5 +192,6 @@ def _of_imitated(found: Mapping[str, Any]) -> list[str]:
 def _of_series(found: Mapping[str, Any]) -> str:
     study = found["study"]
     titles = "; ".join(one["title"] for one in found["series"])
-    amount = f"{len(found['conditions']):,} conditions with {study['seeds']} seeds and {study['keys']} keys each"
-    return f"Compared: {amount}. Varied: {titles or 'nothing'}. Everything else was held as in the base condition."
+    runs = f"{amount(study['seeds'], 'seed')} and {amount(study['keys'], 'key')}"
+    compared = f"{amount(len(found['conditions']), 'condition')}, the base condition with {runs}"
+    return f"Compared: {compared}. Varied: {titles or 'nothing'}. Everything else was held as in the base condition."

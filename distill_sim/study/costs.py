@@ -12,8 +12,8 @@ from distill_sim.corpus import CorpusRow
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-TEXT_TOKENS = 3000  # at most, for perplexity and repetition
-HUMAN_TEXTS, CLOZE_ITEMS = 48, 60
+TEXT_TOKENS = 2000  # at most, for perplexity and repetition
+HUMAN_TEXTS, CLOZE_ITEMS = 24, 40
 CHANCE_AUC = 0.5
 
 

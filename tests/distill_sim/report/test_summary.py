@@ -58,6 +58,8 @@ class TestConditions:
             np.median(p_of(rows, "licensed", "reading", "licensed"))
         )
         assert one["others"]["account"]["reading"]["detected"] == 0
+        under = [{**r, "marked_tokens": 0} if r["looked_for"] == "account" else r for r in rows]
+        assert of(summary(synthetic.study(), under), "licensed")["marked_tokens"] == one["marked_tokens"] > 0
 
     def test_where_no_p_is_claimed_nothing_is_detected(self) -> None:
         rows = [
