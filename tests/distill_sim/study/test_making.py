@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from detect.fed import Probe
-from distill_sim import attacks, optimise
+from distill_sim import attacks, optimise, texts
 from distill_sim.bias import Bias, biased
 from distill_sim.corpus import CorpusRow, read_corpus, write_corpus
 from distill_sim.neutralise import estimate_bias
@@ -28,7 +28,6 @@ from distill_sim.stages import CORPUS, STUDENT
 from distill_sim.student import train_student
 from distill_sim.study import making
 from distill_sim.study.making import stretch
-from distill_sim.texts import passages
 from tests import tiny
 from tests.detect.questioned import tokenizers
 from tests.distill_sim.test_corpus import ROW
@@ -211,7 +210,7 @@ def test_a_stretch_from_the_beginning_is_exact() -> None:
 def test_human_text_as_a_corpus(bench: Bench) -> None:
     settings = {"texts": "digest", "part": "clean", "domains": ["novel"], "tokenizer": "digest"}
     rows = read_corpus(bench.run("h", making.human, settings, tokenizer=tiny.shared()) / CORPUS)
-    assert [one.text for one in rows] == [one.text for one in passages("clean") if one.domain == "novel"]
+    assert [one.text for one in rows] == [one.text for one in texts.passages("clean") if one.domain == "novel"]
     assert all(one.model == "human" and not one.marked for one in rows)
 
 
