@@ -207,6 +207,18 @@ def test_a_delta_is_in_the_marked_answers_alone(new: Callable[[], Builder]) -> N
     assert seeds[0] == seeds[1]  # the same draws under another bias
 
 
+@pytest.mark.parametrize(
+    "changes", [{"delta": 3.0}, {"gamma": 0.5}, {"share": 0.5}, {"source": "human"}, {"epochs": 9}]
+)
+def test_every_student_is_questioned_alike(changes: dict[str, Any], new: Callable[[], Builder]) -> None:
+    def questioning(condition: Condition, key: int) -> list[dict[str, Any]]:
+        stages = stages_of(new(), (condition, 0, key)).values()
+        asked = [dict(s.settings) for s in stages if kind_of(s.name) in ("reading", "asked", "excess")]
+        return [{name: v for name, v in one.items() if name not in ("questioned", "answers")} for one in asked]
+
+    assert questioning(BASE, 0) == questioning(replace(BASE, **changes), 1)
+
+
 def test_another_key_shares_what_no_key_touched(new: Callable[[], Builder]) -> None:
     assert added(new, (BASE, 0, 0), (BASE, 0, 1)) == {"marked": 2, **RETRAINED}
     one, other = stages_of(new(), (BASE, 0, 0)), stages_of(new(), (BASE, 0, 1))
