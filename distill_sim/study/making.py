@@ -273,7 +273,7 @@ def stretch(rows: list[CorpusRow], skip: int, tokens: int) -> list[CorpusRow]:
     """Rows that hold the answer tokens `skip` … `skip + tokens`, whole but for the last; they begin with a whole one.
 
     Raises:
-        InputError: there are not so many.
+        InputError: there are not so many, or none of them is a row's first.
     """
     kept: list[CorpusRow] = []
     before = 0
@@ -285,6 +285,8 @@ def stretch(rows: list[CorpusRow], skip: int, tokens: int) -> list[CorpusRow]:
         before += len(row.token_ids)
     if before < skip + tokens:
         raise InputError(f"{skip + tokens} tokens of human text were asked for, {before} are there; ask for fewer")
+    if not kept:
+        raise InputError(f"no passage begins within {tokens} tokens after the first {skip}; ask for more")
     return kept
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from distill_sim import texts
 from distill_sim.study import costs, graph
 from distill_sim.study.file import Study, parse_study
 from distill_sim.study.run import Parallel, Runner
@@ -28,11 +29,13 @@ CONTENT: dict[str, Any] = {
     "vary": [{"name": "dose", "answers": [8, 16]}, {"name": "after", "after": ["int8", ["prune:0.3", "heal:8"]]}],
 }  # fmt: skip
 MORE = {**CONTENT, "vary": [*CONTENT["vary"], {"name": "source", "source": ["licensed"], "keys": 1}]}
-CHUNK = 16
+CHUNK, PASSAGES = 16, 60
 
 
 def shrink(patch: pytest.MonkeyPatch) -> None:
     """What a study does besides its conditions is made small, too."""
+    whole = texts.passages
+    patch.setattr(texts, "passages", lambda part: whole(part)[:PASSAGES])
     patch.setattr(graph, "FREQUENCY_ANSWERS", CHUNK)
     for name, value in (("TEXT_TOKENS", 100), ("HUMAN_TEXTS", 2), ("CLOZE_ITEMS", 2)):
         patch.setattr(costs, name, value)

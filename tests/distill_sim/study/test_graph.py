@@ -13,6 +13,7 @@ import pytest
 
 from distill_sim.condition import Condition
 from distill_sim.pipeline import Pipeline, Stage
+from distill_sim.study import graph
 from distill_sim.study.graph import CONTROLS, Builder, Cell, Graph, number
 from distill_sim.study.keys import StudyKeys
 from distill_sim.study.scales import NANO, Foundation, Model
@@ -85,8 +86,16 @@ def everything(new: Callable[[], Builder]) -> list[Stage]:
 
 def test_a_cells_stages(new: Callable[[], Builder]) -> None:
     stages = stages_of(new(), (BASE, 0, 0))
-    # unmarked answers: 2 chunks of the counterpart's, 48 for frequencies, 2 of probes (at most 8 · 7 positions each)
-    assert kinds(stages) == {"marked": 2, "answers": 2 + 48 + 2, "corpus": 2, "human": 1, "student": 1, **TESTED}
+    # unmarked answers: 2 chunks of the counterpart's, some for frequencies, 2 of probes (at most 8 · 7 positions each)
+    frequencies = -(-graph.FREQUENCY_ANSWERS // 8)
+    assert kinds(stages) == {
+        "marked": 2,
+        "answers": 2 + frequencies + 2,
+        "corpus": 2,
+        "human": 1,
+        "student": 1,
+        **TESTED,
+    }
 
 
 def test_every_need_comes_before_and_is_what_the_settings_name(everything: list[Stage], tmp_path: Path) -> None:
@@ -198,6 +207,18 @@ def test_a_delta_is_in_the_marked_answers_alone(new: Callable[[], Builder]) -> N
     assert seeds[0] == seeds[1]  # the same draws under another bias
 
 
+@pytest.mark.parametrize(
+    "changes", [{"delta": 3.0}, {"gamma": 0.5}, {"share": 0.5}, {"source": "human"}, {"epochs": 9}]
+)
+def test_every_student_is_questioned_alike(changes: dict[str, Any], new: Callable[[], Builder]) -> None:
+    def questioning(condition: Condition, key: int) -> list[dict[str, Any]]:
+        stages = stages_of(new(), (condition, 0, key)).values()
+        asked = [dict(s.settings) for s in stages if kind_of(s.name) in ("reading", "asked", "excess")]
+        return [{name: v for name, v in one.items() if name not in ("questioned", "answers")} for one in asked]
+
+    assert questioning(BASE, 0) == questioning(replace(BASE, **changes), 1)
+
+
 def test_another_key_shares_what_no_key_touched(new: Callable[[], Builder]) -> None:
     assert added(new, (BASE, 0, 0), (BASE, 0, 1)) == {"marked": 2, **RETRAINED}
     one, other = stages_of(new(), (BASE, 0, 0)), stages_of(new(), (BASE, 0, 1))
@@ -284,12 +305,12 @@ def test_controls_alone_are_judged_under_fresh_keys(new: Callable[[], Builder]) 
 
 
 def test_a_stage_is_named_by_function_and_settings() -> None:
-    graph = Graph()
-    one = graph.add("kind", "m:f", {"a": 1, "b": [2]}, private={"model": "/here"})
-    assert graph.add("kind", "m:f", {"b": [2], "a": 1}, private={"model": "/there"}) == one
-    others = [graph.add("kind", "m:g", {"a": 1, "b": [2]}), graph.add("kind", "m:f", {"a": 2, "b": [2]})]
+    some = Graph()
+    one = some.add("kind", "m:f", {"a": 1, "b": [2]}, private={"model": "/here"})
+    assert some.add("kind", "m:f", {"b": [2], "a": 1}, private={"model": "/there"}) == one
+    others = [some.add("kind", "m:g", {"a": 1, "b": [2]}), some.add("kind", "m:f", {"a": 2, "b": [2]})]
     assert len({one, *others}) == 3
-    assert [stage.private for stage in graph.stages][:1] == [{"model": "/here"}]
+    assert [stage.private for stage in some.stages][:1] == [{"model": "/here"}]
 
 
 def test_a_draws_number_tells_its_parts_apart() -> None:

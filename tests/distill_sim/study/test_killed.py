@@ -14,7 +14,7 @@ from distill_sim.survival import FRESH, QUALITY, SURVIVAL, read_table
 from tests import tiny
 from tests.distill_sim.processes import running
 
-KILLS, SEED = 8, 20261129
+KILLS, SEED = 8, 20261131
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has imported torch")
 
