@@ -21,7 +21,7 @@ from detect.cli.options import (
     load_key,
     rows_of,
 )
-from detect.cli.output import emit, emit_json, progress
+from detect.cli.output import emit, emit_json, note, progress
 from detect.cli.types import DIRECTORY_OR_ID, EPOCH, ROWS
 
 if TYPE_CHECKING:
@@ -141,6 +141,10 @@ class _Question:
             assert self.owner_file is not None
             owner, accounts = load_key(self.owner_file), account_ids(self.accounts_file)
             months = list(dict.fromkeys(self.epochs))
+            if owner.derived_from is not None:
+                one = f"{owner.derived_from.kind} {owner.derived_from.label}"
+                warning = f"Warning: {self.owner_file} is a derived key ({one}), not an owner's"
+                note(self.ctx, f"{warning}: only keys that were derived from it can be found with it.")
             with progress(self.ctx, "deriving keys", len(accounts) * max(1, len(months)), "key") as advance:
                 candidates = list(derived_candidates(owner, accounts, months, advance))
         refuse_doubles(candidates)  # before the long work

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 
 MAX_NEW_TOKENS = 64
+CONTROL_ITSELF = (
+    "the positive control is the questioned model itself (same digest): it cannot show what would have been found"
+)
 ONE_MODEL = (
     "the questioned model and its reference predict the same everywhere: they seem to be one model, of which nothing "
     "can be read"
@@ -49,7 +52,7 @@ class Examination:
     probes: list[Probe]
     plain_prompts: list[list[int]]
     digest: str
-    tokenizer_notes: list[str]
+    own_notes: list[str]
     frequencies: Frequencies | None
 
     @classmethod
@@ -71,7 +74,11 @@ class Examination:
             plain += fed_prompts(own, rows, probes, tokenizer)
         digest = model_digest(model_name)
         detail(ctx, f"questioned model {model_name}, digest {digest}")
-        return cls(ctx, key, asked, rows, model, tokenizer, probes, plain, digest, tokenizer_notes, frequencies)
+        notes = list(tokenizer_notes)
+        if asked.control_name is not None and model_digest(asked.control_name) == digest:
+            notes.append(CONTROL_ITSELF)
+            note(ctx, f"Warning: {CONTROL_ITSELF}")
+        return cls(ctx, key, asked, rows, model, tokenizer, probes, plain, digest, notes, frequencies)
 
     def _notes(self, *more: str) -> list[str]:
         """What another examiner needs to see the same."""
@@ -84,7 +91,7 @@ class Examination:
             f"questioned model: digest {self.digest}; torch {torch.__version__}, threads {torch.get_num_threads()}",
             f"probes: {amount(len(self.probes), 'row')}, SHA-256 {probes_digest(self.probes)} over the token ids of "
             f"prompt, answer of each (length, then ids; little-endian uint32){other}",
-            *self.tokenizer_notes,
+            *self.own_notes,
             *more,
         ]
 

@@ -125,8 +125,9 @@ def suspect(
 
     --model: reads its next-token distributions on the answers in --probes (`reading`); with --sample it is also asked
     their prompts (`sampled`). --api: it is asked the prompts. Probes must not depend on the key, neither prompts nor
-    answers: use natural text, or unmarked answers of the teacher. They are tested for the mark, whatever else the rows
-    say; if they carry it, no p is claimed.
+    answers: use natural text, or unmarked answers of the teacher. What is fed is tested for the mark, whatever else the
+    rows say; if it carries the mark, no p is claimed. A reference is tested for the key, too: it reads 62 built-in
+    texts, some 9,000 tokens, first.
 
     Every answer of a server is kept in a response log (--log) before it counts; killed and started again, the same
     command asks nothing twice. An API key is taken from TAGGANT_API_KEY or OPENAI_API_KEY, and written nowhere.

@@ -447,3 +447,14 @@ def test_it_is_mounted_and_runs_as_installed(key: Path, keys: Path, tmp_path: Pa
     result = execute("attribute", "--keys", keys, "-", "--json", stdin=rows.read_bytes())
     assert result.json()["attributed"] == ["acct-1"]
     assert result.notes == ""
+
+
+def test_a_derived_key_in_the_owner_s_place_is_spoken_of(cli: Cli, tmp_path: Path, key: Path) -> None:
+    derived = tmp_path / "account.key"
+    Key.load(key).account("a").save(derived)
+    ids_file = tmp_path / "ids.txt"
+    ids_file.write_text("x\ny\n")
+    rows = answers(tmp_path / "rows.jsonl", key, "a")
+    warned = cli("attribute", "--owner", derived, "--accounts", ids_file, rows)
+    assert "account.key is a derived key (account a), not an owner's" in warned.err
+    assert "derived key" not in cli("attribute", "--owner", key, "--accounts", ids_file, rows).err

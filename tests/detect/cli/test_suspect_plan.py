@@ -438,6 +438,10 @@ def test_a_reading_with_its_positive_control(cli: Cli, text_key: Path, tables: d
     }
     one = results["student", "control"]["reading"]
     assert one["plan"]["control"]["finding"] == "detected"
+    itself = {
+        which: any("the questioned model itself" in n for n in r["reading"]["notes"]) for which, r in results.items()
+    }
+    assert itself == {which: which == ("student", "student") for which in results}
     assert one["plan"]["control"]["log10_p"] == pytest.approx(results["student", "student"]["reading"]["log10_p"])
     assert any(note.startswith("positive control (digest ") and "detected by the same" in note for note in one["notes"])
     for result in results.values():
