@@ -212,7 +212,7 @@ class Runner:
             return Status.of(ground)
         laboratory = self._laboratory()
         if next(laboratory.survival(), None) is not None:
-            write_results(self.root, laboratory, self._parallel)
+            write_results(self.root, laboratory, self._parallel, command=_last_command(self.root))
         return Status.of(laboratory.pipeline)
 
     def _carry_out(self, pipeline: Pipeline, name: str, clock: Stopwatch, quiet: bool) -> None:
@@ -273,12 +273,25 @@ def _log_line(event: Event) -> str:
     return json.dumps({"time": now, "event": event.kind, "stage": event.stage, "seconds": event.seconds}) + "\n"
 
 
-def write_results(root: Path, laboratory: Laboratory, parallel: Parallel) -> Path:
-    """Write the tables, the summary and the page of what is finished."""
+def _last_command(root: Path) -> str | None:
+    """Of the run that wrote the results that are there; None: there are none."""
+    path = root / DESCRIPTION
+    content: Any = strict_json(path.read_bytes()) if path.exists() else {}
+    return str(content["command"]) if "command" in content else None
+
+
+def write_results(root: Path, laboratory: Laboratory, parallel: Parallel, command: str | None = None) -> Path:
+    """Write the tables, the summary and the page of what is finished.
+
+    Args:
+        command: that carried the study out; None: the one that runs now.
+    """
     survival, fresh, quality = list(laboratory.survival()), list(laboratory.fresh()), list(laboratory.quality())
     for name, rows in ((SURVIVAL, survival), (FRESH, fresh), (QUALITY, quality)):
         write_table(root / name, rows)
     study = describe(root, laboratory.study, parallel)
+    if command is not None:
+        study["command"] = command
     write_json(root / DESCRIPTION, study, overwrite=True)
     from distill_sim.report import write_report
     from distill_sim.report.summarise import summary
