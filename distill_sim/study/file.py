@@ -132,8 +132,8 @@ def parse_study(content: Mapping[str, Any]) -> Study:
     for condition in conditions.values():
         scale.prompts("answers", condition.domains)
     return Study(
-        title=str(content.get("title", "A study without a title")),
-        description=str(content.get("description", "")),
+        title=_line(content.get("title", "A study without a title")),
+        description=_line(content.get("description", "")),
         scale=scale,
         repeats_of_base=repeats,
         fresh_keys=_whole(content, "fresh_keys", 1000),
@@ -217,3 +217,8 @@ def _only(table: Mapping[str, Any], known: frozenset[str], what: str) -> None:
     for name in table:
         if name not in known:
             raise InputError(f"{what} has no {name!r}; it has {', '.join(sorted(known))}")
+
+
+def _line(text: Any) -> str:
+    """What a file says over several lines, as one."""
+    return " ".join(str(text).split())
