@@ -110,7 +110,7 @@ def test_a_claim_against_a_reference_that_follows_the_key_is_withdrawn(tilt: flo
         in note
     )
     assert f"{one.reference_log10_p:.1f}" in note
-    untouched = assess(replace(one, reference_log10_p=-2.9))
+    untouched = assess(replace(one, reference_log10_p=-2.9, excluded=None))
     assert (untouched.log10_p < -6) == (tilt < 0)  # what would have been said
     assert any("published before the key's first use" in text for text in untouched.notes)
 
