@@ -72,7 +72,7 @@ class ApiExamination:
         prompts, plain = [self._prompt_ids(one) for one in self.questions.prompts], self._plain_prompts()
         counting = Counting(self.key, [*prompts, *plain], extent)
         weighing = Weighing.if_asked(self.ctx, self.key, self.tokenizer, self.asked)
-        reader = AnswerReader(self.tokenizer)
+        reader = AnswerReader(self.tokenizer, self.questions.sampling.max_new_tokens)
         responses = self._ask(extent, counting, reader)
         drawn = [row.token_ids for row in self.rows if row.token_ids is not None]
         short = what_ended_it(extent, counting, reader, responses)

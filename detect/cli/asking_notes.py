@@ -83,7 +83,7 @@ def notes_on_tokens(
     own = [answer.ids for answer in answers if answer.returned]
     alike = surviving_share(tokenizer, own, width)
     share = "" if alike is None else f"; {alike:.1%} of their windows are the tokenizer's own"
-    odd = _odd_characters(answers)
+    odd = [*_surplus(answers), *_odd_characters(answers)]
     if len(own) == len(answers):
         return [
             *odd,
@@ -116,6 +116,20 @@ def notes_on_tokens(
     if probes is not None:
         notes.append(f"the probes' own token ids, decoded and tokenised again: {probes:.1%} of windows survive")
     return notes
+
+
+def _surplus(answers: Sequence[AnswerIds]) -> list[str]:
+    """How many answers were longer than asked."""
+    from detect.questioned.answer_ids import SPELLINGS
+
+    longer = [answer.surplus for answer in answers if answer.surplus]
+    if not longer:
+        return []
+    return [
+        f"{len(longer)} of {amount(len(answers), 'answer')} longer than was asked for, in the key's tokens (of text "
+        f"that was tokenised again {SPELLINGS} times as many may pass, if the server says that it kept to it): "
+        f"{amount(sum(longer), 'token')} beyond that left out"
+    ]
 
 
 def _odd_characters(answers: Sequence[AnswerIds]) -> list[str]:
