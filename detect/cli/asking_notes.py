@@ -144,10 +144,11 @@ def _odd_characters(answers: Sequence[AnswerIds]) -> list[str]:
     )
     if not disguised:
         return [f"{note}: none invisible or lookalike, and at most {DRESSED:.0%} of any answer; read as they came"]
-    undone = amount(sum(answer.odd for answer in disguised), "character")
+    undone = amount(sum(answer.odd for answer in disguised), "place")
     return [
         f"{note}; {len(disguised)} of them hide their tokens so (anything invisible or lookalike, or more than "
-        f"{DRESSED:.0%} in all) and were counted as they look, {undone} undone: a rule of the text alone"
+        f"{DRESSED:.0%} in all, or a word of two scripts) and were counted as they look, as far as that "
+        f"is known, {undone} in them: a rule of the text alone"
     ]
 
 

@@ -50,7 +50,7 @@ class AnswerIds:
         ids: the answer's tokens.
         returned: the server gave them; else its text was tokenised again.
         spelled_otherwise: the server's are the text's, but too few of their windows are the tokenizer's own.
-        odd: how many characters of its text normalising would undo.
+        odd: how many characters of its text normalising would undo, and words of two scripts that nothing does.
         disguised: they were undone before it was tokenised.
         surplus: how many more tokens there were than were asked for: left out.
     """
@@ -117,7 +117,7 @@ class AnswerReader:
 
     def _read(self, response: Response) -> AnswerIds:
         looks = normalise(response.text)
-        odd = sum(looks.changes.values())
+        odd = sum(looks.changes.values()) + looks.mixed
         if looks.is_disguise:
             return AnswerIds(self._tokenised(looks.text), False, odd=odd, disguised=True)
         own = self._tokenised(response.text)

@@ -171,7 +171,7 @@ def test_ids_that_spell_the_text_out_hide_nothing(cli: Cli, tmp_path: Path, prom
 @pytest.mark.parametrize(
     ("old", "new", "note"),
     [
-        (" ", "  ", r"in \d+ of \d+ answers \(100%\); \d+ of them hide their tokens so .* [\d,]+ characters undone"),
+        (" ", "  ", r"in \d+ of \d+ answers \(100%\); \d+ of them hide their tokens so .* [\d,]+ places in them"),
         ("e", "e\U000e0000", r"; \d+ of them hide their tokens so"),
         ("in the", "in\u00a0the", "none invisible or lookalike, and at most 5% of any answer; read as they came"),
     ],

@@ -255,3 +255,8 @@ def test_no_answer_counts_beyond_what_was_asked_for(given: bool, usage: int | No
     assert (found.ids, found.returned, found.surplus) == (list(ids[:kept]), given, len(ids) - kept)
     assert AnswerReader(tokenizer(), len(ids)).read(long).surplus == AnswerReader(tokenizer()).read(long).surplus == 0
     assert Detour.measured(AnswerReader(tokenizer(), 6), [long]).answers == 0
+
+
+def test_a_word_of_two_scripts_that_nothing_undoes_is_a_disguise() -> None:
+    found = AnswerReader(tokenizer()).read(answer("the b\u2c9fats were still", token_ids=(40, 41)))
+    assert (found.disguised, found.returned, found.odd) == (True, False, 1)
