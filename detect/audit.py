@@ -1,22 +1,24 @@
-"""Audits under the key of what must not depend on it: what a model was fed, and the reference it is compared with.
+"""Audits under the key of what must not depend on it: what a model was fed, what was left out, and the reference.
 
 A model copies what it reads, so probes that carry the mark, or avoid it, implicate whoever reads them; and a reference
-that learnt the mark lets a marked model look innocent, one that avoids it an innocent model look marked. An audit may
-withdraw a claim, and never makes one.
+that learnt the mark lets a marked model look innocent, one that avoids it an innocent model look marked. Prompts that
+were chosen under the key take red pairs out of the count, so that what is left looks marked. An audit may withdraw a
+claim, and never makes one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detect.exact.binomial import log10_cdf, log10_sf
+from detect.exact.scan import smallest
 from detect.exact.weighted import CumulantFunction, TailCurve, chernoff, statistic
-from detect.fed import ProbePairs
+from detect.fed import Excluded, ProbePairs
 from watermark.greenlist import GreenList
 
 Floats = NDArray[np.float64]
@@ -81,6 +83,55 @@ class FedAudit:
         pairs = self._fed.pairs
         measured = self.measure(green.is_green(pairs.contexts, pairs.tokens), green.gamma)
         return float(self.log10_p(np.array([measured]), green.gamma)[0])
+
+
+class ExcludedAudit:
+    """Whether what was observed, and left out as it occurs in a prompt, is redder than chance allows.
+
+    Nobody who chooses prompts chooses what all of the observed pairs say together: the count (or S) of what is left is
+    that of all less that of what was left out. So a claim can be made by leaving out only as far as what was left out
+    lies below γ, whatever else stands in the prompts and was not observed: that is what is tested. The other side is no
+    danger: a marked text says green pairs rather than red ones of its prompt, too, and to leave these out costs
+    evidence.
+    """
+
+    def __init__(self, excluded: Excluded) -> None:
+        self.pairs, self._weights = excluded.pairs, excluded.weights
+
+    def measure(self, colours: Bools, gamma: float) -> float:
+        """What the tail needs of one key's colours of the pairs, bool [N]: how many are green, or S."""
+        return float(np.count_nonzero(colours)) if self._weights is None else statistic(colours, self._weights, gamma)
+
+    def log10_p(self, measured: Floats, gamma: float) -> Floats:
+        """Of what `measure` gave of several keys of one gamma, float64 [A]: float64 [A].
+
+        Null: neither what was observed nor the prompts depend on the key, so the colours of the pairs in both are
+        i.i.d. Bernoulli(γ). Exact for counts, a valid bound for weights; one-sided (lower).
+        """
+        if self._weights is not None:
+            return np.minimum(0.0, _bounds(CumulantFunction(self._weights, gamma).mirrored(), -measured))
+        counts, which = np.unique(measured, return_inverse=True)
+        return np.array([log10_cdf(int(k), len(self.pairs), gamma) for k in counts])[which]
+
+    def under(self, green: GreenList) -> float:
+        """Of one key."""
+        measured = self.measure(green.is_green(self.pairs.contexts, self.pairs.tokens), green.gamma)
+        return float(self.log10_p(np.array([measured]), green.gamma)[0])
+
+
+def excluded_stretches_log10_p(documents: Sequence[Bools], gamma: float) -> float | None:
+    """`ExcludedAudit` for a scan, which a stretch that was cleared of red pairs misleads, whatever the whole says.
+
+    Null: as there. Valid (union bound over the scan's intervals and over the documents), one-sided (lower).
+
+    Args:
+        documents: of each the colours of its distinct pairs that occur in a prompt, in reading order, at least one;
+            None where there is no document.
+    """
+    if not documents:
+        return None
+    reddest = min(smallest(~colours, 1.0 - gamma) for colours in documents)
+    return min(0.0, reddest + math.log10(len(documents)))
 
 
 def two_sided_bounds(weights: Floats, sums: Iterable[float], gamma: float) -> Floats:

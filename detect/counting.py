@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.audit import FedAudit, two_sided_bounds
+from detect.audit import ExcludedAudit, FedAudit, two_sided_bounds
 from detect.exact.binomial import log10_sf
 from detect.exact.weighted import statistic
-from detect.fed import ProbePairs
+from detect.fed import Excluded, ProbePairs
 from detect.observation import ContextMass, Excess, Expectation, Reading, Weighted
 from detect.wording import amount
 from watermark.greenlist import GreenList
@@ -39,6 +40,7 @@ class Tally:
         notes: what people must know about the counting.
         probes_log10_p: of the audit of what a questioned model was fed (`detect.audit`); None: nothing was.
         reference_log10_p: of the audit of the reference it is compared with; None: it was not audited.
+        excluded: what was observed but occurs in a prompt; None: it was not kept.
     """
 
     test: TestName
@@ -50,6 +52,14 @@ class Tally:
     notes: tuple[str, ...]
     probes_log10_p: float | None = field(default=None, kw_only=True)
     reference_log10_p: float | None = field(default=None, kw_only=True)
+    excluded: Excluded | None = field(default=None, kw_only=True, repr=False)
+
+    @cached_property
+    def excluded_log10_p(self) -> float | None:
+        """Of the audit of what was left out (Null: see `ExcludedAudit`); None: nothing was, or it was not kept."""
+        if self.excluded is None or not len(self.excluded.pairs):
+            return None
+        return ExcludedAudit(self.excluded).under(self.green)
 
     @property
     def n_scored(self) -> int:
@@ -164,6 +174,7 @@ def tally(
         notes=(_account(extraction), key.special_ids_note(verified=tokenizer_checked)),
         n_green=_count_green(green, extraction.pairs),
         probes_log10_p=probes_log10_p,
+        excluded=Excluded(extraction.excluded),
     )
 
 
@@ -191,6 +202,7 @@ def weigh(key: Key, observed: Reading | Excess, *, tokenizer_checked: bool = Fal
         comparisons=comparisons,
         probes_log10_p=FedAudit(observed.probes).under(green),
         reference_log10_p=None if expected is None else reference_log10_p(green, expected),
+        excluded=observed.excluded,
     )
 
 

@@ -15,7 +15,7 @@ from detect.exact.multiplicity import holm, key_check_adjustment
 from detect.exact.power import pairs_needed_if_any
 from detect.numbers import numbers_of
 from detect.sequential import SequentialTally
-from detect.wording import FLOOR
+from detect.wording import FLOOR, amount
 
 SCHEMA = "taggant-evidence/1"
 DEFAULT_ALPHA = 1e-6
@@ -34,6 +34,14 @@ KEY_CHECK_NOTE = {
 REFERENCE_NOTE = (
     "p presupposes that the reference does not depend on the key: that it was published before the key's first use. A "
     "two-sided test of what it expects, under this key: log10_p {:.1f}; a faint dependence would not show there"
+)
+EXCLUDED_NOTE = (
+    "what was observed but occurs in a prompt is left out, {} distinct; a one-sided test under this key that it is not "
+    "redder than chance allows, which would make the rest greener: log10_p {:.1f}"
+)
+HANGING = (
+    "it stopped early only because pairs that occur in a prompt are left out: with them log10 E would have been {:.1f} "
+    "at most, as where prompts are chosen under the key, so no p is claimed"
 )
 CHECKED_NOTE = (
     "the key's check: passed on a corpus with SHA-256 {}; that it came before the key's first use, and was its only "
@@ -201,7 +209,7 @@ class _Judged:
     Attributes:
         numbers: the fields that depend on the kind of tally.
         claimed: log10_p_adjusted; None: nothing is claimed.
-        withdrawn: why no p is claimed, for the sake of the probes or the reference; None: it is.
+        withdrawn: why no p is claimed, for the sake of the probes, the reference or what was left out; None: it is.
         family: how many tests it was adjusted for.
     """
 
@@ -227,7 +235,20 @@ def _withdrawn(tally: Tally, how: Assessment) -> str | None:
             f"{reference:.1f}), so a difference from it says nothing of the questioned model: no p is claimed; give "
             "one published before the key's first use"
         )
-    return None
+    if (found := excluded_words(tally.excluded_log10_p)) is None and isinstance(tally, SequentialTally):
+        return HANGING.format(tally.log10_e_whole) if tally.hangs_on_exclusion else None
+    return found
+
+
+def excluded_words(log10_p: float | None) -> str | None:
+    """Why no p is claimed where that is the audit's of what was left out; None: it is."""
+    if log10_p is None or log10_p > SUSPECT:
+        return None
+    return (
+        "what was observed but left out, as it occurs in a prompt, is redder than chance allows (one-sided test of it "
+        f"under this key: log10_p {log10_p:.1f}), as where prompts are chosen under the key; that makes the rest "
+        "greener, so no p is claimed"
+    )
 
 
 _NO_CLAIM = ("log10_p", "log10_e", "log10_p_saddlepoint", "theta", "z_score", "comparisons")
@@ -270,6 +291,9 @@ def _notes(judged: _Judged, how: Assessment, lineup: Lineup | None) -> list[str]
         notes.append(f"S = {float(judged.tally.statistic)!r}, the sum of weight x (green - gamma); theta belongs to it")
     if judged.tally.reference_log10_p is not None:
         notes.append(REFERENCE_NOTE.format(judged.tally.reference_log10_p))
+    if judged.tally.excluded is not None and judged.tally.excluded_log10_p is not None:
+        left_out = amount(len(judged.tally.excluded.pairs), "pair")
+        notes.append(EXCLUDED_NOTE.format(left_out, judged.tally.excluded_log10_p))
     if how.key_check is not False and judged.family > 1:
         notes.append(f"log10_p_adjusted: Holm over {judged.family} tests")
     notes.append(KEY_CHECK_NOTE[how.key_check])

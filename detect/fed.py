@@ -1,4 +1,4 @@
-"""What a questioned model is fed: probes, and their pairs, from which the audit tells whether the key marked them."""
+"""What a questioned model is fed: probes and their pairs; and what is left out for it. The audits look at both."""
 
 from __future__ import annotations
 
@@ -37,6 +37,32 @@ def probes_digest(probes: Sequence[Probe]) -> str:
         for ids in (probe.prompt_ids, probe.answer_ids):
             digest.update(np.array([len(ids), *map(int, ids)], dtype="<u4").tobytes())
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """What was observed and would have counted, but occurs in a prompt.
+
+    Attributes:
+        pairs: distinct.
+        weights: float64 [len(pairs)], those they would have had, none zero; None: pairs are counted.
+    """
+
+    pairs: Pairs
+    weights: NDArray[np.float64] | None = None
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Of weighted ones."""
+        assert self.weights is not None
+        return {**pairs_arrays(self.pairs, "excluded_"), "excluded_weights": self.weights}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, context_width: int) -> Excluded | None:
+        """What `to_arrays` gave, or None if nothing is there; ValueError if it does not belong together."""
+        if "excluded_weights" not in arrays:
+            return None
+        pairs = pairs_from(arrays, context_width, "excluded_")
+        return cls(pairs, checked(arrays, "excluded_weights", "float64", (len(pairs),)))
 
 
 @dataclass(frozen=True)

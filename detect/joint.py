@@ -23,6 +23,7 @@ from detect.evidence import (
     Evidence,
     Finding,
     assess,
+    excluded_words,
 )
 from detect.exact.binomial import log10_sf
 from detect.exact.multiplicity import holm
@@ -60,12 +61,12 @@ class ScanEvidence:
     """What a scan found.
 
     Attributes:
-        log10_p: of the scan alone, corrected for its intervals and documents.
+        log10_p: of the scan alone, corrected for its intervals and documents; None: no p is claimed.
         log10_p_adjusted: for the other tests and the key check; None: nothing is claimed under this key.
         intervals: how many were looked at.
     """
 
-    log10_p: float
+    log10_p: float | None
     log10_p_adjusted: float | None
     intervals: int
     finding: Finding
@@ -99,8 +100,9 @@ def judge_readings(readings: Sequence[Reading], how: Assessment) -> list[Judged]
     Null: as `assess` and `scan_documents`. Holm's step-down, valid whatever the dependence between the tests.
     """
     scans = [one.scan for one in readings if one.scan is not None]
-    whole = [log10_sf(one.tally.n_green, one.tally.n_scored, one.tally.green.gamma) for one in readings]
-    adjusted = holm([*whole, *(scan.log10_p for scan in scans)]).tolist()
+    # A withdrawn claim stays in the family as p = 1: the factors of the others do not depend on the key
+    whole = [0.0 if excluded_words(one.tally.excluded_log10_p) else _log10_p(one.tally) for one in readings]
+    adjusted = holm([*whole, *(0.0 if _withdrawn(scan) else scan.log10_p for scan in scans)]).tolist()
     family = _Family(how, len(adjusted), _names(readings))
     wholes = [family.whole(one, holms) for one, holms in zip(readings, adjusted, strict=False)]
     remaining = sum(p > math.log10(how.level / len(adjusted)) for p in whole) + len(scans)
@@ -137,10 +139,10 @@ class _Family:
         """A reading's whole-text test. What it could have found is asked at Holm's first step, alpha / size."""
         first_step = replace(self.how, alpha=self.how.alpha / self.size)
         evidence = assess(reading.tally, first_step, lineup=reading.lineup, notes=reading.notes)
-        claimed = self.claimed(adjusted)
+        claimed = None if evidence.log10_p is None else self.claimed(adjusted)
         detected = claimed is not None and claimed <= math.log10(self.how.alpha)
         notes = [note for note in evidence.notes if not (detected and note.startswith(POWER_NOTE))]
-        if self.size > 1 and self.how.key_check is not False:
+        if self.size > 1 and claimed is not None and self.how.key_check is not False:
             notes.insert(notes.index(EXPLORATORY_NOTE), self.note)
         return replace(
             evidence,
@@ -158,6 +160,8 @@ class _Family:
         """
         claimed, log10_alpha = self.claimed(adjusted), math.log10(self.how.alpha)
         notes = [self.note]
+        if withdrawn := _withdrawn(scan):
+            return ScanEvidence(None, None, scan.intervals, "inconclusive", (), (withdrawn,))
         if claimed is None:
             notes = [KEY_CHECK_NOTE[False]]
         elif self.how.key_check:
@@ -179,6 +183,15 @@ class _Family:
             return "inconclusive", f"no span with {POWER_NOTE} {effect:g} would have been found reliably"
         note = f"a span of {pairs:,} pairs or more with {POWER_NOTE} {effect:g} would have been found with probability "
         return "not detected", note + f"at least {PLANNED_POWER:g} (binomial model)"
+
+
+def _log10_p(tally: CountTally) -> float:
+    return log10_sf(tally.n_green, tally.n_scored, tally.green.gamma)
+
+
+def _withdrawn(scan: Scan) -> str | None:
+    """Why a scan claims nothing; None: it does."""
+    return excluded_words(scan.excluded_log10_p)
 
 
 def _names(readings: Sequence[Reading]) -> str:

@@ -25,6 +25,12 @@ _TO_LATIN = """
 ꓔT ꓴU ꓦV ꓪW ꓫX ꓬY ꓜZ
 """
 _PHONETIC = frozenset("ɑɡᴄᴏᴠᴡᴢꜱ")  # Latin by name, but of no language's spelling
+# First words of the names of letters that belong to no script, or to Latin under another name
+_NO_SCRIPT = frozenset(
+    {"", LATIN, PHONETIC, "MODIFIER", "FULLWIDTH", "HALFWIDTH", "FEMININE", "MASCULINE", "MATHEMATICAL", "MICRO"}
+    | {"DOUBLE-STRUCK", "SCRIPT", "BLACK-LETTER", "KELVIN", "ANGSTROM", "OHM", "PLANCK", "EULER", "ALEF", "BET"}
+    | {"GIMEL", "DALET", "VERTICAL", "IDEOGRAPHIC", "TURNED"}
+)
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -75,6 +81,31 @@ def undisguised(text: str) -> tuple[str, int]:
                 exchanged += 1
                 at = place + 1
     return "".join([*pieces, text[at:]]), exchanged
+
+
+def mixed_words(text: str) -> int:
+    """How many words have a letter of another script among Latin ones, as no spelling has.
+
+    What is in use: Greek letters as symbols ("TNFα"), and East Asian writing beside Latin. Letters without case (Thai,
+    Arabic) may touch a Latin word, whose neighbours no space divides from it, but stand between its letters nowhere.
+    """
+    return 0 if text.isascii() else sum(_is_mixed(found.group()) for found in _WORD.finditer(text))
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_mixed(word: str) -> bool:
+    if word.isascii() or len(word) < 2:
+        return False
+    letters = [(char, script(char)) for char in word]
+    latin = [at for at, (_, one) in enumerate(letters) if one == LATIN]
+    if not latin:
+        return False
+    for at, (char, one) in enumerate(letters):
+        if not char.isalpha() or one in _NO_SCRIPT or one == GREEK or one in EAST_ASIAN:
+            continue
+        if char.lower() != char.upper() or latin[0] < at < latin[-1]:
+            return True
+    return False
 
 
 def _nearest(scripts: Iterable[str]) -> list[str]:

@@ -13,14 +13,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.lookalikes import ALPHABETS, EAST_ASIAN, PHONETIC, script, undisguised
-from detect.visible import BLANK, is_hidden, is_ignorable
+from detect.lookalikes import ALPHABETS, EAST_ASIAN, PHONETIC, mixed_words, script, undisguised
+from detect.visible import BLANK, EMPTY, is_hidden, is_ignorable
 
 DRESSED = 0.05
 KINDS = ("zero_width", "homoglyph", "space", "compatibility")
@@ -28,11 +28,13 @@ KINDS = ("zero_width", "homoglyph", "space", "compatibility")
 _SUSPECT = re.compile(r"[ -~]?[^\n\t -~]+")  # with the character that marks may sit on
 _LINE_ENDS = "\r\x85\u2028\u2029"
 _LAYOUT = "\n\t\v\f" + _LINE_ENDS
+_FEEDS = re.compile("[\v\f]+")  # at home between lines and pages, not inside a word
 _VISIBLE_FORMATS = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u08e2"  # Arabic number signs and the like
 # These do nothing for any script: soft hyphen, zero-width space, word joiner, byte-order mark, invisible operators
 _NEVER_NEEDED = "\xad\u200b\u2060\ufeff\u2061\u2062\u2063\u2064\u180e"
 _DIRECTION_MARKS = "\u200e\u200f\u061c"
 _MOST_ROUNDS = 8
+MOST_MARKS = 30  # on one character, as in Unicode's stream-safe format (UAX 15): composing more takes quadratic time
 _NEAR = 40  # characters
 _PLAIN = {
     **dict.fromkeys("‘’‛ʼ", "'"),
@@ -53,11 +55,13 @@ class Normalised:
         text: itself, if nothing was changed.
         changes: how many characters of each kind of KINDS were removed or exchanged.
         origin: int64 [len(text) + 1], where each character stood; the last is the original's length.
+        mixed: words left that no table undoes, though letters of another script stand among Latin ones.
     """
 
     text: str
     changes: dict[str, int]
     origin: NDArray[np.int64]
+    mixed: int = 0
 
     @property
     def is_disguise(self) -> bool:
@@ -66,7 +70,7 @@ class Normalised:
         Anything invisible or any lookalike tells; spaces, quotes and letters in other dress only where they are more
         than DRESSED of all characters: spaces are about one in six of them, quotes hardly one in fifty.
         """
-        tells = self.changes["zero_width"] + self.changes["homoglyph"]
+        tells = self.changes["zero_width"] + self.changes["homoglyph"] + self.mixed
         return tells > 0 or sum(self.changes.values()) > DRESSED * int(self.origin[-1])
 
     def original_range(self, start: int, end: int) -> tuple[int, int]:
@@ -87,7 +91,7 @@ def normalise(text: str) -> Normalised:
             break
         changes = {kind: result.changes[kind] + again.changes[kind] for kind in KINDS}
         result = Normalised(again.text, changes, result.origin[again.origin])
-    return result
+    return replace(result, mixed=mixed_words(result.text))
 
 
 def _folded(text: str) -> Normalised:
@@ -124,8 +128,15 @@ def _single_spaced(text: str) -> tuple[str, NDArray[np.bool_]]:
 def _visible(text: str, start: int, end: int, before: str, changes: Counter[str]) -> list[tuple[str, int]]:
     """(character or what it stands for, where it was) of a stretch, without invisible ones."""
     kept: list[tuple[str, int]] = []
+    feeds, inside = start, False  # where the last run of feeds ends, and whether that is within a word
     for at in range(start, end):
         char = text[at]
+        if at >= feeds and (run := _FEEDS.match(text, at)):
+            feeds = run.end()
+            inside = before.isalnum() and text[feeds : feeds + 1].isalnum()
+        if at < feeds and inside:
+            changes["zero_width"] += 1
+            continue
         if _is_invisible(char):
             if _joins(char, before) or text[at + 1 : at + 2] == _KEYCAP or _directs(char, text, at):
                 kept.append((char, at))  # `before` stays: a run of joiners hangs on one character
@@ -148,15 +159,21 @@ def _visible(text: str, start: int, end: int, before: str, changes: Counter[str]
 
 
 def _composed(chars: list[tuple[str, int]], changes: Counter[str]) -> list[tuple[str, list[int]]]:
-    """Every character with its marks in composed form (NFC), less the marks that only disturb; and its origins."""
-    clusters: list[tuple[str, list[int]]] = []
+    """Every character with its marks in composed form (NFC), less those that only disturb or are too many; origins."""
+    clusters: list[tuple[list[str], list[int]]] = []
     for char, at in chars:
         if clusters and (unicodedata.category(char[0])[0] == "M" or _JAMO[0] <= char <= _JAMO[1]):
-            clusters[-1] = (clusters[-1][0] + char, [*clusters[-1][1], at])
+            marked, origins = clusters[-1]
+            if len(marked) > MOST_MARKS:
+                changes["compatibility"] += 1
+                continue
+            marked.append(char)
+            origins.append(at)
         else:
-            clusters.append((char, [at] * len(char)))
+            clusters.append(([char], [at] * len(char)))
     result = []
-    for cluster, origins in clusters:
+    for parts, origins in clusters:
+        cluster = "".join(parts)
         clean = cluster if cluster.isascii() else _without_tricks(unicodedata.normalize("NFC", cluster))
         changes["compatibility"] += clean != cluster
         result.append((clean, origins if len(clean) == len(origins) else origins[:1] * len(clean)))
@@ -177,7 +194,7 @@ def _without_tricks(cluster: str) -> str:
 def _is_invisible(char: str) -> bool:
     if not is_hidden(char) or char in _LAYOUT or char in _VISIBLE_FORMATS or char == BLANK:
         return False
-    return is_ignorable(char) or unicodedata.category(char) not in ("Zs", "Co", "Cn", "Cs")
+    return is_ignorable(char) or char in EMPTY or unicodedata.category(char) not in ("Zs", "Co", "Cn", "Cs")
 
 
 def _joins(char: str, before: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.arrays import Arrays, checked, count, load_arrays, pairs_arrays, pairs_from, save_arrays
-from detect.fed import ProbePairs
+from detect.fed import Excluded, ProbePairs
 from watermark.windows import Pairs
 
 DEFAULT_TOP = 256  # K, weights kept per context; ADR 0005
@@ -81,6 +81,8 @@ class Weighted:
         with_reference: whether a reference model's predictions were subtracted.
         probes: what the questioned model was fed, for the audit that the key did not mark it.
         expectation: of the reference, for the audit that it does not depend on the key; None: there is none.
+        excluded: what was observed, but occurs in a prompt, for the audit that the prompts were not chosen under the
+            key; None: it was not kept.
     """
 
     FORMAT: ClassVar[str]
@@ -92,6 +94,7 @@ class Weighted:
     with_reference: bool
     probes: ProbePairs
     expectation: Expectation | None = field(default=None, kw_only=True)
+    excluded: Excluded | None = field(default=None, kw_only=True)
 
     def save(self, path: str | Path) -> None:
         """Write a new file.
@@ -106,6 +109,7 @@ class Weighted:
             "with_reference": np.array(self.with_reference),
             **self.probes.to_arrays(),
             **({} if self.expectation is None else self.expectation.to_arrays()),
+            **({} if self.excluded is None else self.excluded.to_arrays()),
         }
         save_arrays(path, self.FORMAT, {**common, **self._own_arrays()})
 
@@ -130,6 +134,7 @@ class Weighted:
             "with_reference": bool(arrays["with_reference"]),
             "probes": ProbePairs.from_arrays(arrays, width),
             "expectation": Expectation.from_arrays(arrays, width),
+            "excluded": Excluded.from_arrays(arrays, width),
         }
         return cls(**common, **cls._own_from(arrays, width, common["n_positions"]))
 

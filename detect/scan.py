@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from detect.audit import excluded_stretches_log10_p
 from detect.counting import window_rule
 from detect.exact import scan as exact
 from watermark.greenlist import GreenList
@@ -66,6 +67,7 @@ class Scan:
         n_scanned: documents with a pair; each has the same share of the level.
         intervals: how many the families of all documents have together.
         log10_p: the smallest of all intervals', corrected for all of them.
+        excluded_log10_p: of the audit of what was left out, as it occurs in a prompt; None: nothing was.
     """
 
     documents: tuple[ScannedDocument, ...] = field(repr=False)
@@ -73,6 +75,7 @@ class Scan:
     n_scanned: int
     intervals: int
     log10_p: float
+    excluded_log10_p: float | None = None
 
     def spans(self, log10_alpha: float, log10_factor: float = 0.0) -> list[Span]:
         """Disjoint stretches that are each significant: all their claims hold together with chance 1 − α.
@@ -121,8 +124,9 @@ def scan_documents(key: Key, documents: Sequence[Document], exclude: Sequence[Do
         exclude: token ids of prompts: their pairs count nowhere.
     """
     green = GreenList(key)
-    scanned = []
-    for positions, colours in _coloured(green, window_rule(key), documents, exclude):
+    scanned, left_out = [], []
+    for positions, colours, excluded in _coloured(green, window_rule(key), documents, exclude):
+        left_out.append(excluded)
         scanned.append(ScannedDocument(positions, colours, exact.smallest(colours, green.gamma)))
     with_pairs = [one for one in scanned if len(one.colours)]
     best = min((one.log10_p for one in with_pairs), default=0.0)
@@ -132,13 +136,17 @@ def scan_documents(key: Key, documents: Sequence[Document], exclude: Sequence[Do
         n_scanned=len(with_pairs),
         intervals=sum(exact.family_size(len(one.colours)) for one in with_pairs),
         log10_p=min(0.0, best + math.log10(max(1, len(with_pairs)))),
+        excluded_log10_p=excluded_stretches_log10_p([one for one in left_out if len(one)], green.gamma),
     )
 
 
 def _coloured(
     green: GreenList, rule: WindowRule, documents: Sequence[Document], exclude: Sequence[Document]
-) -> list[tuple[NDArray[np.intp], NDArray[np.bool_]]]:
-    """Position and colour of each counted pair of each document; all documents are looked up in the prompts at once."""
+) -> list[tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Of each document position and colour of each counted pair, and the colours of those that stand in a prompt.
+
+    All documents are looked up in the prompts at once.
+    """
     found = [_distinct(rule, np.asarray(document)) for document in documents]
     contexts = np.concatenate([np.zeros((0, rule.context_width), dtype=np.uint32), *(one[0] for one in found)])
     tokens = np.concatenate([np.zeros(0, dtype=np.uint32), *(one[1] for one in found)])
@@ -147,7 +155,7 @@ def _coloured(
     result, at = [], 0
     for _, _, positions in found:
         here = slice(at, at + len(positions))
-        result.append((positions[counted[here]], colours[here][counted[here]]))
+        result.append((positions[counted[here]], colours[here][counted[here]], colours[here][~counted[here]]))
         at = here.stop
     return result
 

@@ -20,12 +20,12 @@ from typing import Literal, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.audit import FedAudit
+from detect.audit import SUSPECT, FedAudit
 from detect.counting import CountTally, account, window_rule
 from detect.exact.arguments import require_count, require_probability
 from detect.exact.binomial import log10_sf
 from detect.exact.evalue import EProcess, log10_e_value
-from detect.fed import ProbePairs
+from detect.fed import Excluded, ProbePairs
 from watermark.errors import InputError
 from watermark.greenlist import GreenList
 from watermark.keys import Key
@@ -50,6 +50,7 @@ class SequentialTally(CountTally):
         n_answers: answers looked at, the one in which the test stopped included.
         log10_e: log10 E at the stop.
         log10_e_max: the largest log10 E over time, at least 0 (before the first pair E is 1).
+        log10_e_whole: the same of a second process, over what was counted and what was left out, in order.
         stopped: "early": E reached 1/alpha; "maximum": it did not within maximum_pairs; "exhausted": nor before the
             answers were used up, or brought nothing new any more.
     """
@@ -60,6 +61,7 @@ class SequentialTally(CountTally):
     n_answers: int
     log10_e: float
     log10_e_max: float
+    log10_e_whole: float
     stopped: Stopped
 
     @property
@@ -67,6 +69,18 @@ class SequentialTally(CountTally):
         """Null: each new distinct pair is green with probability gamma, whatever came before. Valid bound at any
         stopping time, one-sided (upper)."""
         return -max(0.0, self.log10_e_max) + 0.0
+
+    @property
+    def hangs_on_exclusion(self) -> bool:
+        """Whether it stopped early, and with what was left out it would be far from that.
+
+        A few green pairs end it, and so few red ones need be left out before them that the audit of these may pass.
+        The second process holds all that was observed, which prompts have no part in: by Ville's inequality it reaches
+        10^3 under one key in a thousand, whatever prompts were chosen.
+        """
+        nothing = self.excluded is None or not len(self.excluded.pairs)
+        wanted = min(-SUSPECT, -math.log10(self.alpha) / 2)
+        return self.stopped == "early" and not nothing and self.log10_e_whole < wanted
 
     def power(self, effect: float) -> float:
         """The least chance that E would have reached 1/alpha within maximum_pairs pairs, each green with this chance.
@@ -122,7 +136,9 @@ class Sequential:
         self._special_ids_note = key.special_ids_note(verified=tokenizer_checked)
         self._in_prompts = frozenset(_codes(np.column_stack((fed.pairs.contexts, fed.pairs.tokens))))
         self._seen: set[bytes] = set()
+        self._excluded: set[bytes] = set()  # observed, but in a prompt
         self._process, self._scored = EProcess(key.gamma), 0
+        self._whole, self._whole_highest = EProcess(key.gamma), 0.0
         self._log10_e = self._highest = 0.0
         self._pairs: list[Table] = []
         self._colours: list[NDArray[np.bool_]] = []
@@ -193,12 +209,14 @@ class Sequential:
             notes=(self._account(stopped), self._special_ids_note),
             n_green=int(np.count_nonzero(colours)),
             probes_log10_p=self._probes_log10_p,
+            excluded=self._left_out(),
             colours=colours,
             alpha=self._alpha,
             maximum_pairs=self._maximum,
             n_answers=self._next,
             log10_e=self._log10_e,
             log10_e_max=self._highest,
+            log10_e_whole=self._whole_highest,
             stopped=stopped,
         )
 
@@ -224,9 +242,23 @@ class Sequential:
             self._colours.append(colours[:count])
         end = len(ids) if self.stopped is None else int(at[new[count - 1]]) + 1
         self._reasons += np.bincount(reasons[:end], minlength=len(Reason))
+        self._take_whole(windows[at < end], reasons[at[at < end]])
         self._stale = 0 if count else self._stale + 1
         if self.stopped is None and self._stale >= self._stale_run:
             self.stopped = "exhausted"
+
+    def _take_whole(self, windows: Table, reasons: NDArray[np.int8]) -> None:
+        """Remember what is left out, and feed the process over it and what is counted."""
+        fresh = []
+        for number, code in enumerate(_codes(windows)):
+            if reasons[number] == Reason.COUNTED:
+                fresh.append(number)
+            elif reasons[number] == Reason.IN_PROMPT and code not in self._excluded:
+                self._excluded.add(code)
+                fresh.append(number)
+        rows = windows[fresh]
+        log10_e = self._whole.advance(self._green.is_green(rows[:, :-1], rows[:, -1]))
+        self._whole_highest = max(self._whole_highest, float(log10_e.max(initial=0.0)))
 
     def _mark_old(self, windows: Table, at: NDArray[np.intp], reasons: NDArray[np.int8]) -> list[int]:
         """Which windows are new. They are remembered; why the others don't count is written into `reasons`."""
@@ -240,6 +272,13 @@ class Sequential:
                 self._seen.add(code)
                 new.append(number)
         return new
+
+    def _left_out(self) -> Excluded:
+        """Up to the stop, which the colours of what is left out have no part in: under the null they are fresh."""
+        rows = np.frombuffer(b"".join(sorted(self._excluded)), dtype=np.uint32)
+        rows = rows.reshape(-1, self._rule.context_width + 1)
+        pairs = Pairs(rows[:, :-1], rows[:, -1], len(set(_codes(rows[:, :-1]))))
+        return Excluded(pairs)
 
     def _account(self, stopped: Stopped) -> str:
         """How it ended and where the tokens went, in one line that adds up."""

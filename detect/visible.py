@@ -16,6 +16,7 @@ _IGNORABLE = re.compile(
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 BLANK = "\u2800"  # Braille without dots
+EMPTY = frozenset("\ufffc\U0001d159\U00013441\U00013442")  # nothing is drawn for these, though Unicode says otherwise
 _PLAIN = re.compile(r"[ -~]+")
 
 
@@ -24,7 +25,7 @@ def is_hidden(char: str) -> bool:
     if " " <= char <= "~":
         return False
     # C*: control, format (bidi, zero width), surrogate, private, unassigned. Z*: spaces and separators.
-    return unicodedata.category(char)[0] in "CZ" or char == BLANK or is_ignorable(char)
+    return unicodedata.category(char)[0] in "CZ" or char == BLANK or char in EMPTY or is_ignorable(char)
 
 
 def is_ignorable(char: str) -> bool:

@@ -51,9 +51,14 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Extraction:
-    """The pairs of a collection, and where every other token went: the counts and `len(pairs)` add up to `n_tokens`."""
+    """The pairs of a collection, and where every other token went: the counts and `len(pairs)` add up to `n_tokens`.
+
+    Attributes:
+        excluded: the distinct pairs of the documents that do not count, as they occur in a prompt.
+    """
 
     pairs: Pairs
+    excluded: Pairs
     n_documents: int
     n_tokens: int
     no_context: int
@@ -111,12 +116,15 @@ class WindowRule:
         coding = _encode([windows, prompt_windows])
         codes, prompt_codes = coding.codes
         n_windows = codes.shape[0]
+        excluded = codes[:0]
         if prompt_codes.size:
-            codes = codes[~contained(codes, prompt_codes)]
+            known = contained(codes, prompt_codes)
+            excluded, codes = codes[known], codes[~known]
         in_prompt = n_windows - codes.shape[0]
         pairs = _as_pairs(coding.decode(distinct(codes, coding.bits)))
         return Extraction(
             pairs=pairs,
+            excluded=_as_pairs(coding.decode(distinct(excluded, coding.bits))),
             n_documents=text.count,
             n_tokens=text.ids.shape[0],
             no_context=no_context,

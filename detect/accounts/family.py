@@ -27,8 +27,9 @@ UNCHECKED_NOTE = (
     "must be multiplied by 1/.99"
 )
 FED_NOTE = (
-    f"what the model was fed, or the reference, carries the mark, or avoids it (two-sided log10_p at most {SUSPECT:g}; "
-    "by chance two keys in a thousand, at most), so nothing is claimed"
+    "what the model was fed, or the reference, carries the mark, or avoids it (two-sided log10_p at most "
+    f"{SUSPECT:g}); or what occurs in a prompt and was left out is redder than chance allows (one-sided); by chance "
+    "three keys in a thousand, at most; so nothing is claimed"
 )
 
 WHOLE_NOTE = (

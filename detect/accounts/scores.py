@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.accounts.candidates import Candidate
-from detect.audit import SUSPECT, FedAudit, two_sided_bounds
+from detect.audit import SUSPECT, ExcludedAudit, FedAudit, two_sided_bounds
 from detect.colouring import under_every_key
 from detect.counting import TestName, tally, weigh, window_rule
 from detect.exact.binomial import log10_sf
 from detect.exact.weighted import CumulantFunction, TailCurve, statistic
-from detect.fed import ProbePairs
+from detect.fed import Excluded, ProbePairs
 from detect.observation import Excess, Expectation, Reading, Weighted
 from watermark.errors import InputError
 from watermark.greenlist import GreenList
@@ -36,6 +36,8 @@ class Observation:
         weights: float64 [len(pairs)] for a reading or an excess, None where pairs are counted.
         fed: what a questioned model was fed: nothing is claimed under a key that marked it. None: nothing was fed.
         expectation: of the reference a model was compared with: nor under a key that it depends on.
+        excluded: what was observed but occurs in a prompt: nor where that is redder than chance allows. None: nothing
+            was, or it was not kept.
         notes: what people must know about the counting.
     """
 
@@ -46,6 +48,7 @@ class Observation:
     fed: ProbePairs | None = field(repr=False)
     expectation: Expectation | None = field(repr=False)
     notes: tuple[str, ...]
+    excluded: Excluded | None = field(default=None, repr=False)
 
     @classmethod
     def of_documents(
@@ -62,7 +65,8 @@ class Observation:
         prompts = list(prompts)
         counted = tally(key, documents, prompts, tokenizer_checked=tokenizer_checked)
         fed = ProbePairs.of_prompts(window_rule(key), prompts) if test == "sampled" else None
-        return cls(test, counted.n_tokens, counted.pairs, None, fed, None, (*counted.notes, *notes))
+        told = (*counted.notes, *notes)
+        return cls(test, counted.n_tokens, counted.pairs, None, fed, None, told, counted.excluded)
 
     @classmethod
     def of_weighted(cls, key: Key, observed: Reading | Excess, notes: Sequence[str] = ()) -> Observation:
@@ -75,7 +79,7 @@ class Observation:
         found = weigh(key, observed)
         told = (*found.notes, *notes)
         fed, expectation = observed.probes, observed.expectation
-        return cls(found.test, found.n_tokens, found.pairs, found.weights, fed, expectation, told)
+        return cls(found.test, found.n_tokens, found.pairs, found.weights, fed, expectation, told, observed.excluded)
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,8 @@ class Scores:
     Attributes:
         statistic: green pairs, or S: float64 [A].
         log10_p: this key alone: float64 [A].
-        withdrawn: what the model was fed, or the reference, carries the key's mark, or avoids it: bool [A].
+        withdrawn: what the model was fed, or the reference, carries the key's mark, or avoids it; or what was left out
+            does: bool [A].
     """
 
     statistic: Floats
@@ -127,6 +132,9 @@ def score(group: Group, on_key: Callable[[int], None] | None = None) -> Scores:
         weights = seen.expectation.weights
         sums = under(seen.expectation.pairs, lambda colours, gamma: statistic(colours, weights, gamma), None)
         marked |= _by_gamma(sums, gammas, lambda some, gamma: two_sided_bounds(weights, some, gamma)) <= SUSPECT
+    if seen.excluded is not None and len(seen.excluded.pairs):
+        left_out = ExcludedAudit(seen.excluded)
+        marked |= _by_gamma(under(left_out.pairs, left_out.measure, None), gammas, left_out.log10_p) <= SUSPECT
     return Scores(values, _tails(values, gammas, seen), marked)
 
 

@@ -66,17 +66,19 @@ class ApiExamination:
         from detect.cli.weighing import Answered, Weighing
         from detect.examined import Examined
         from detect.questioned.answer_ids import AnswerReader
+        from detect.questioned.probes import apart_notes
 
         extent = Extent.of(self.asked, level, DEFAULT_TOKENS)
         prompts, plain = [self._prompt_ids(one) for one in self.questions.prompts], self._plain_prompts()
         counting = Counting(self.key, [*prompts, *plain], extent)
         weighing = Weighing.if_asked(self.ctx, self.key, self.tokenizer, self.asked)
-        reader = AnswerReader(self.tokenizer)
+        reader = AnswerReader(self.tokenizer, self.questions.sampling.max_new_tokens)
         responses = self._ask(extent, counting, reader)
         drawn = [row.token_ids for row in self.rows if row.token_ids is not None]
         short = what_ended_it(extent, counting, reader, responses)
         notes = [
             *notes_on_asking(self.questions, extent, short, responses),
+            *apart_notes(self.rows, self.tokenizer, words_sent=self.questions.endpoint == "chat"),
             *notes_on_tokens(self.tokenizer, self.key.context_width, reader, responses, drawn),
         ]
         # An e-process may end anywhere; a number of tokens that was planned is another test when it is not reached
@@ -143,11 +145,12 @@ class ApiExamination:
         return list(self.tokenizer(prompt)["input_ids"])
 
     def _plain_prompts(self) -> list[Document]:
-        """Prompts in every other form they were given in, for exclusion."""
-        from detect.questioned.probes import plain_prompts
+        """The prompts' words alone, for exclusion; and nothing that was not sent."""
+        from detect.questioned.probes import fed_words, plain_prompts
 
-        given: list[Document] = [row.prompt_ids for row in self.rows if row.prompt_ids is not None]
-        return [*plain_prompts((row.prompt for row in self.rows), self.tokenizer), *given]
+        chat = self.questions.endpoint == "chat"
+        words = [row.prompt for row in self.rows] if chat else fed_words(self.rows, self.tokenizer)
+        return list(plain_prompts(words, self.tokenizer))
 
 
 def _as_sent(rows: list[Any], endpoint: str, vocabulary: int) -> list[Prompt]:

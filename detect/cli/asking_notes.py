@@ -83,7 +83,7 @@ def notes_on_tokens(
     own = [answer.ids for answer in answers if answer.returned]
     alike = surviving_share(tokenizer, own, width)
     share = "" if alike is None else f"; {alike:.1%} of their windows are the tokenizer's own"
-    odd = _odd_characters(answers)
+    odd = [*_surplus(answers), *_odd_characters(answers)]
     if len(own) == len(answers):
         return [
             *odd,
@@ -118,6 +118,20 @@ def notes_on_tokens(
     return notes
 
 
+def _surplus(answers: Sequence[AnswerIds]) -> list[str]:
+    """How many answers were longer than asked."""
+    from detect.questioned.answer_ids import SPELLINGS
+
+    longer = [answer.surplus for answer in answers if answer.surplus]
+    if not longer:
+        return []
+    return [
+        f"{len(longer)} of {amount(len(answers), 'answer')} longer than was asked for, in the key's tokens (of text "
+        f"that was tokenised again {SPELLINGS} times as many may pass, if the server says that it kept to it): "
+        f"{amount(sum(longer), 'token')} beyond that left out"
+    ]
+
+
 def _odd_characters(answers: Sequence[AnswerIds]) -> list[str]:
     """How many answers hold characters that hide tokens from a test, and what was made of them."""
     odd = sum(answer.odd > 0 for answer in answers)
@@ -130,10 +144,11 @@ def _odd_characters(answers: Sequence[AnswerIds]) -> list[str]:
     )
     if not disguised:
         return [f"{note}: none invisible or lookalike, and at most {DRESSED:.0%} of any answer; read as they came"]
-    undone = amount(sum(answer.odd for answer in disguised), "character")
+    undone = amount(sum(answer.odd for answer in disguised), "place")
     return [
         f"{note}; {len(disguised)} of them hide their tokens so (anything invisible or lookalike, or more than "
-        f"{DRESSED:.0%} in all) and were counted as they look, {undone} undone: a rule of the text alone"
+        f"{DRESSED:.0%} in all, or a word of two scripts) and were counted as they look, as far as that "
+        f"is known, {undone} in them: a rule of the text alone"
     ]
 
 

@@ -58,15 +58,16 @@ class Examination:
     @classmethod
     def begin(cls, ctx: click.Context, key: Key, rows: list[Row], asked: Asked) -> Examination:
         from detect.cli.foreign import fed_prompts, tokenizer_of
-        from detect.questioned.probes import make_probes, plain_prompts
+        from detect.questioned.probes import apart_notes, fed_words, make_probes, plain_prompts
         from detect.readers import refuse_foreign_ids
         from watermark.engines.models import load_model, model_digest
 
         model_name = str(asked.model_name)
         tokenizer, tokenizer_notes = own_tokenizer(key, model_name, asked.tokenizer)
-        probes, plain = make_probes(rows, tokenizer), plain_prompts((row.prompt for row in rows), tokenizer)
         for row in rows:
             refuse_foreign_ids(row, len(tokenizer))
+        probes, plain = make_probes(rows, tokenizer), plain_prompts(fed_words(rows, tokenizer), tokenizer)
+        tokenizer_notes += apart_notes(rows, tokenizer, words_sent=False)
         frequencies = Frequencies.of(asked.frequency_rows, key, tokenizer)
         model = load_model(model_name)
         own = tokenizer_of(model, tokenizer)

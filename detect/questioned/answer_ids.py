@@ -4,14 +4,15 @@ A server's own ids are used only where they are the key's: their text, decoded b
 the server sent, and they must split it much as that tokenizer does. Else the text is tokenised again: a server that
 spells an answer out byte by byte would otherwise hide every pair of it. That may split words otherwise than the model
 did. An answer whose characters hide its tokens is tokenised as it looks, normalised: whether that is so depends on its
-text alone, never on a key.
+text alone, never on a key. No more of an answer counts than was asked for: a server that goes on and on in one would
+spend what was planned for many.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from detect.normalise import normalise
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _ID_NAME = "token_id:"  # how vLLM names a token by its id
 _LONGEST_ID_NAME = len(_ID_NAME) + 10
+SPELLINGS = 4  # tokens of the key's for one of a server's that counts its own: bytes for words, at worst
 SPELLED_ALIKE = 0.8  # least share of a server's windows of two tokens; sampled at temperature 1.3, 0.9 are (facts.md)
 
 
@@ -48,8 +50,9 @@ class AnswerIds:
         ids: the answer's tokens.
         returned: the server gave them; else its text was tokenised again.
         spelled_otherwise: the server's are the text's, but too few of their windows are the tokenizer's own.
-        odd: how many characters of its text normalising would undo.
+        odd: how many characters of its text normalising would undo, and words of two scripts that nothing does.
         disguised: they were undone before it was tokenised.
+        surplus: how many more tokens there were than were asked for: left out.
     """
 
     ids: list[int]
@@ -57,6 +60,7 @@ class AnswerIds:
     spelled_otherwise: bool = False
     odd: int = 0
     disguised: bool = False
+    surplus: int = 0
 
 
 class AnswerReader:
@@ -64,17 +68,19 @@ class AnswerReader:
 
     Args:
         tokenizer: the key's.
+        longest: tokens of an answer that were asked for; None: it does not matter. In the key's tokens, but
+            SPELLINGS times as many where a text was tokenised again, of which the server says that it kept to it.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, longest: int | None = None) -> None:
+        self._tokenizer, self._longest = tokenizer, longest
         self._known: dict[int, AnswerIds] = {}
         self._names: dict[str, int] | None = None
 
     def read(self, response: Response) -> AnswerIds:
         """The answer's ids; worked out once for each request."""
         if response.request not in self._known:
-            self._known[response.request] = self._read(response)
+            self._known[response.request] = self._cut(self._read(response), response)
         return self._known[response.request]
 
     def length(self, response: Response) -> int:
@@ -101,9 +107,17 @@ class AnswerReader:
             found.append(Listed(known, _least(position)))
         return found
 
+    def _cut(self, answer: AnswerIds, response: Response) -> AnswerIds:
+        if self._longest is None:
+            return answer
+        most, said = self._longest, response.completion_tokens
+        if not answer.returned and said is not None and said <= most:
+            most *= SPELLINGS
+        return replace(answer, ids=answer.ids[:most], surplus=max(0, len(answer.ids) - most))
+
     def _read(self, response: Response) -> AnswerIds:
         looks = normalise(response.text)
-        odd = sum(looks.changes.values())
+        odd = sum(looks.changes.values()) + looks.mixed
         if looks.is_disguise:
             return AnswerIds(self._tokenised(looks.text), False, odd=odd, disguised=True)
         own = self._tokenised(response.text)
@@ -144,7 +158,7 @@ class Detour:
     """What tokenising again may have cost, measured against the number of tokens the server says it wrote.
 
     Attributes:
-        answers: tokenised again as they came, with a number from the server.
+        answers: tokenised again as they came, whole, with a number from the server.
         alike: of them, those of the same number of tokens.
         tokens: that the server counted in them.
         missing: Σ |the server's number − ours|.
@@ -161,7 +175,7 @@ class Detour:
         sizes, differences = [], []
         for response in responses:
             answer, counted = reader.read(response), response.completion_tokens
-            if answer.returned or answer.disguised or counted is None or not answer.ids:
+            if answer.returned or answer.disguised or answer.surplus or counted is None or not answer.ids:
                 continue
             possible = [counted] if response.finish_reason == "length" else [counted, counted - 1]
             differences.append(min(abs(size - len(answer.ids)) for size in possible))

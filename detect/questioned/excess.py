@@ -121,10 +121,10 @@ def excess_of(
         if on_positions is not None:
             on_positions(len(batch.rows))
     prompts = [*(probe.prompt_ids for probe in answered), *exclude]
-    exclude_cells(table, plan.contexts, rule, prompts)
     if reference is not None and scaled:
         usage = Usage.of(corpus, (expected / plan.n_positions).numpy(), plan.contexts, rule)
         usage.scale(table, positions.numpy(), ANSWERS)
+    excluded = exclude_cells(table, plan.contexts, rule, prompts)
     pairs, weights = kept_pairs(table, plan.contexts, top)
     answers = [probe.answer_ids for probe in answered]
     return Excess(
@@ -137,6 +137,7 @@ def excess_of(
         n_listed=n_listed,
         distinct=rule.extract(answers, prompts).pairs,
         expectation=expectation,
+        excluded=excluded,
     )
 
 

@@ -2,9 +2,13 @@
 
     a(c, v) = n_c^¼ · [n(c, v) − Σ p_r(v | text so far)]      over the n_c positions whose context is c
 
-with the likeliest tokens of each position alone. Under a key that neither reference nor text depends on, the colours of
-these pairs are drawn by chance. A reference that was trained on marked text expects green tokens that the text does not
-say, most behind contexts that are frequent. FIGURES
+with the FOLLOWED likeliest tokens of each position alone, and what is said. Under a key that neither reference nor text
+depends on, the colours of these pairs are drawn by chance. A reference that was trained on marked text expects green
+tokens that the text does not say, most behind contexts that are frequent. One can also be made so that only its less
+likely tokens follow the key, which a reading weighs as well: of a small model trained on English (2,000 tokens), 1 or 3
+nats taken from the green ones past the 17th gave log10 p 0 where 16 tokens were followed, −3.4 to −12.2 with 256 (two
+keys); the reading of the model itself against it would have said −200,000. Following 256 costs 1 s more in 10,000
+positions of 49k tokens, and 20 ms a key. Past the 256th nothing is seen.
 What is too faint for its own words is not found: a reference made from the base model by taking a tenth of a nat from
 every green token of a fixed list (h = 0) passes, and a reading of the base model against it detects that list.
 So the audit is no licence: a reference is one that was published before the key's first use.
@@ -28,7 +32,8 @@ from watermark.windows import Pairs, Table, WindowRule
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-FOLLOWED = 16  # likeliest tokens of a position; 64 or 256 find nothing more
+FOLLOWED = 256  # likeliest tokens of a position: as many as a reading keeps weights of a context
+_PENDING = 1 << 22  # cells that are added up at once
 
 
 class Expected:
@@ -39,6 +44,7 @@ class Expected:
         self._contexts: list[NDArray[np.int64]] = []
         self._cells: list[NDArray[np.int64]] = []
         self._weights: list[NDArray[np.float64]] = []
+        self._pending = 0
         self.n_positions = 0
 
     def add(self, contexts: Tensor, said: Tensor, probabilities: Tensor) -> None:
@@ -57,14 +63,23 @@ class Expected:
         self._cells += [(rows + said).numpy(), (rows[:, None] + likely.indices).reshape(-1).numpy()]
         self._weights += [np.ones(len(said)), -likely.values.reshape(-1).double().numpy()]
         self.n_positions += len(said)
+        self._pending += len(said) * (1 + likely.indices.shape[1])
+        if self._pending > _PENDING:
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        cells, which = np.unique(np.concatenate(self._cells), return_inverse=True)
+        self._weights = [np.bincount(which, weights=np.concatenate(self._weights)).astype(np.float64)]
+        self._cells, self._pending = [cells], 0
 
     def finish(self, contexts: Table, rule: WindowRule) -> Expectation | None:
         """What was found, of the distinct contexts uint32 [C, h]; None: there was no position."""
         if not self.n_positions:
             return None
-        cells, which = np.unique(np.concatenate(self._cells), return_inverse=True)
+        self._sum_up()
+        cells = self._cells[0]
         positions = np.bincount(np.concatenate(self._contexts))[cells // self._vocab_size]
-        weights = np.bincount(which, weights=np.concatenate(self._weights)) * positions**0.25
+        weights = self._weights[0] * positions**0.25
         tokens = (cells % self._vocab_size).astype(np.uint32)
         kept = ~rule.is_special(tokens) & (weights != 0)
         rows = (cells // self._vocab_size)[kept]

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detect.fed import Probe
+from detect.fed import Excluded, Probe
 from watermark.errors import InputError, ModelError
 from watermark.windows import Document, Pairs, WindowRule
 
@@ -215,15 +215,32 @@ def _to(value: Any, device: torch.device) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
 
 
-def exclude_cells(table: Tensor, contexts: NDArray[np.uint32], rule: WindowRule, documents: Sequence[Document]) -> None:
-    """Set the cells of special tokens and of pairs that occur in a document to zero; table [C, V], contexts [C, h]."""
+def exclude_cells(
+    table: Tensor, contexts: NDArray[np.uint32], rule: WindowRule, documents: Sequence[Document]
+) -> Excluded:
+    """Set the cells of special tokens and of pairs that occur in a document to zero; table [C, V], contexts [C, h].
+
+    Returns:
+        The pairs that occur in a document and had a weight.
+    """
     table[:, [i for i in rule.special_ids if i < table.shape[1]]] = 0
     row_of = {context.tobytes(): row for row, context in enumerate(contexts)}
     pairs = rule.extract(documents).pairs
-    for context, token in zip(np.ascontiguousarray(pairs.contexts), pairs.tokens.tolist(), strict=True):
+    rows, columns, kept = [], [], []
+    for number, (context, token) in enumerate(
+        zip(np.ascontiguousarray(pairs.contexts), pairs.tokens.tolist(), strict=True)
+    ):
         row = row_of.get(context.tobytes())
         if row is not None and token < table.shape[1]:
-            table[row, token] = 0
+            rows.append(row)
+            columns.append(token)
+            kept.append(number)
+    at = torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long)
+    weights = table[at].double().numpy()
+    table[at] = 0
+    weighed = np.array(kept, dtype=np.intp)[weights != 0]
+    found = Pairs(pairs.contexts[weighed], pairs.tokens[weighed], len(set(np.array(rows)[weights != 0].tolist())))
+    return Excluded(found, weights[weights != 0])
 
 
 def kept_pairs(table: Tensor, contexts: NDArray[np.uint32], top: int) -> tuple[Pairs, NDArray[np.float64]]:

@@ -141,8 +141,8 @@ class Tables:
         probes: ProbePairs,
     ) -> Reading:
         table = self._mass if self._difference is None else self._difference
-        for one in (self._mass, table):
-            exclude_cells(one, plan.contexts, rule, prompts)
+        excluded = exclude_cells(table, plan.contexts, rule, prompts)
+        exclude_cells(self._mass, plan.contexts, rule, prompts)
         pairs, weights = kept_pairs(table, plan.contexts, top)
         mass_tokens, mass = largest(self._mass, MASS_TOP)
         return Reading(
@@ -153,6 +153,7 @@ class Tables:
             argmax=self._argmax_pairs(plan, rule, prompts),
             mass=ContextMass(plan.contexts, mass_tokens, mass / self._positions.numpy()[:, None]),
             probes=probes,
+            excluded=excluded,
         )
 
     def _argmax_pairs(self, plan: Plan, rule: WindowRule, prompts: Sequence[Any]) -> Pairs:

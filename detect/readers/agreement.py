@@ -1,4 +1,8 @@
-"""Whether given token ids are the text that came with them: who counts ids would not see what the text carries."""
+"""Whether given token ids are the text that came with them, and split it as its tokenizer does.
+
+Who counts other ids would not see what the text carries; and ids that spell a text in pieces chosen under the key carry
+a mark that the text does not have.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,13 @@ from detect.visible import one_line
 from detect.wording import amount
 from watermark.errors import InputError
 
-OWN_WINDOWS = 0.5  # least share of a row's windows of two tokens that the tokenizer makes, too; drawn at 1.3: .9
+OWN_WINDOWS = 0.8  # least share of windows of two tokens that the tokenizer makes, too; drawn at 1.3: .9
 FEWEST_WINDOWS = 20  # of a row, for that share to say anything
+
+
+_EITHER = (
+    "ids can hide a mark that the text carries, or make one that it does not; test it without token_ids, and go by that"
+)
 
 
 class TextCheck:
@@ -24,12 +33,15 @@ class TextCheck:
 
     Attributes:
         apart: ids of the rows whose token ids are not their text, or spell it as no model draws it.
+        windows: of two tokens, in all rows whose ids are their text, short ones included.
+        shared: how many of them the tokenizer makes, too.
         unchecked: how many rows there was no tokenizer for.
     """
 
     def __init__(self, load: Callable[[], Tokenizer]) -> None:
         self.apart: list[str] = []
         self.unchecked = 0
+        self.windows = self.shared = 0
         self._load = load
         self._tokenizer: Tokenizer | None = None
         self._tried = False
@@ -41,8 +53,14 @@ class TextCheck:
         tokenizer = self._at_hand()
         if tokenizer is None:
             self.unchecked += 1
-        elif not _is_its_text(tokenizer, row.token_ids.tolist(), row.text):
+        elif (found := _windows(tokenizer, row.token_ids.tolist(), row.text)) is None:
             self.apart.append(row.id)
+        else:
+            windows, shared = found
+            self.windows += windows
+            self.shared += shared
+            if windows >= FEWEST_WINDOWS and shared < OWN_WINDOWS * windows:
+                self.apart.append(row.id)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -51,9 +69,17 @@ class TextCheck:
         if self.apart:
             notes.append(
                 f"{amount(len(self.apart), 'document')} whose token_ids are not the text beside them, or spell it as "
-                f"its tokenizer does not (first: {one_line(self.apart[0])}): the ids were counted, and a mark in the "
-                "text would not be seen; test it without token_ids, too"
+                f"its tokenizer does not (first: {one_line(self.apart[0])}): the ids were counted; {_EITHER}"
             )
+        if self.windows:
+            share = self.shared / self.windows
+            note = (
+                f"token_ids beside text: {share:.1%} of their {amount(self.windows, 'window')} of two tokens are those "
+                "of the text's own tokenizer"
+            )
+            if share < OWN_WINDOWS:
+                note += f", fewer than {OWN_WINDOWS:.0%}, which models that draw tokens keep above: {_EITHER}"
+            notes.append(note)
         if self.unchecked:
             notes.append(
                 f"{amount(self.unchecked, 'document')} with text beside token_ids, counted by the ids: whether they "
@@ -71,12 +97,10 @@ class TextCheck:
         return self._tokenizer
 
 
-def _is_its_text(tokenizer: Tokenizer, ids: list[int], text: str) -> bool:
+def _windows(tokenizer: Tokenizer, ids: list[int], text: str) -> tuple[int, int] | None:
+    """How many windows of two tokens the ids have, and how many of these its tokenizer makes; None: another text."""
     words = said_by(tokenizer, ids, text)
-    if words is None:
-        return False
-    windows, shared = shared_windows(words, next(encode_plain(tokenizer, [text])), 2)
-    return windows < FEWEST_WINDOWS or shared >= OWN_WINDOWS * windows
+    return None if words is None else shared_windows(words, next(encode_plain(tokenizer, [text])), 2)
 
 
 def said_by(tokenizer: Any, ids: Sequence[int], text: str) -> list[int] | None:

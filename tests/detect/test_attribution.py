@@ -536,8 +536,9 @@ def test_the_audit_is_that_of_the_single_tests(monkeypatch: pytest.MonkeyPatch) 
     documents, prompts = [words(44)], [words(45, 50), words(46, 30)]
     seen = seen_by(members[0].key, documents, prompts=prompts, test="sampled")
     withdrawn = score(Group(members, seen)).withdrawn
-    expected = [tally(member.key, documents, prompts, test="sampled").probes_log10_p for member in members]
-    assert withdrawn.tolist() == [p is not None and p <= level for p in expected]
+    counted = [tally(member.key, documents, prompts, test="sampled") for member in members]
+    smallest = [min(one.probes_log10_p or 0.0, one.excluded_log10_p or 0.0) for one in counted]
+    assert withdrawn.tolist() == [p <= level for p in smallest]
     assert 5 < withdrawn.sum() < 35
 
 

@@ -404,6 +404,7 @@ def processed(
         n_answers=7,
         log10_e=min(highest, 1.5),
         log10_e_max=highest,
+        log10_e_whole=highest,
         stopped=stopped,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import string
+import time
 import unicodedata
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detect.lookalikes import ALPHABETS, PHONETIC, TABLES, script, undisguised
-from detect.normalise import KINDS, normalise
+from detect.normalise import KINDS, MOST_MARKS, normalise
 from tests.detect.material import docstrings, speech
 
 # What attackers use: a Cyrillic or Greek letter for a Latin one.
@@ -101,6 +102,29 @@ class TestUndone:
             assert result.changes["zero_width"] == len(attacked) - len(text) > 100
 
 
+class TestMarks:
+    """One character can carry any number of them, and a hostile answer does."""
+
+    @pytest.mark.parametrize("base", ["a", "я", "あ", "\u0995"])
+    @pytest.mark.parametrize("marks", ["\u0301", "\u0316\u0301\u0334", "\u0316\u302a"])
+    def test_time_is_linear(self, base: str, marks: str) -> None:
+        began = time.process_time()
+        result = normalise(f"so {base}{marks * 100_000} on")
+        assert time.process_time() - began < 20  # quadratic: hours
+        assert result.is_disguise
+        assert len(result.text) <= 6 + 1 + MOST_MARKS
+
+    def test_what_is_too_many_is_counted_and_leaves_the_places_right(self) -> None:
+        result = normalise("あ" + "\u3099\u0316" * 40 + " い")
+        assert result.text[-2:] == " い"
+        assert result.changes["compatibility"] >= 80 - MOST_MARKS
+        assert result.original_range(len(result.text) - 1, len(result.text)) == (82, 83)
+
+    def test_as_many_as_anyone_writes_stay(self) -> None:
+        text = "ก" + "\u0e34\u0e48" * (MOST_MARKS // 2) + " Z"
+        assert normalise(text).text == text
+
+
 class TestGenuine:
     @pytest.mark.parametrize("text", GENUINE)
     def test_it_stays_as_it_is(self, text: str) -> None:
@@ -113,12 +137,41 @@ class TestGenuine:
     @given(st.text(alphabet=string.printable.replace("\r", ""), max_size=200))
     @settings(max_examples=200, deadline=None)
     def test_plain_ascii(self, text: str) -> None:
-        single = re.sub(r"(?<=\S) +(?=\S)", " ", text)
+        whole = re.sub(r"(?<=[0-9A-Za-z])[\v\f]+(?=[0-9A-Za-z])", "", text)
+        single = re.sub(r"(?<=\S) +(?=\S)", " ", whole)
         assert normalise(text).text == single
-        assert normalise(text).changes == {**dict.fromkeys(KINDS, 0), "space": len(text) - len(single)}
+        gone = {"zero_width": len(text) - len(whole), "space": len(whole) - len(single)}
+        assert normalise(text).changes == {**dict.fromkeys(KINDS, 0), **gone}
 
 
 class TestDisguise:
+    @pytest.mark.parametrize("char", ["\v", "\f", "\v\f\v", "\U0001d159", "\ufffc", "\U00013441", "\U00013442"])
+    def test_what_draws_nothing_inside_a_word_is(self, char: str) -> None:
+        result = normalise(f"re{char}mem{char}ber")
+        assert (result.text, result.is_disguise) == ("remember", True)
+        assert result.changes["zero_width"] == 2 * len(char)
+
+    @pytest.mark.parametrize("text", ["end.\fNext page", "one\n\fTwo", "a \v b", "\f", "\fword", "word\v"])
+    def test_feeds_between_words_stay(self, text: str) -> None:
+        assert normalise(text).text == text
+
+    @pytest.mark.parametrize(
+        "word", ["sⲟme", "ꮯalm", "ꮪaid", "wⲅote", "fꮁom", "wꭰy", "nⲟ", "hოme", "wဝrd", "wഠrd", "f𐑈st", "lەt", "ⲟf"]
+    )
+    def test_a_word_of_two_scripts_is_though_no_table_has_the_letter(self, word: str) -> None:
+        result = normalise(f"and {word} it was")
+        assert (result.is_disguise, result.mixed) == (True, 1)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "TNFα and Δx, 5 μm, IFNγR1", "Tシャツ、AI는 좋다、用Python写", "ใช้Pythonกับ", "الـPDF و Wi-Fi", "iPhone से",
+            "1ª vez, 2º, naïve Łódź", "x𝔸, ℝ, Ⅷ", "В VIP-зале",
+        ],
+    )  # fmt: skip
+    def test_scripts_side_by_side_are_none(self, text: str) -> None:
+        assert normalise(text).mixed == 0
+
     TEXT = "The rain fell on the harbour, and the boats were still. He counted the coins twice.\n"
 
     @pytest.mark.parametrize("text", [*GENUINE, TEXT, "", speech()[:5000], f"“{TEXT}” – it’s", f"    {TEXT}  \r\n"])

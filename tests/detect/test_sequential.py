@@ -40,13 +40,14 @@ def run(
 def facts(result: SequentialTally) -> dict[str, Any]:
     """Everything a result holds, comparable."""
     values = {name: getattr(result, name) for name in SequentialTally.__dataclass_fields__ if name != "green"}
-    pairs = values.pop("pairs")
+    pairs, excluded = values.pop("pairs"), values.pop("excluded").pairs
     return {
         **values,
         "colours": result.colours.tolist(),
         "contexts": pairs.contexts.tolist(),
         "tokens": pairs.tokens.tolist(),
         "n_contexts": pairs.n_contexts,
+        "excluded": [excluded.contexts.tolist(), excluded.tokens.tolist(), excluded.n_contexts],
     }
 
 

@@ -171,7 +171,7 @@ def test_ids_that_spell_the_text_out_hide_nothing(cli: Cli, tmp_path: Path, prom
 @pytest.mark.parametrize(
     ("old", "new", "note"),
     [
-        (" ", "  ", r"in \d+ of \d+ answers \(100%\); \d+ of them hide their tokens so .* [\d,]+ characters undone"),
+        (" ", "  ", r"in \d+ of \d+ answers \(100%\); \d+ of them hide their tokens so .* [\d,]+ places in them"),
         ("e", "e\U000e0000", r"; \d+ of them hide their tokens so"),
         ("in the", "in\u00a0the", "none invisible or lookalike, and at most 5% of any answer; read as they came"),
     ],
@@ -374,3 +374,18 @@ def test_what_a_hostile_server_writes_cannot_steer_a_terminal(cli: Cli, text_key
         result = cli(*command(text_key, server, prompts))
     result.refused(3, "⟨U+001B⟩]0;owned", "⟨U+202E⟩ second line")
     assert "\x1b" not in result.err
+
+
+def test_ids_that_are_not_sent_leave_nothing_out(cli: Cli, text_key: Path, prompts: Path, tmp_path: Path) -> None:
+    """With a chat endpoint the words are sent; ids beside them could hold any pair that is not wanted in the count."""
+    answer = "the rain fell on the harbour and the boats were still"
+    ids = tokenizer()(answer, add_special_tokens=False)["input_ids"]
+    rows = [{"prompt": prompt} for prompt in PROMPTS]
+    rows[0]["prompt_ids"] = ids
+    odd = write_rows(tmp_path / "odd.jsonl", rows)
+    with FakeServer(text=lambda _: answer) as server:
+        plain = cli(*command(text_key, server, prompts, "--log", "a", "--json")).json()["sampled"]
+        beside = cli(*command(text_key, server, odd, "--log", "b", "--json")).json()["sampled"]
+    assert beside["n_scored"] == plain["n_scored"] == 10
+    (note,) = [note for note in beside["notes"] if "prompt_ids do not hold the words" in note]
+    assert note.endswith("the model was given `prompt`, and what `prompt_ids` holds was not left out for it")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import random
+import re
 import signal
 import subprocess
 import time
@@ -18,7 +19,7 @@ import pytest
 from detect.evidence import CHECKED_NOTE, EXPLORATORY_NOTE, KEY_CHECK_NOTE
 from detect.keycheck import KeyCheck, check_path
 from detect.plans.plan import UNCOMMITTED_NOTE, Plan
-from tests.detect.cli.helpers import EVIDENCE, EXECUTABLE, LINEUP, Cli, environment, names, save_key, write_rows
+from tests.detect.cli.helpers import EVIDENCE, EXECUTABLE, LINEUP, SPEECH, Cli, environment, names, save_key, write_rows
 from tests.detect.questioned import table_model
 from tests.detect.questioned.fake_server import FakeServer, Question
 from tests.detect.test_sequential import in_a_loop
@@ -486,3 +487,19 @@ def test_a_planned_control_is_not_left_out_by_oversight(
     none = planned(cli, Path("n"), text_key, prompts, "--access", "weights")
     cli("suspect", "--key", text_key, "--probes", prompts, "--plan", none, "--model", base,
         "--no-positive-control").refused(2, "the plan's primary test uses none; leave it out")  # fmt: skip
+
+
+def test_a_flood_in_one_answer_does_not_spend_the_plan(
+    cli: Cli, account: Path, committed: list[object], prompts: Path, tmp_path: Path
+) -> None:
+    plan = planned(cli, tmp_path / "plan.json", account, prompts, *committed, "--max-new-tokens", 8)
+    marked = written(account, 0.9)
+
+    def flood(question: Question) -> str:
+        return SPEECH.read_text(encoding="utf-8")[:9000] if question[0] == PROMPTS[0] else str(marked(question))
+
+    with FakeServer(text=flood, usage=False) as server:
+        found = cli(*asking(server, account, plan, prompts, "--json")).json()["sampled"]
+    assert (found["finding"], found["status"]) == ("detected", "confirmatory")
+    (note,) = [note for note in found["notes"] if "longer than was asked for" in note]
+    assert re.match(r"\d+ of \d+ answers longer than was asked for, in the key's tokens", note)

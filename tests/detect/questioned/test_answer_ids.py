@@ -240,3 +240,23 @@ def test_a_tokens_name_of_any_length_is_only_a_name() -> None:
     listed = AnswerReader(tokenizer()).alternatives(answer(token_ids=tuple(drawn), logprobs=positions))
     assert listed is not None
     assert [one.log_probabilities for one in listed] == [{token: -1.0} for token in drawn]
+
+
+@pytest.mark.parametrize(
+    ("given", "usage", "kept"),
+    [(True, None, 6), (True, 6, 6), (False, None, 6), (False, 7, 6), (False, 6, 24), (False, 0, 24)],
+)
+def test_no_answer_counts_beyond_what_was_asked_for(given: bool, usage: int | None, kept: int) -> None:
+    """A server that floods its first answer would spend a plan; its word on its own tokens goes only so far."""
+    text = "the rain fell on the harbour and " * 30
+    ids = tuple(tokenizer()(text.strip(), add_special_tokens=False)["input_ids"])
+    long = answer(text=text.strip(), token_ids=ids if given else None, completion_tokens=usage)
+    found = AnswerReader(tokenizer(), 6).read(long)
+    assert (found.ids, found.returned, found.surplus) == (list(ids[:kept]), given, len(ids) - kept)
+    assert AnswerReader(tokenizer(), len(ids)).read(long).surplus == AnswerReader(tokenizer()).read(long).surplus == 0
+    assert Detour.measured(AnswerReader(tokenizer(), 6), [long]).answers == 0
+
+
+def test_a_word_of_two_scripts_that_nothing_undoes_is_a_disguise() -> None:
+    found = AnswerReader(tokenizer()).read(answer("the b\u2c9fats were still", token_ids=(40, 41)))
+    assert (found.disguised, found.returned, found.odd) == (True, False, 1)

@@ -52,6 +52,34 @@ def texts(seed: int, count: int = 60) -> list[Probe]:
     return [Probe(chain(rng, None)[:5], chain(rng, None)) for _ in range(count)]
 
 
+def below(rank: int) -> np.ndarray:
+    """bool [V, V]: the tokens of each row that are less likely than the `rank` likeliest, under `plain`."""
+    return np.argsort(np.argsort(-plain(), axis=1), axis=1) >= rank
+
+
+def test_a_reference_whose_unlikely_tokens_alone_avoid_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that 16 tokens show; a reading would follow it."""
+    given, reference = texts(5, 150), plain() - 2.0 * (GREEN & below(17))
+    for followed, noticed in ((16, False), (module.FOLLOWED, True)):
+        monkeypatch.setattr(module, "FOLLOWED", followed)
+        one = weigh(KEY, read(plain(), reference, given))
+        assert one.reference_log10_p is not None
+        assert (one.reference_log10_p <= -3) == noticed
+        assert (assess(one).finding == "detected") != noticed
+
+
+@pytest.mark.parametrize("pending", [1, 300])
+def test_cells_are_added_up_on_the_way(pending: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found() -> Any:
+        return read(plain(), plain(2), texts(6, 20)).expectation
+
+    whole = found()
+    monkeypatch.setattr(module, "_PENDING", pending)
+    piecewise = found()
+    assert piecewise.pairs.tokens.tolist() == whole.pairs.tokens.tolist()
+    np.testing.assert_allclose(piecewise.weights, whole.weights, rtol=1e-9, atol=1e-12)
+
+
 def read(questioned: np.ndarray, reference: np.ndarray, given: list[Probe]) -> Reading:
     return read_model(
         Bigram(questioned), given, rule=window_rule(KEY), vocab_size=V, reference=Bigram(reference), top=V
@@ -110,7 +138,7 @@ def test_a_claim_against_a_reference_that_follows_the_key_is_withdrawn(tilt: flo
         in note
     )
     assert f"{one.reference_log10_p:.1f}" in note
-    untouched = assess(replace(one, reference_log10_p=-2.9))
+    untouched = assess(replace(one, reference_log10_p=-2.9, excluded=None))
     assert (untouched.log10_p < -6) == (tilt < 0)  # what would have been said
     assert any("published before the key's first use" in text for text in untouched.notes)
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detect.questioned.probes import make_probes, plain_prompts
+from detect.questioned.probes import apart_notes, fed_words, make_probes, plain_prompts
 from detect.readers.row import Row
 from tests import tiny
+from watermark.engines.answers import chat_prompt_ids
 from watermark.engines.models import load_tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -79,3 +80,23 @@ def test_a_disguised_prompt_is_excluded_as_it_looks_too(tokenizer: Any) -> None:
 def test_a_prompts_words_are_excluded_also_where_its_ids_are_given(tokenizer: Any) -> None:
     (found,) = plain_prompts([PROMPT], tokenizer)
     assert found == plain(tokenizer, PROMPT)
+
+
+def test_words_that_are_not_those_of_the_ids_beside_them_are_not_fed(tokenizer: Any) -> None:
+    """Else whoever writes the rows would leave out what no model was given."""
+    own, other = chat_prompt_ids(tokenizer, PROMPT), plain(tokenizer, "Say nothing.")
+    rows = [row(prompt=PROMPT, prompt_ids=np.array(ids, dtype=np.uint32)) for ids in (own, plain(tokenizer, PROMPT))]
+    odd = row(prompt=PROMPT, prompt_ids=np.array(other, dtype=np.uint32))
+    assert fed_words([*rows, odd, row(prompt=PROMPT), row(text=TEXT)], tokenizer) == [
+        PROMPT,
+        PROMPT,
+        None,
+        PROMPT,
+        None,
+    ]
+    assert apart_notes(rows, tokenizer, words_sent=True) == []
+    (note,) = apart_notes([*rows, odd], tokenizer, words_sent=False)
+    assert note.startswith("1 row whose prompt_ids do not hold the words of the prompt beside them (first: ")
+    assert note.endswith("the model was given `prompt_ids`, and what `prompt` holds was not left out for it")
+    (note,) = apart_notes([odd], tokenizer, words_sent=True)
+    assert note.endswith("the model was given `prompt`, and what `prompt_ids` holds was not left out for it")
