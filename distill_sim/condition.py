@@ -7,7 +7,7 @@ student is trained → what happens to it afterwards → how it is questioned. `
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
@@ -83,6 +83,16 @@ class Step:
 
     def __str__(self) -> str:
         return self.name if self.amount is None else f"{self.name}:{self.amount:.15g}"
+
+
+def joined(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The same steps, fine-tunings on clean text that follow each other as one, of all their tokens."""
+    found: list[Step] = []
+    for step in steps:
+        if found and found[-1].name == step.name == "clean":
+            step = Step("clean", (found.pop().amount or 0.0) + (step.amount or 0.0))
+        found.append(step)
+    return tuple(found)
 
 
 def _amount(name: str, text: str, what: str) -> float:

@@ -6,9 +6,10 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import takewhile
 from typing import Any
 
-from distill_sim.condition import AFTERWARDS, ATTACKS, Condition, Step
+from distill_sim.condition import AFTERWARDS, ATTACKS, Condition, Step, joined
 from distill_sim.curves import Median, median_of
 from distill_sim.survival import TESTS
 from watermark.errors import InputError
@@ -264,7 +265,7 @@ class Material:
         groups: dict[tuple[Any, ...], list[Rung]] = defaultdict(list)
         for cell in self.cells.values():
             for kind, known in STEPS.items():
-                steps = [Step.parse(text, known, kind) for text in cell.values[kind]]
+                steps = joined([Step.parse(text, known, kind) for text in cell.values[kind]])
                 if steps:
                     where = (kind, tuple(step.name for step in steps), cell.with_changes(**{kind: ()}))
                     groups[where].append(Rung(tuple(step.amount for step in steps), cell))
@@ -280,10 +281,12 @@ class Material:
         """Students that were fine-tuned on clean text last, where the study has the one that was not."""
         groups: dict[tuple[Any, ...], list[tuple[float, Cell]]] = defaultdict(list)
         for cell in self.cells.values():
-            steps = [Step.parse(text, AFTERWARDS, "after") for text in cell.values["after"]]
-            if steps and steps[-1].name == "clean":
-                without = cell.with_changes(after=cell.values["after"][:-1])
-                groups[without].append((steps[-1].amount or 0.0, cell))
+            texts = cell.values["after"]
+            steps = [Step.parse(text, AFTERWARDS, "after") for text in texts]
+            last = list(takewhile(lambda step: step.name == "clean", reversed(steps)))
+            if last:
+                without = cell.with_changes(after=texts[: len(texts) - len(last)])
+                groups[without].append((sum(step.amount or 0.0 for step in last), cell))
         found = []
         for place, members in groups.items():
             start = self.at(place)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detect.wording import FLOOR, amount, probability_words
-from distill_sim.condition import AFTERWARDS, ATTACKS, SOURCES, Step
+from distill_sim.condition import AFTERWARDS, ATTACKS, SOURCES, Step, joined
 
 TEST_TITLES = {
     "reading": "Reading",
@@ -56,7 +56,7 @@ assert set(_PHRASES) == {*ATTACKS, *AFTERWARDS}
 def treatment(attack: Sequence[str], after: Sequence[str]) -> str:
     """What was done to answers and student, in the order in which it was done."""
     steps = [Step.parse(text, ATTACKS, "attack") for text in attack]
-    steps += [Step.parse(text, AFTERWARDS, "after") for text in after]
+    steps += joined([Step.parse(text, AFTERWARDS, "after") for text in after])
     phrases = (_PHRASES[step.name].format(step.amount if step.amount is not None else "") for step in steps)
     return ", then ".join(phrases) or "nothing"
 

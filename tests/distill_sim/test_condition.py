@@ -16,6 +16,7 @@ from distill_sim.condition import (
     Condition,
     Step,
     documentation,
+    joined,
 )
 from tests.watermark.keys.helpers import assert_one_line
 from watermark.errors import InputError
@@ -221,3 +222,10 @@ def test_every_field_is_documented_where_it_is_defined() -> None:
     assert all(source in said["source"] for source in SOURCES)
     assert all(step in said["after"] for step in AFTERWARDS)
     assert all(step in said["attack"] for step in ATTACKS)
+
+
+def test_fine_tunings_on_clean_text_that_follow_each_other_are_one() -> None:
+    texts = ["clean:2500", "clean:2500", "int8", "clean:100", "clean:400"]
+    steps = joined([Step.parse(text, AFTERWARDS, "after") for text in texts])
+    assert [str(step) for step in steps] == ["clean:5000", "int8", "clean:500"]
+    assert joined([]) == ()
