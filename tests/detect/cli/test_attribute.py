@@ -18,9 +18,9 @@ from detect.cli.main import cli as top_level
 from detect.cli.main import run
 from detect.counting import weigh
 from detect.evidence import assess
+from detect.exact.binomial import log10_sf
 from detect.exact.power import pairs_needed
 from detect.fed import Probe, ProbePairs
-from detect.exact.binomial import log10_sf
 from detect.keycheck import check_path
 from detect.observation import ContextMass, Excess, Reading
 from tests.detect.cli.helpers import (
