@@ -35,6 +35,10 @@ REFERENCE_NOTE = (
     "p presupposes that the reference does not depend on the key: that it was published before the key's first use. A "
     "two-sided test of what it expects, under this key: log10_p {:.1f}; a faint dependence would not show there"
 )
+PROBES_NOTE = (
+    "p presupposes that probes, and frequencies where there are any, were chosen without the key: chosen under it from "
+    "honest texts they pass every test of them here, and an innocent model can seem to follow the key on them"
+)
 EXCLUDED_NOTE = (
     "what was observed but occurs in a prompt is left out, {} distinct; a one-sided test under this key that it is not "
     "redder than chance allows, which would make the rest greener: log10_p {:.1f}"
@@ -291,6 +295,8 @@ def _notes(judged: _Judged, how: Assessment, lineup: Lineup | None) -> list[str]
         notes.append(f"S = {float(judged.tally.statistic)!r}, the sum of weight x (green - gamma); theta belongs to it")
     if judged.tally.reference_log10_p is not None:
         notes.append(REFERENCE_NOTE.format(judged.tally.reference_log10_p))
+    if judged.tally.probes_log10_p is not None:
+        notes.append(PROBES_NOTE)
     if judged.tally.excluded is not None and judged.tally.excluded_log10_p is not None:
         left_out = amount(len(judged.tally.excluded.pairs), "pair")
         notes.append(EXCLUDED_NOTE.format(left_out, judged.tally.excluded_log10_p))

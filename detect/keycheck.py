@@ -108,6 +108,11 @@ def load_check(key: Key, key_file: Path) -> KeyCheck | None:
         raise KeyFileError(f"{path} is the check of another key; it should lie beside its own key")
     if type(result.log10_p) not in (int, float) or result.accepted != (result.log10_p > math.log10(THRESHOLD)):
         raise KeyFileError(f"{path} contradicts itself: accepted or not does not follow from its log10_p; restore it")
+    counts = (result.n_green, result.n_scored)
+    if not all(type(one) is int for one in counts) or not 0 <= result.n_green <= result.n_scored:
+        raise KeyFileError(f"{path} contradicts itself: its counts are none; restore it")
+    if not math.isclose(result.log10_p, log10_sf(*counts, key.gamma), rel_tol=1e-9, abs_tol=1e-12):
+        raise KeyFileError(f"{path} contradicts itself: its log10_p does not follow from its counts; restore it")
     return result
 
 

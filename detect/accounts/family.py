@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from detect.accounts.candidates import Candidate, what_is_listed
 from detect.accounts.scores import Bools, Group, Observation, Scores
 from detect.audit import SUSPECT
-from detect.evidence import DEFAULT_ALPHA, DEFAULT_EFFECT, KEY_CHECK_ACCEPTS, PLANNED_POWER, POWER_NOTE
+from detect.evidence import DEFAULT_ALPHA, DEFAULT_EFFECT, KEY_CHECK_ACCEPTS, PLANNED_POWER, POWER_NOTE, PROBES_NOTE
 from detect.exact.binomial import count_z_score
 from detect.exact.multiplicity import holm, key_check_adjustment
 from detect.exact.power import pairs_needed_if_any
@@ -187,6 +187,8 @@ class Family:
         notes += what_is_listed([candidate for candidate, _ in self.members])
         if self.test == "text":
             notes.append(WHOLE_NOTE)
+        if any(group.observation.fed is not None for group in self.groups):
+            notes.append(PROBES_NOTE)
         for which, text in (
             (~(self.checked | self.refused), UNCHECKED_NOTE),
             (self.checked, "passed the key check before first use, their p is multiplied by 1/.99"),

@@ -61,7 +61,8 @@ def notes_on_asking(
         "the server's own, if any, are not visible",
         f"{extent.words}, {extent.settled}{'' if short is None else f'; {short}'}; {extent.counted}{later}",
         f"response log: SHA-256 {responses_sha256(responses)} over what counts of each counted answer, in the "
-        "order asked (canonical JSON, a line each)",
+        "order asked (canonical JSON, a line each); that it holds what the server sent, and all of it, is the word of "
+        "who kept it: nothing in it is signed",
     ]
 
 

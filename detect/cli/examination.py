@@ -36,6 +36,7 @@ ONE_MODEL = (
     "the questioned model and its reference predict the same everywhere: they seem to be one model, of which nothing "
     "can be read"
 )
+RETOKENISED = "asked in the model's own tokens, and a plan does not settle its tokenizer"
 ALIGNED = "read at aligned offsets, and a plan does not settle the models' own tokenizers"
 
 
@@ -160,6 +161,7 @@ class Examination:
             level: at which an e-process stops early.
         """
         from detect.cli.extent import Counting, Extent
+        from detect.cli.foreign import tokenizer_of
         from detect.cli.weighing import Answered, Weighing
         from detect.examined import Examined
         from watermark.engines.models import load_model
@@ -168,17 +170,22 @@ class Examination:
         weighing = Weighing.if_asked(self.ctx, self.key, self.tokenizer, asked)
         counting = Counting(self.key, [*(list(probe.prompt_ids) for probe in self.probes), *self.plain_prompts], extent)
         answers = self._answers("sampling", self.model, extent, counting)
+        other = None if weighing is None or asked.control_name is None else load_model(asked.control_name)
         notes = self._notes(*self._sampling_notes(extent), *self._retokenising_notes(answers))
+        models = [self.model] if other is None else [self.model, other]
+        foreign = any(tokenizer_of(one, self.tokenizer) is not self.tokenizer for one in models)
+        deviation = RETOKENISED if foreign else None
         found = {}
         if "sampled/distinct" in asked.sampled_tests:
-            found["sampled/distinct"] = Examined(counting.tally(answers.answers), notes)
+            found["sampled/distinct"] = Examined(counting.tally(answers.answers), notes, deviation=deviation)
         if weighing is not None:
             control, answered = None, Answered.of_model(answers, self.plain_prompts)
-            if asked.control_name is not None:
-                other = self._answers("positive control", load_model(asked.control_name), extent, counting)
-                control = weighing.weigh(Answered.of_model(other, self.plain_prompts), of_control=True)
+            if other is not None:
+                its = self._answers("positive control", other, extent, counting)
+                control = weighing.weigh(Answered.of_model(its, self.plain_prompts), of_control=True)
             notes = [*notes, *weighing.notes(answered)]
-            found["sampled/excess"] = Examined(weighing.weigh(answered), notes, control=control)
+            weighed = weighing.weigh(answered)
+            found["sampled/excess"] = Examined(weighed, notes, control=control, deviation=deviation)
         return found
 
     def _answers(self, what: str, model: PreTrainedModel, extent: Extent, counting: Counting) -> Answers:

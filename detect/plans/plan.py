@@ -35,6 +35,10 @@ from watermark.keys.commitment import CREATED_FORMAT
 from watermark.keys.members import read_document
 
 DEFAULT_DECOYS = 1000
+PREDATE_NOTE = (
+    "the probes, and frequencies if any: SHA-256 {}; the plan fixes them, but whoever made it had the key: "
+    "that they were chosen without it shows only where these digests were published before the key existed"
+)
 UNCOMMITTED_NOTE = (
     "the plan names no commitment to the key: results under it stay exploratory, as the key could have been chosen "
     "after looking"
@@ -275,10 +279,13 @@ class Plan(PlanContent):
     def notes(self) -> tuple[str, ...]:
         """What must be known of the plan, for evidence."""
         plan = f"plan: SHA-256 {self.digest}, {self.created}; primary test {self.primary}, stopping {self.stopping}"
+        digests = [self.probes.sha256] + ([] if self.frequencies is None else [self.frequencies])
+        chosen = PREDATE_NOTE.format(" and SHA-256 ".join(digests))
         if self.inclusion is None:
-            return plan, UNCOMMITTED_NOTE
+            return plan, chosen, UNCOMMITTED_NOTE
         one = self.inclusion.commitment
-        return plan, f"key commitment: root {one.root}, {amount(one.size, 'mark')}, {one.created}", UNTIMESTAMPED_NOTE
+        commitment = f"key commitment: root {one.root}, {amount(one.size, 'mark')}, {one.created}"
+        return plan, chosen, commitment, UNTIMESTAMPED_NOTE
 
 
 def _has_answer(row: Row) -> bool:

@@ -25,12 +25,13 @@ class Repeats:
             self.add(one)
 
     def add(self, response: Response) -> None:
-        if not response.text:
+        words = response.text.rstrip()  # of two answers alike one may hold a last space more
+        if not words:
             return
         first = self._first.get(response.prompt)
         if first is None:
-            self._first[response.prompt] = response.text
-        elif first == response.text:
+            self._first[response.prompt] = words
+        elif first == words:
             self._alike += 1
         else:
             self._differing += 1

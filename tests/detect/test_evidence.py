@@ -19,6 +19,7 @@ from detect.evidence import (
     EXPLORATORY_NOTE,
     KEY_CHECK_NOTE,
     POWER_NOTE,
+    PROBES_NOTE,
     SEQUENTIAL_LINEUP_NOTE,
     SEQUENTIAL_NOTE,
     Assessment,
@@ -385,6 +386,12 @@ def test_each_of_a_family_keeps_its_own_notes_and_lineup() -> None:
     assert ["a" in one.notes for one in found] == [True, False]
     assert ["b" in one.notes for one in found] == [False, True]
     assert assess_family([]) == []
+
+
+def test_whoever_reads_p_is_told_who_must_not_have_chosen_the_probes() -> None:
+    fed, text = replace(counted(45, 100, "sampled"), probes_log10_p=-0.2), counted(45, 100)
+    assert [PROBES_NOTE in assess(one).notes for one in (fed, text)] == [True, False]
+    assert PROBES_NOTE not in assess(replace(fed, probes_log10_p=-3.5)).notes
 
 
 # --- an e-process ---

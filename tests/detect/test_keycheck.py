@@ -14,6 +14,7 @@ import pytest
 from scipy.stats import binom
 
 from detect.counting import tally
+from detect.exact.binomial import log10_sf
 from detect.keycheck import KeyCheck, check_key, check_path, load_check, on_record
 from tests.detect.material import distinct_pairs, is_green, make_key
 from watermark.errors import InputError, KeyFileError
@@ -161,19 +162,35 @@ def test_a_record_of_something_else(change: dict[str, Any], tmp_path: Path) -> N
 )
 def test_a_record_that_contradicts_itself(accepted: bool, log10_p: Any, tmp_path: Path) -> None:
     key, file = saved(tmp_path)
-    record = KeyCheck(key.key_id, accepted, log10_p, 90, 20, "ab" * 32, 3, "2026-11-01T00:00:00+00:00").to_dict()
+    record = KeyCheck(key.key_id, accepted, log10_p, 90, 32, "ab" * 32, 3, "2026-11-01T00:00:00+00:00").to_dict()
     check_path(file).write_text(json.dumps(record))
-    with pytest.raises(KeyFileError, match="contradicts itself"):
+    with pytest.raises(KeyFileError, match="contradicts itself: accepted or not"):
         load_check(key, file)
-    check_path(file).write_text(json.dumps({**record, "accepted": log10_p == -1.999, "log10_p": -1.999}))
-    assert (log10_p == -1.999) == (load_check_or_none(key, file) is not None)
 
 
-def load_check_or_none(key: Key, file: Path) -> KeyCheck | None:
-    try:
-        return load_check(key, file)
-    except KeyFileError:
-        return None
+@pytest.mark.parametrize(
+    ("change", "fragment"),
+    [
+        ({"n_green": 31}, "its log10_p does not follow from its counts"),
+        ({"n_scored": 91}, "its log10_p does not follow from its counts"),
+        ({"log10_p": -0.5}, "its log10_p does not follow from its counts"),
+        ({"n_green": 91}, "its counts are none"),
+        ({"n_green": 32.0}, "its counts are none"),
+        ({"n_green": -1}, "its counts are none"),
+        ({"n_scored": "90"}, "its counts are none"),
+        ({"n_scored": True}, "its counts are none"),
+    ],
+    ids=str,
+)
+def test_a_record_says_what_its_counts_say(change: dict[str, Any], fragment: str, tmp_path: Path) -> None:
+    key, file = saved(tmp_path)
+    made = "2026-11-01T00:00:00+00:00"
+    record = KeyCheck(key.key_id, True, log10_sf(32, 90, 0.25), 90, 32, "ab" * 32, 3, made).to_dict()
+    check_path(file).write_text(json.dumps(record))
+    assert load_check(key, file) is not None
+    check_path(file).write_text(json.dumps({**record, **change}))
+    with pytest.raises(KeyFileError, match=f"contradicts itself: {fragment}"):
+        load_check(key, file)
 
 
 def test_one_key_in_a_hundred_is_refused() -> None:

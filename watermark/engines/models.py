@@ -133,14 +133,18 @@ def _is_plain_fast(directory: Path) -> bool:
 
 
 def model_digest(path_or_id: str | Path) -> str:
-    """Identify a model by content: SHA-256 over the names and SHA-256 digests of config.json and the weights.
+    """Identify a model by content: SHA-256 over the names and SHA-256 digests of its settings and its weights.
+
+    The settings are config.json and, where there is one, generation_config.json, which says where answers end. (Digests
+    that were made before it was included are others: make such a plan again.)
 
     Raises:
         ModelError: as `load_model`, as far as it shows without loading.
     """
     directory = local_directory(path_or_id, MODEL_PATTERNS)
     check_model_directory(directory)
-    files = {name: file_sha256(directory / name) for name in ["config.json", *_weight_files(directory)]}
+    settings = [name for name in MODEL_SETTINGS if (directory / name).is_file()]
+    files = {name: file_sha256(directory / name) for name in [*settings, *_weight_files(directory)]}
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 

@@ -15,6 +15,7 @@ from detect.accounts.candidates import (
     refuse_doubles,
     same_rule,
 )
+from detect.exact.binomial import log10_sf
 from detect.keycheck import check_path
 from tests.detect.material import hkdf, make_key, secret
 from watermark.errors import InputError, KeyFileError
@@ -25,8 +26,15 @@ OWNER = make_key(900)
 
 
 def record_check(key: Key, path: Path, accepted: bool) -> None:
-    content = {"key_id": key.key_id, "accepted": accepted, "log10_p": -0.4 if accepted else -3.0, "n_scored": 900}
-    content |= {"n_green": 230, "created": "2026-11-24", "corpus_sha256": "ab" * 32, "n_documents": 3}
+    n_green = 230 if accepted else 270
+    content = {"key_id": key.key_id, "accepted": accepted, "log10_p": log10_sf(n_green, 900, key.gamma)}
+    content |= {
+        "n_scored": 900,
+        "n_green": n_green,
+        "created": "2026-11-24",
+        "corpus_sha256": "ab" * 32,
+        "n_documents": 3,
+    }
     write_json(check_path(path), {**content, "format": "taggant-key-check/2"})
 
 

@@ -18,6 +18,7 @@ from detect.cli.main import cli as top_level
 from detect.cli.main import run
 from detect.counting import weigh
 from detect.evidence import assess
+from detect.exact.binomial import log10_sf
 from detect.exact.power import pairs_needed
 from detect.fed import Probe, ProbePairs
 from detect.keycheck import check_path
@@ -252,7 +253,8 @@ def test_key_checks_on_record_count(cli: Cli, key: Path, keys: Path, tmp_path: P
     rows = answers(tmp_path / "a.jsonl", key, "acct-0", "acct-1")
     for name, accepted in (("acct-0", True), ("acct-1", False)):
         record = {"key_id": Key.load(key).account(name).key_id, "accepted": accepted, "created": "2026-11-24"}
-        record |= {"log10_p": -0.4 if accepted else -3.0, "n_scored": 900, "n_green": 230}
+        n_green = 230 if accepted else 270
+        record |= {"log10_p": log10_sf(n_green, 900, 0.25), "n_scored": 900, "n_green": n_green}
         record |= {"corpus_sha256": "ab" * 32, "n_documents": 3}
         write_json(check_path(keys / f"{name}.key"), {**record, "format": "taggant-key-check/2"})
     found = cli("attribute", "--keys", keys, rows, "--json").json()

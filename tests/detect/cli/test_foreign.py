@@ -148,6 +148,20 @@ def test_under_a_plan_it_stays_exploratory(cli: Cli, models: Path, spoken: Path,
         assert ("a plan does not settle the models' own tokenizers" in found["notes"][-1]) == (status == "exploratory")
 
 
+def test_so_do_its_answers(cli: Cli, models: Path, spoken: Path, tmp_path: Path) -> None:
+    """Nor does a plan settle what its own tokens spell: whoever changes that would choose what is counted."""
+    key, tree = models / "text.key", [tmp_path / "commitment.json", tmp_path / "leaves.json"]
+    assert cli("key", "commit", key, "-o", tree[0], "--leaves", tree[1]).code == 0
+    base = ["--key", key, "--probes", spoken]
+    committed = ["--commitment", tree[0], "--leaves", tree[1], "--decoys", 9]
+    plan = tmp_path / "plan.json"
+    assert cli("plan", "-o", plan, *base, *committed, "--access", "weights", "--effect", 0.6).code == 0
+    for model, status in (("marked", "confirmatory"), ("marked-other", "exploratory")):
+        found = cli("suspect", "--plan", plan, *base, "--model", models / model, "--json").json()["sampled"]
+        assert found["status"] == status
+        assert ("a plan does not settle its tokenizer" in found["notes"][-1]) == (status == "exploratory")
+
+
 def test_a_model_with_another_tokenizer_altogether(
     cli: Cli, text_key: Path, foreign_model: Path, model: Path, spoken: Path
 ) -> None:

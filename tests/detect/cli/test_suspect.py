@@ -151,9 +151,11 @@ def test_probes_that_carry_the_mark_are_noticed_whatever_the_rows_say(
 
 
 def test_a_refused_key_detects_nothing(cli: Cli, text_key: Path, model: Path, other: Path, probes: Path) -> None:
+    from detect.exact.binomial import log10_sf
     from detect.keycheck import KeyCheck, check_path
 
-    record = KeyCheck(Key.load(text_key).key_id, False, -4.0, 90, 60, "ab" * 32, 3, "2026-11-01T00:00:00+00:00")
+    key_id, made = Key.load(text_key).key_id, "2026-11-01T00:00:00+00:00"
+    record = KeyCheck(key_id, False, log10_sf(60, 90, 0.25), 90, 60, "ab" * 32, 3, made)
     check_path(text_key).write_text(json.dumps(record.to_dict()))
     command = ["suspect", "--key", text_key, "--model", other, "--reference", model, "--probes", probes]
     evidence = cli(*command, "--json").json()["reading"]

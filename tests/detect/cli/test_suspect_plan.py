@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from detect.evidence import CHECKED_NOTE, EXPLORATORY_NOTE, KEY_CHECK_NOTE
+from detect.exact.binomial import log10_sf
 from detect.keycheck import KeyCheck, check_path
 from detect.plans.plan import UNCOMMITTED_NOTE, Plan
 from tests.detect.cli.helpers import EVIDENCE, EXECUTABLE, LINEUP, SPEECH, Cli, environment, names, save_key, write_rows
@@ -151,7 +152,7 @@ def test_an_unmarked_model_is_asked_up_to_the_maximum(cli: Cli, account: Path, p
 def test_after_a_key_check_it_stops_where_the_adjusted_p_is_small_enough(
     cli: Cli, account: Path, committed: list[object], prompts: Path
 ) -> None:
-    checked(account, -0.3)
+    checked(account, 22)
     plan = planned(cli, Path("p"), account, prompts, *committed)
     with FakeServer(text=written(account, 0.6)) as server:
         evidence = cli(*asking(server, account, plan, prompts, "--log", "log", "--json")).json()["sampled"]
@@ -164,10 +165,10 @@ def test_after_a_key_check_it_stops_where_the_adjusted_p_is_small_enough(
     assert KEY_CHECK_NOTE[True] in evidence["notes"]
 
 
-def checked(key_file: Path, log10_p: float) -> None:
-    """Lay a check on human text beside the key."""
-    key_id, made = Key.load(key_file).key_id, "2026-11-01T00:00:00+00:00"
-    record = KeyCheck(key_id, log10_p > -2, log10_p, 90, 22, "ab" * 32, 3, made)
+def checked(key_file: Path, n_green: int) -> None:
+    """Lay a check on human text beside the key: passed with 22 of 90 green, refused with 34."""
+    key_id, made, log10_p = Key.load(key_file).key_id, "2026-11-01T00:00:00+00:00", log10_sf(n_green, 90, 0.25)
+    record = KeyCheck(key_id, log10_p > -2, log10_p, 90, n_green, "ab" * 32, 3, made)
     check_path(key_file).write_text(json.dumps(record.to_dict()))
 
 
@@ -176,12 +177,12 @@ def test_a_check_of_the_key_is_the_plans(
 ) -> None:
     """A record that comes, or goes, after the plan changes nothing: neither the level nor who may be accused."""
     with FakeServer(text=written(account, 0.6)) as server:
-        for log10_p, outcome in ((-0.3, "passed"), (-2.5, "was refused by")):
-            checked(account, log10_p)
+        for n_green, outcome in ((22, "passed"), (34, "was refused by")):
+            checked(account, n_green)
             cli(*asking(server, account, plan, prompts)).refused(5, f"the key {outcome} a check on human text that the")
         assert server.asked == []
         cli("plan", "-o", Path("r"), "--key", account, "--probes", prompts).refused(5, "refused by its own check")
-        checked(account, -0.3)
+        checked(account, 22)
         knowing = planned(cli, Path("k"), account, prompts, *committed)
         first = cli(*asking(server, account, knowing, prompts, "--json")).out
         check_path(account).unlink()

@@ -408,10 +408,12 @@ def test_more_that_differs() -> None:
 
 def test_notes_say_what_a_timestamp_would_be_worth() -> None:
     one = plan()
-    first, second, third = one.notes
+    first, second, third, fourth = one.notes
     assert one.digest in first
-    assert one.inclusion.commitment.root in second
-    assert third == UNTIMESTAMPED_NOTE
+    assert second.startswith(f"the probes, and frequencies if any: SHA-256 {one.probes.sha256}; the plan fixes them")
+    assert second.endswith("only where these digests were published before the key existed")
+    assert one.inclusion.commitment.root in third
+    assert fourth == UNTIMESTAMPED_NOTE
 
 
 # --- plans that are none ---

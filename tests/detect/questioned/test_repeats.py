@@ -28,6 +28,8 @@ def answers(*texts: str) -> list[Response]:
         (("", "", "", "", "", "", ""), None),
         (("x", "", "", "x", "", "", "x", "", "", "x"), 3),
         (("x", "y", "z"), None),  # no prompt twice
+        (("x", "y", "z", "x ", "y\n", "z", "x"), 4),  # a last space is no other answer
+        ((" ", "\n", " ", " ", " ", " "), None),
         (("a1", "b1", "c1", "a2", "b2", "c2", "a2", "b2", "c2"), None),
     ],
     ids=repr,

@@ -342,6 +342,9 @@ def test_the_digest_is_of_content(directory: Path, tmp_path: Path) -> None:
     assert before == model_digest(shutil.copytree(directory, tmp_path / "elsewhere"))
     edit(directory / "tokenizer_config.json", unrelated=1)
     assert model_digest(directory) == before
+    (directory / "generation_config.json").write_text('{"eos_token_id": 2}')  # says where answers end
+    assert model_digest(directory) != before
+    before = model_digest(directory)
     file = directory / "model.safetensors"
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
