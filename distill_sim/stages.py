@@ -8,7 +8,7 @@ answers) are made without a key; only `corpus` opens one, and only to mark. Judg
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ from watermark.progress import Progress
 from watermark.windows import WindowRule
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from distill_sim.metrics import Metrics
 
 CORPUS, STUDENT, READING, ANSWERS, EXCESS, FLUENCY = (
@@ -62,25 +64,45 @@ def corpus(context: StageContext) -> None:
             model, tokenizer, ids, sampling, journal,
             seed=settings["seed"], key=key, on_answers=advance,
         )  # fmt: skip
-    now = datetime.now(UTC).isoformat(timespec="seconds")
     drawn = {**sampling.to_dict(), "delta": settings["delta"], "gamma": None if key is None else key.gamma}
-    rows = [
+    rows = answer_rows(settings, tokenizer, prompts, ids, answers, drawn, key_id=settings["key_id"])
+    write_corpus(context.output / CORPUS, rows, {"settings": dict(settings)})
+
+
+def answer_rows(
+    settings: Mapping[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    prompt_ids: Sequence[Sequence[int]],
+    answers: Sequence[Sequence[int]],
+    drawn: Mapping[str, Any],
+    *,
+    key_id: str | None,
+) -> list[CorpusRow]:
+    """What a model wrote, numbered in the order of the prompts.
+
+    Args:
+        settings: names `model` and `seed`.
+        drawn: how.
+        key_id: of the mark; None: there is none.
+    """
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return [
         CorpusRow(
             id=str(number),
             prompt=prompt,
-            prompt_ids=tuple(prompt_ids),
+            prompt_ids=tuple(asked),
             text=tokenizer.decode(token_ids),
             token_ids=tuple(token_ids),
-            marked=key is not None,
-            key_id=settings["key_id"],
+            marked=key_id is not None,
+            key_id=key_id,
             seed=settings["seed"],
             model=settings["model"],
             sampling=json.dumps(drawn),
             created=now,
         )
-        for number, (prompt, prompt_ids, token_ids) in enumerate(zip(prompts, ids, answers, strict=True))
+        for number, (prompt, asked, token_ids) in enumerate(zip(prompts, prompt_ids, answers, strict=True))
     ]
-    write_corpus(context.output / CORPUS, rows, {"settings": dict(settings)})
 
 
 def mixed(context: StageContext) -> None:

@@ -5,7 +5,6 @@ Every function takes a StageContext; settings and needs name the stages whose re
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import replace
@@ -18,7 +17,7 @@ from distill_sim.pipeline import StageContext
 from distill_sim.questioning import BIAS, HOW, INFERENCE
 from distill_sim.recipe import Recipe
 from distill_sim.saving import save_model
-from distill_sim.stages import CORPUS, STUDENT, metrics_of, model_directory, read_corpora, stage_key, steps
+from distill_sim.stages import CORPUS, STUDENT, answer_rows, metrics_of, model_directory, read_corpora, stage_key, steps
 from watermark.errors import InputError
 from watermark.files import write_json
 from watermark.windows import WindowRule
@@ -316,22 +315,7 @@ def imitated(context: StageContext) -> None:
     with biased(load_model(directory), bias, settings["delta"]) as model:
         batches = answer(model, tokenizer, ids, Sampling(**settings["sampling"]), seed=settings["seed"])
         answers = [one for batch in batches for one in batch]
-    rows = [
-        CorpusRow(
-            id=str(number),
-            prompt=prompt,
-            prompt_ids=tuple(prompt_ids),
-            text=tokenizer.decode(token_ids),
-            token_ids=tuple(token_ids),
-            marked=False,
-            key_id=None,
-            seed=settings["seed"],
-            model=settings["model"],
-            sampling=json.dumps(settings["sampling"]),
-            created="",
-        )
-        for number, (prompt, prompt_ids, token_ids) in enumerate(zip(settings["prompts"], ids, answers, strict=True))
-    ]
+    rows = answer_rows(settings, tokenizer, settings["prompts"], ids, answers, settings["sampling"], key_id=None)
     write_corpus(context.output / CORPUS, rows, {"settings": dict(settings)})
 
 
