@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_sim.condition import Condition
-from distill_sim.study.graph import CONTROLS
+from distill_sim.study.cells import CONTROLS
 from distill_sim.study.scales import SCALES, Scale, bases
 from watermark.errors import InputError
 

@@ -29,8 +29,8 @@ from distill_sim.pipeline import Event, Pipeline, alone
 from distill_sim.stages import STUDENT
 from distill_sim.stopwatch import Stopwatch, kept_seconds
 from distill_sim.study import scales
+from distill_sim.study.cells import Builder, Cell
 from distill_sim.study.file import BASE, Study
-from distill_sim.study.graph import Builder, Cell
 from distill_sim.study.judging import ROWS
 from distill_sim.study.keys import StudyKeys
 from distill_sim.study.scales import Foundation, Model

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from distill_sim import texts
-from distill_sim.study import costs, graph
+from distill_sim.study import costs, examiners
 from distill_sim.study.file import Study, parse_study
 from distill_sim.study.run import Parallel, Runner
 from tests import tiny
@@ -36,7 +36,7 @@ def shrink(patch: pytest.MonkeyPatch) -> None:
     """What a study does besides its conditions is made small, too."""
     whole = texts.passages
     patch.setattr(texts, "passages", lambda part: whole(part)[:PASSAGES])
-    patch.setattr(graph, "FREQUENCY_ANSWERS", CHUNK)
+    patch.setattr(examiners, "FREQUENCY_ANSWERS", CHUNK)
     for name, value in (("TEXT_TOKENS", 100), ("HUMAN_TEXTS", 2), ("CLOZE_ITEMS", 2)):
         patch.setattr(costs, name, value)
 

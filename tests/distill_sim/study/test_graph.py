@@ -13,8 +13,9 @@ import pytest
 
 from distill_sim.condition import Condition
 from distill_sim.pipeline import Pipeline, Stage
-from distill_sim.study import graph
-from distill_sim.study.graph import CONTROLS, Builder, Cell, Graph, number
+from distill_sim.study import examiners
+from distill_sim.study.cells import CONTROLS, Builder, Cell
+from distill_sim.study.graph import Graph, number
 from distill_sim.study.keys import StudyKeys
 from distill_sim.study.scales import NANO, Foundation, Model
 from distill_sim.study.show import TITLES, kind_of
@@ -87,7 +88,7 @@ def everything(new: Callable[[], Builder]) -> list[Stage]:
 def test_a_cells_stages(new: Callable[[], Builder]) -> None:
     stages = stages_of(new(), (BASE, 0, 0))
     # unmarked answers: 2 chunks of the counterpart's, some for frequencies, 2 of probes (at most 8 · 7 positions each)
-    frequencies = -(-graph.FREQUENCY_ANSWERS // 8)
+    frequencies = -(-examiners.FREQUENCY_ANSWERS // 8)
     assert kinds(stages) == {
         "marked": 2,
         "answers": 2 + frequencies + 2,

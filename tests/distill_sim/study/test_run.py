@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from distill_sim.pipeline import alone
+from distill_sim.study.cells import CONTROLS
 from distill_sim.study.file import BASE
-from distill_sim.study.graph import CONTROLS
 from distill_sim.study.run import LOCK
 from distill_sim.study.show import kind_of
 from distill_sim.survival import FRESH, QUALITY, SURVIVAL, TESTS, read_table
