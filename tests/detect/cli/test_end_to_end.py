@@ -111,8 +111,6 @@ def everything(cli: Cli, model_directory: Path, tmp_path: Path, monkeypatch: pyt
         ["key", "derive", k, "--account", "acct", "--epoch", "2026-11", "-o", tmp_path / "k2", "--json"],
         ["key", "rotate", k, "-o", tmp_path / "k3"],
         ["key", "commit", k, "--account", "acct", "-o", tmp_path / "commitment", "--leaves", tmp_path / "leaves"],
-        ["key", "check", k, SPEECH],
-        ["key", "check", k, SPEECH],
         ["generate", "--model", model_directory, "--key", k, "--prompts", probes, "-o", tmp_path / "out", "-v",
          "--max-new-tokens", 40],
         ["detect", "--key", k, tmp_path / "out"],
@@ -123,6 +121,8 @@ def everything(cli: Cli, model_directory: Path, tmp_path: Path, monkeypatch: pyt
         ["suspect", "--key", k, "--model", model_directory, "--probes", probes, "--sample", 20, "--decoys", 2, "-v"],
         ["suspect", "--key", k, "--model", tmp_path / "none", "--probes", probes, "--json"],
         ["plan", "--key", k],
+        ["key", "check", k, SPEECH],  # last: it refuses one key in a hundred, which then marks nothing
+        ["key", "check", k, SPEECH],
         ["doctor"],
     ]  # fmt: skip
     printed = []

@@ -61,8 +61,7 @@ def main() -> None:
 
     faulthandler.dump_traceback_later(PATIENCE)
     from detect.cli.main import main as taggant
-    from distill_sim import study
-    from distill_sim.demo import run
+    from distill_sim.demo import condition, run
     from distill_sim.pipeline import Pipeline
     from tests.distill_sim.small import CONDITION
 
@@ -70,7 +69,7 @@ def main() -> None:
     Pipeline._task = lambda self, stage, done: replace(  # type: ignore[method-assign]
         original(self, stage, done), function="tests.distill_sim.demo.driver:run_held_stage"
     )
-    study.Condition = lambda seed: CONDITION  # type: ignore[assignment, misc]
+    condition.Condition = lambda seed: CONDITION  # type: ignore[assignment, misc]
     run.parallelism = lambda: (1, 1)
     sys.argv = ["taggant", "demo", "-o", sys.argv[1], "--model", sys.argv[2]]
     taggant()
