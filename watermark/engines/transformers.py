@@ -14,7 +14,7 @@ import json
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor
 from transformers.generation.configuration_utils import BaseWatermarkingConfig
 
-from watermark.engines.bias_numba import add_bias
+from watermark.engines.bias_numba import add_biases
 from watermark.errors import TokenizerMismatchError, UnsupportedError
 from watermark.greenlist import GreenList
 from watermark.keys import Key
@@ -36,6 +36,7 @@ PADDING_COLUMNS, PADDING_SHARE = 1024, 0.05
 _log = logging.getLogger(__name__)
 
 
+Context = tuple[int, ...]
 _ONE_PASS = {torch.float32: np.float32, torch.float64: np.float64}  # types that NumPy has too
 
 
@@ -111,27 +112,33 @@ class GreenListProcessor(LogitsProcessor):
         return self._add_on_device(contexts, scores)
 
     def _add_cached_rows(self, contexts: Tensor, scores: Tensor) -> Tensor:
+        wanted = [one if self._special_set.isdisjoint(one) else None for one in map(tuple, contexts.tolist())]
         out = torch.empty_like(scores)
-        width = self._colourable
-        for context, given, row in zip(map(tuple, contexts.tolist()), scores[:, :width], out[:, :width], strict=True):
-            if self._special_set.isdisjoint(context):
-                with self._rows.lock:  # until it is used: another thread's context may take its place
-                    self._add_bias(given, self._rows.get(context, self._fill_green), row)
-            else:
-                row.copy_(given)
-        if width < self.vocab_size:
-            out[:, width:] = scores[:, width:]
+        if scores.dtype in _ONE_PASS and scores.is_contiguous() and len(wanted) <= self._rows.capacity:
+            self._add_biases(wanted, scores, out)
+        else:
+            self._add_one_by_one(wanted, scores, out)
         return out
 
-    def _add_bias(self, given: Tensor, green: Tensor, out: Tensor) -> None:
-        """out = given + δ·green, all [colourable]; green uint8."""
-        if given.dtype in _ONE_PASS and given.is_contiguous():
-            add_bias(given.numpy(), green.numpy(), _ONE_PASS[given.dtype](self._delta), out.numpy())
-        else:
-            out.copy_(green)  # torch would convert it in fresh memory
-            torch.add(given, out, alpha=self._delta, out=out)
+    def _add_biases(self, wanted: Sequence[Context | None], scores: Tensor, out: Tensor) -> None:
+        """The whole batch in one pass: at 1,000 tokens of vocabulary a call a row costs as much as its sums."""
+        delta = _ONE_PASS[scores.dtype](self._delta)
+        with self._rows.lock:  # until all rows are used; as many as there is room for never push each other out
+            slots = np.array([-1 if one is None else self._rows.slot(one, self._fill_green) for one in wanted])
+            add_biases(scores.numpy(), self._rows.table.numpy(), slots, delta, out.numpy())
 
-    def _fill_green(self, context: tuple[int, ...], row: Tensor) -> None:
+    def _add_one_by_one(self, wanted: Sequence[Context | None], scores: Tensor, out: Tensor) -> None:
+        width = self._colourable
+        for context, given, row in zip(wanted, scores[:, :width], out[:, :width], strict=True):
+            if context is None:
+                row.copy_(given)
+                continue
+            with self._rows.lock:  # until it is used: another thread's context may take its place
+                row.copy_(self._rows.table[self._rows.slot(context, self._fill_green)])  # converts in place
+            torch.add(given, row, alpha=self._delta, out=row)
+        out[:, width:] = scores[:, width:]
+
+    def _fill_green(self, context: Context, row: Tensor) -> None:
         """1 on green columns but special ones, 0 elsewhere: into `row`, uint8 [colourable].
 
         Bytes, because torch takes nine times as long to convert bools; and no bias in the dtype of the scores, which
@@ -249,36 +256,40 @@ class _RowCache:
         width: bytes of a row.
 
     Attributes:
-        lock: to be held from `get` until the row has been used.
+        lock: to be held from `slot` until the row has been used.
+        table: uint8 [capacity, width].
     """
 
     def __init__(self, limit: int, width: int) -> None:
         slots = max(1, limit // max(width, 1))
         self.lock = threading.Lock()
-        self._table = torch.from_numpy(np.empty((slots, width), dtype=np.uint8))  # pages are taken when first written
-        self._slots: OrderedDict[tuple[int, ...], int] = OrderedDict()
+        self.table = torch.from_numpy(np.empty((slots, width), dtype=np.uint8))  # pages are taken when first written
+        self._slots: OrderedDict[Context, int] = OrderedDict()
         self._fresh = 0  # slots from here on were never used
 
-    def get(self, context: tuple[int, ...], fill: Callable[[tuple[int, ...], Tensor], None]) -> Tensor:
-        """The row of `context`, uint8 [width], filled by `fill(context, row)` where it is not there.
+    @property
+    def capacity(self) -> int:
+        return self.table.shape[0]
+
+    def slot(self, context: Context, fill: Callable[[Context, Tensor], None]) -> int:
+        """Which row of `table` is that of `context`; filled by `fill(context, row)` where it was not there.
 
         A context is entered when its row is whole, not before: a Ctrl-C on the way loses a slot, never a colour.
         """
         slot = self._slots.get(context)
         if slot is not None:
             self._slots.move_to_end(context)
-            return self._table[slot]
+            return slot
         slot = self._free_slot()
-        row = self._table[slot]
-        fill(context, row)
+        fill(context, self.table[slot])
         self._slots[context] = slot
-        return row
+        return slot
 
     def _free_slot(self) -> int:
-        if self._fresh < self._table.shape[0]:
+        if self._fresh < self.capacity:
             self._fresh += 1
             return self._fresh - 1
         return self._slots.popitem(last=False)[1] if self._slots else 0  # the one not used for longest
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _RowCache:
-        return _RowCache(self._table.numel(), self._table.shape[1])  # a copy fills its own rows; locks are not copied
+        return _RowCache(self.table.numel(), self.table.shape[1])  # a copy fills its own rows; locks are not copied

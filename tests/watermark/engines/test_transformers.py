@@ -202,7 +202,7 @@ def test_a_small_cache_stays_within_its_bound_and_changes_nothing(rows: int, mon
         ids = torch.from_numpy(random.integers(0, 12, (4, 2)))
         scores = scores_for(4, VOCABULARY, DTYPES[random.integers(4)])
         assert torch.equal(small(ids, scores), large(ids, scores))
-        assert small._rows._table.nbytes <= max(limit, VOCABULARY)  # one row at least
+        assert small._rows.table.nbytes <= max(limit, VOCABULARY)  # one row at least
         assert len(small._rows._slots) <= max(rows, 1)
     assert len(large._rows._slots) == 9  # contexts 3 … 11
 
@@ -233,12 +233,12 @@ class Filler:
 def test_rows_in_the_cache_do_not_share_memory() -> None:
     cache, fill = engine._RowCache(30, 10), Filler()
     for number in (1, 2, 3, 1, 2, 3):
-        assert cache.get((number,), fill).tolist() == [number] * 10
+        assert cache.table[cache.slot((number,), fill)].tolist() == [number] * 10
     assert fill.filled == [1, 2, 3]
-    cache.get((9,), fill)
-    assert cache.get((2,), fill).tolist() == [2] * 10
+    cache.slot((9,), fill)
+    assert cache.table[cache.slot((2,), fill)].tolist() == [2] * 10
     assert fill.filled == [1, 2, 3, 9]
-    cache.get((1,), fill)
+    cache.slot((1,), fill)
     assert fill.filled == [1, 2, 3, 9, 1], "the one used longest ago made room"
 
 
@@ -250,7 +250,7 @@ def test_an_interrupted_row_is_filled_again_and_costs_no_other(slots: int) -> No
         number = int(random.integers(5))
         fill.interrupt = KeyboardInterrupt() if step % 3 == 0 else None
         try:
-            row = cache.get((number,), fill)
+            row = cache.table[cache.slot((number,), fill)]
         except KeyboardInterrupt:
             continue
         assert row.tolist() == [number] * 10
