@@ -114,10 +114,12 @@ def simulate(
     taggant simulate benchmarks/studies/nano.toml -o runs/nano
     """
     from distill_sim.condition import documentation
+    from distill_sim.study.file import PROFILE, PROFILE_DOC
 
     if fields:
         for name, says, default in documentation():
             emit(f"{name:16} {says}  [{default}]")
+        emit(f"{PROFILE:16} {PROFILE_DOC}")
         return
     if config is None or output is None:
         raise click.UsageError("give a study's TOML file and -o DIRECTORY (or --fields)", ctx)

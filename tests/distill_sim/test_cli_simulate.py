@@ -100,7 +100,9 @@ def test_help_needs_no_torch() -> None:
 def test_every_field_is_listed_with_its_default(cli: Cli) -> None:
     found = cli("simulate", "--fields")
     assert (found.code, found.err) == (0, "")
-    lines = found.out.splitlines()
+    *lines, profile = found.out.splitlines()
+    assert profile.startswith("profile ")
+    assert "trace, balanced, discreet: delta, gamma and context_width" in profile
     assert [line.split()[0] for line in lines] == [one.name for one in fields(Condition)]
     for line, one in zip(lines, fields(Condition), strict=True):
         assert line.endswith(f"[{one.default!r}]")
