@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detect.wording import amount, probability_words
-from distill_sim.report.names import ACCESS, TEST_TITLES, amounts
+from distill_sim.report.names import TEST_TITLES, amounts
 from distill_sim.report.words import enough_words, listed, of_runs
 
 Found = Mapping[str, Any]
-REFERENCE = "the model that the student started from"
+START = "the model that the student started from"
+NEEDS = {
+    "reading": f"the student's next-token probabilities (its weights, or a server that gives them all) and {START}",
+    "sampled": f"answers alone, and {START}",
+}
 
 
 def headline(found: Found) -> list[str]:
@@ -58,7 +62,7 @@ def _of_tests(found: Found) -> list[str]:
     for test, one in tests.items():
         said = [
             f"{TEST_TITLES[test]}: detected the mark in {of_runs(one)} runs of the base condition (median p "
-            f"{probability_words(one['median'])}). It needs {ACCESS[test]}: {REFERENCE}."
+            f"{probability_words(one['median'])}). It needs {NEEDS[test]}."
         ]
         if test in found["dose"]["enough"]:
             enough = enough_words(found["dose"]["enough"][test])

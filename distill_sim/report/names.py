@@ -55,6 +55,12 @@ SOURCE_MEANINGS = {
     "another-owner": "answers under the mark of an owner who has nothing to do with the one looked for",
     "imitated": "answers of a teacher that someone without the key made to prefer what marked answers prefer",
 }
+MODEL_TITLES = {  # what students start from
+    "teacher": "teacher",
+    "smaller": "smaller model",
+    "other-tokenizer": "model with another tokenizer",
+    "fresh": "random start",
+}
 LOOKED_FOR_TITLES = {
     "account": "the account's",
     "licensed": "the licensed account's",

@@ -13,7 +13,7 @@ from distill_sim.dose import EXTRAPOLATED
 from distill_sim.drawing import powers
 from distill_sim.report import dose_words, figures, tables
 from distill_sim.report.material import Material, gather
-from distill_sim.report.names import LOOKED_FOR_TITLES, READ, SOURCE_TITLES, TEST_TITLES, glossary
+from distill_sim.report.names import LOOKED_FOR_TITLES, MODEL_TITLES, SOURCE_TITLES, TEST_TITLES, glossary
 from distill_sim.report.plots.axes import DRAWN
 from distill_sim.report.quality import medians
 from distill_sim.report.results import ALPHA
@@ -61,10 +61,10 @@ def write_report(
             "columns": [test for test in TEST_TITLES if test in material.tests],
             "titles": TEST_TITLES,
             "source_titles": SOURCE_TITLES,
+            "model_titles": MODEL_TITLES,
             "looked_for_titles": LOOKED_FOR_TITLES,
             "measures": tables.MEASURES,
             "measure_titles": tables.MEASURE_TITLES,
-            "read": READ,
             "whole": _whole(material),
             "copies": study["base"].get("base") == "teacher" and study["base"].get("method") != "fresh",
             "has_base": material.reference is not None,

@@ -17,7 +17,7 @@ from distill_sim.report.plots.axes import LOOKS, SMALL, spoken_p, wrapped
 from distill_sim.report.results import LOG10_ALPHA, Results
 from distill_sim.report.words import power_words
 
-COLUMN, ROW = 1.42, 0.62  # inches
+COLUMN, ROW = 1.6, 0.62  # inches
 
 
 def heat(ladders: Sequence[Ladder], tests: Sequence[str]) -> Markup:

@@ -97,7 +97,7 @@ class TestWords:
         assert leads == ["What was done", "Reading", "Asking", "What erases it", "What keeps it from being learnt",
                          "What this can't show"]  # fmt: skip
         assert "Reading: detected the mark in 9 of 9 runs of the base condition" in words
-        assert "and the reference: the model that the student started from" in words
+        assert "(its weights, or a server that gives them all) and the model that the student started from" in words
 
     def test_every_test_has_one_name(self, page: tuple[Path, Page]) -> None:
         """What the tables call them stands once, where the tests are explained."""
