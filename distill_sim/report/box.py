@@ -62,7 +62,7 @@ def _of_tests(found: Found) -> list[str]:
     for test, one in tests.items():
         said = [
             f"{TEST_TITLES[test]}: detected the mark in {of_runs(one)} runs of the base condition (median p "
-            f"{probability_words(one['median'])}). It needs {NEEDS[test]}."
+            f"{probability_words(one['median'])}{_too_large(found, one)}). It needs {NEEDS[test]}."
         ]
         if test in found["dose"]["enough"]:
             enough = enough_words(found["dose"]["enough"][test])
@@ -73,6 +73,12 @@ def _of_tests(found: Found) -> list[str]:
             )
         lines.append(" ".join(filter(None, said)))
     return lines
+
+
+def _too_large(found: Found, one: Found) -> str:
+    """So that a p that is small, and too large, does not read as a finding."""
+    median = one["median"]
+    return f", where 10^{found['log10_alpha']:g} is asked for" if median and found["log10_alpha"] < median <= -2 else ""
 
 
 def _erased(found: Found) -> list[str]:

@@ -132,6 +132,7 @@ def _learnt(material: Material, base: Cell, cell: Cell, changed: dict[str, Any],
         "condition": cell.name,
         "what": differing(changed),
         "differs": changed,
+        "text_told": "text" in cell.tests and cell.tests["text"].told,
         "held_out_loss": [losses.get(base.name), losses.get(cell.name)],
         "tests": {t: {**cell.tests[t].to_dict(), "z_left": z_left(cell, base, t)} for t in both},
     }

@@ -114,7 +114,7 @@ LABELS = {  # of axes and rows
     "delta": "strength of the mark: bias δ of green tokens, nats",
     "gamma": "green fraction γ: share of the tokens that is green",
     "context_width": "context width h: preceding tokens that decide what is green",
-    "accounts": "accounts of one user whose answers are mixed",
+    "accounts": "accounts whose answers one student mixes",
     "attack": "what is done to the answers before training",
     "base": "what the student starts from",
     "method": "which of its weights are trained",
@@ -180,14 +180,26 @@ class Word:
     meaning: str
 
 
+def _at(study: Mapping[str, Any], field: str) -> str:
+    return f"; at the base {said(study['base'][field])}" if field in study["base"] else ""
+
+
 def glossary(study: Mapping[str, Any]) -> Sequence[Word]:
     """What the page's words mean, in this study."""
     tokens = study["base"].get("answer_tokens")
     at_most = f", of {tokens} tokens at most" if tokens else ""
     return (
         Word("answer", f"what the teacher writes to one prompt{at_most}"),
+        Word("pair", "a token with the tokens before it that decide its colour"),
+        Word("bias δ", f"added to the scores of green tokens, in nats: the strength of the mark{_at(study, 'delta')}"),
+        Word("green fraction γ", f"share of the tokens that is green, at any place{_at(study, 'gamma')}"),
+        Word("context width h", f"tokens before one that decide which are green{_at(study, 'context_width')}"),
         Word("extraction", "collecting a teacher's answers and training a model of one's own on them"),
-        Word("account", "a user of the teacher. Each has a key of its own, so that a mark tells whose answers it was"),
+        Word(
+            "account",
+            "a user of the teacher, with a key of its own, so that a mark tells whose answers they were. Where a "
+            "student mixes several, the first one's is looked for",
+        ),
         Word("owner", "who runs the teacher and holds the keys"),
         Word("key", "a secret that decides which tokens are green; repeats under others show one mark's luck"),
         Word(
@@ -199,8 +211,8 @@ def glossary(study: Mapping[str, Any]) -> Sequence[Word]:
         Word("run", "one seed and one key of a condition"),
         Word(
             "reference",
-            "the model that the student started from (for one trained from scratch: the unmarked teacher). What the "
-            "student shares with it was not learnt from the answers",
+            "the model that the student started from (for one trained from scratch, and when one with another "
+            "tokenizer is asked: the unmarked teacher). What a student shares with it was not learnt from the answers",
         ),
         Word("held-out loss", "how badly a student predicts human text it has not seen, nats a token; lower is better"),
         Word("z", "standard deviations above what chance gives; for display, p is what counts"),

@@ -68,6 +68,7 @@ def write_report(
             "whole": _whole(material),
             "copies": study["base"].get("base") == "teacher" and study["base"].get("method") != "fresh",
             "has_base": material.reference is not None,
+            "unmoved": [one["what"] or "the base" for one in found["conditions"] if one["unmoved"]],
             "called": {one["condition"]: one["what"] for one in found["conditions"]},
             "green": _green(material),
             "blind": medians(found["quality"]).get("auc", {}).get(study["reference"]),

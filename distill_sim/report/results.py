@@ -134,6 +134,12 @@ class Cell:
         """Nothing was done to answers or student."""
         return not self.values["attack"] and not self.values["after"]
 
+    @property
+    def unmoved(self) -> bool:
+        """Whether reading had nothing to weigh in any run: the student predicts as its reference does."""
+        runs = self.tests["reading"].runs if "reading" in self.tests else ()
+        return bool(runs) and all(run.scored == 0 for run in runs)
+
     def evidence(self, test: str) -> float:
         """The median, in decades."""
         return self.tests[test].typical if test in self.tests else 0.0

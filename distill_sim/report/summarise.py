@@ -76,6 +76,7 @@ def _condition(material: Material, cell: Cell) -> dict[str, Any]:
         "green_fraction": cell.green[cell.own],
         "differs": dict(material.changed(cell)),
         "what": differing(dict(material.changed(cell))),
+        "unmoved": cell.unmoved,
         "looked_for": cell.own,
         "tests": {test: cell.tests[test].to_dict() for test in material.tests if test in cell.tests},
         "others": {

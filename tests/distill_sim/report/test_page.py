@@ -229,6 +229,39 @@ print("done")
 
 
 class TestLittle:
+    def test_training_that_changed_nothing_is_told(self, tmp_path: Path) -> None:
+        study, rows, _ = small()
+        unmoved = [{**each, "n_scored": 0, "log10_p": 0.0} if each["method"] == "lora" else each for each in rows]
+        for name, given in (("a", rows), ("b", unmoved)):
+            write_report(tmp_path / f"{name}.html", study, given)
+        said = [
+            "had nothing to weigh: low-rank adapter (LoRA). Their training changed nothing."
+            in Page((tmp_path / f"{name}.html").read_text(encoding="utf-8")).words("What keeps it from being learnt")
+            for name in ("a", "b")
+        ]
+        assert said == [False, True]
+
+    @pytest.mark.parametrize("steps", [True, False])
+    def test_a_study_of_steps_alone_or_without_them_is_a_page(self, steps: bool, tmp_path: Path) -> None:
+        """No dose, no asking, one key."""
+        conditions = {"base": Condition()} | (
+            {"a": Condition(after=("int4",)), "b": Condition(attack=("shuffle",), after=("prune:0.5", "heal:8"))}
+            if steps
+            else {"a": Condition(method="lora"), "b": Condition(source="human")}
+        )
+        rows = [
+            row(name, one, seed, 0, "account", "reading", -9.0) for name, one in conditions.items() for seed in (0, 1)
+        ]
+        series = [
+            {"name": "s", "title": "s", "vary": ["after", "attack"] if steps else ["method"], "conditions": ["a"]}
+        ]
+        write_report(tmp_path / "a.html", synthetic.study(series=series, seeds=2, keys=1), rows)
+        page = Page((tmp_path / "a.html").read_text(encoding="utf-8"))
+        assert "Asking" not in page.words("All conditions")
+        assert "2 seeds × 1 key" in page.words("How to read this page")
+        said = "Sentences shuffled, then pruned, then healed."
+        assert (said in page.words("What would erase the mark")) == steps
+
     def test_a_study_that_claims_no_p_is_a_page(self, tmp_path: Path) -> None:
         study, rows, fresh = small()
         write_report(tmp_path / "a.html", study, [{**each, "log10_p": None} for each in rows], fresh)

@@ -46,7 +46,7 @@ class TestConditions:
             "Not varied: temperature of the teacher's sampling (held: teacher's temperature 1).",
             "Not varied: top-p of the teacher's sampling (held: teacher's top-p 1).",
             "Not varied: green fraction γ: share of the tokens that is green (held: green fraction 0.25).",
-            "Not varied: accounts of one user whose answers are mixed (held: 1 account).",
+            "Not varied: accounts whose answers one student mixes (held: 1 account).",
             "Not varied: layers trained, where only the top ones are (held: 2 layers trained).",
             "Not varied: rank of the adapter, where there is one (held: adapter of rank 8).",
             "Not varied: learning rate at its peak (held: learning rate 0.001).",
