@@ -120,8 +120,9 @@ def _trend_words(label: str, trends: Mapping[str, Any], size: int) -> list[str]:
 def _nulls(material: Material, fresh: Sequence[Mapping[str, Any]]) -> Markup | None:
     """Pooled over seeds, and over the keys of one control."""
     groups: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    titles = {name: control_title(material, name) for name in {row["condition"] for row in fresh}}
     for row in sorted(fresh, key=lambda r: (r["condition"], r["seed"], r["test"], r["number"])):
-        groups[row["test"]][control_title(material, row["condition"])].append(row["log10_p"])
+        groups[row["test"]][titles[row["condition"]]].append(row["log10_p"])
     if not groups:
         return None
     panels = {
