@@ -33,6 +33,7 @@ from distill_sim.study.cells import Builder, Cell
 from distill_sim.study.file import BASE, Study
 from distill_sim.study.judging import ROWS
 from distill_sim.study.keys import StudyKeys
+from distill_sim.study.portrait import examples, sizes
 from distill_sim.study.scales import Foundation, Model
 from distill_sim.study.show import StudyProgress, kind_of
 from distill_sim.survival import FRESH, QUALITY, SURVIVAL, write_table
@@ -104,6 +105,7 @@ class Laboratory:
         fresh_keys = study.fresh_keys
         builder = Builder(foundation, keys, fresh_keys=fresh_keys, processes=processes, metrics=metrics)
         self.study = study
+        self.foundation = foundation
         self.cells = [
             builder.cell(name, condition, seed, key)
             for name, condition in study.conditions.items()
@@ -289,7 +291,7 @@ def write_results(root: Path, laboratory: Laboratory, parallel: Parallel, comman
     survival, fresh, quality = list(laboratory.survival()), list(laboratory.fresh()), list(laboratory.quality())
     for name, rows in ((SURVIVAL, survival), (FRESH, fresh), (QUALITY, quality)):
         write_table(root / name, rows)
-    study = describe(root, laboratory.study, parallel)
+    study = describe(root, laboratory, parallel)
     if command is not None:
         study["command"] = command
     write_json(root / DESCRIPTION, study, overwrite=True)
@@ -301,8 +303,9 @@ def write_results(root: Path, laboratory: Laboratory, parallel: Parallel, comman
     return root / "index.html"
 
 
-def describe(root: Path, study: Study, parallel: Parallel) -> dict[str, Any]:
-    """What was asked for, and by what it was carried out."""
+def describe(root: Path, laboratory: Laboratory, parallel: Parallel) -> dict[str, Any]:
+    """What was asked for, by what it was carried out, and a look at what it stands on."""
+    study = laboratory.study
     return {
         "schema": "taggant-study/1",
         "name": root.resolve().name,
@@ -317,6 +320,8 @@ def describe(root: Path, study: Study, parallel: Parallel) -> dict[str, Any]:
         "seeds": study.repeats_of_base.seeds,
         "keys": study.repeats_of_base.keys,
         "fresh_keys": study.fresh_keys,
+        "models": sizes(laboratory.foundation.models),
+        "examples": examples(laboratory.pipeline, laboratory.cells),
         "reference": BASE,
         "base": _of(study.base),
         "series": [

@@ -36,7 +36,27 @@ def p_of(rows: list[Any], condition: str, test: str, who: str = "account") -> li
 class TestConditions:
     def test_there_are_at_least_forty(self, found: dict[str, Any]) -> None:
         assert len(found["conditions"]) == len(synthetic.CHANGES) >= 40
-        assert found["missing"] == []
+        assert found["counts"]["conditions"] == len(synthetic.CHANGES)
+
+    def test_what_was_neither_varied_nor_tried_is_told(self, found: dict[str, Any]) -> None:
+        """From every field, attack and step that a condition can have."""
+        assert found["missing"] == [
+            "Not varied: kinds of prompts (held: all kinds of prompts).",
+            "Not varied: tokens of an answer, at most (held: answers of 48 tokens).",
+            "Not varied: temperature of the teacher's sampling (held: teacher's temperature 1).",
+            "Not varied: top-p of the teacher's sampling (held: teacher's top-p 1).",
+            "Not varied: green fraction γ: share of the tokens that is green (held: green fraction 0.25).",
+            "Not varied: accounts whose answers one student mixes (held: 1 account).",
+            "Not varied: layers trained, where only the top ones are (held: 2 layers trained).",
+            "Not varied: rank of the adapter, where there is one (held: adapter of rank 8).",
+            "Not varied: learning rate at its peak (held: learning rate 0.001).",
+            "Not varied: passes over the answers (held: 2 passes over the answers).",
+            "Not varied: answers in a training step (held: 8 answers a step).",
+            "Not tried, what the student starts from: started from a smaller model or started from a model with "
+            "another tokenizer.",
+            "Not tried on the answers: tokens drawn anew.",
+            "No two treatments of the answers were combined.",
+        ]
 
     @pytest.mark.parametrize("condition", ["base", "answers-24", "clean-8000", "h-0"])
     @pytest.mark.parametrize("test", ["reading", "sampled", "text"])
@@ -69,7 +89,7 @@ class TestConditions:
         assert (one["runs"], one["claimed"], one["detected"], one["median"]) == (4, 3, 3, -8.0)
         none = [{**r, "log10_p": None} for r in rows]
         one = of(summary(synthetic.study(series=[]), none), "base")["tests"]["reading"]
-        assert one == {"runs": 4, "claimed": 0, "detected": 0, "median": None}
+        assert one == {"runs": 4, "claimed": 0, "detected": 0, "z": one["z"], "median": None}
 
 
 class TestAxes:
@@ -113,11 +133,11 @@ class TestAxes:
         series = [{"name": "grid", "title": "Grid", "vary": ["answers", "context_width"], "conditions": names}]
         found = summary(synthetic.study(series=series), rows)
         assert {line["label"]: line["x"] for line in found["series"][0]["lines"]} == {
-            "context_width 0": [50, 100, 200],
-            "context_width 1": [50, 100, 200],
+            "context width 0": [50, 100, 200],
+            "context width 1": [50, 100, 200],
         }
-        assert [line["label"] for line in found["dose"]["lines"]] == ["context_width 1", "context_width 0"]
-        assert "no results" in found["headline"][0]  # the reference has none
+        assert [line["label"] for line in found["dose"]["lines"]] == ["context width 1", "context width 0"]
+        assert any("no results" in line for line in found["headline"])  # the reference has none
 
     def test_the_line_through_the_base_is_the_main_one_and_no_cell_stands_twice(self) -> None:
         """The reference is also a cell of the grid, by another name."""
@@ -137,10 +157,10 @@ class TestAxes:
         ]
         series = [{"name": "g", "title": "G", "vary": ["answers", "context_width"], "conditions": list(cells)}]
         found = summary(synthetic.study(series=series), rows)
-        assert [line["label"] for line in found["dose"]["lines"]] == ["context_width 1", "context_width 0"]
+        assert [line["label"] for line in found["dose"]["lines"]] == ["context width 1", "context width 0"]
         assert {line["label"]: line["conditions"] for line in found["series"][0]["lines"]} == {
-            "context_width 0": ["96-0", "192-0", "384-0"],
-            "context_width 1": ["96-1", "192-1", "384-1"],
+            "context width 0": ["96-0", "192-0", "384-0"],
+            "context width 1": ["96-1", "192-1", "384-1"],
         }
         assert found["dose"]["enough"]["reading"]["shares"][0][1] == 0  # 96 answers: p = 10^-2.4
 
@@ -178,14 +198,80 @@ class TestTreatments:
             for key in range(3)
         ]
         said = summary(synthetic.study(series=[]), rows)["headline"]
-        assert any("cannot say what erases the mark" in sentence for sentence in said)
+        assert any("none can say what erases the mark" in sentence for sentence in said)
 
     def test_ladders_are_the_same_steps_at_growing_strength(self, rows: list[Any]) -> None:
-        ladders = {one.label: one for one in gather(synthetic.study(), rows).ladders()}
-        assert [ladders["prune, heal"].strength(rung) for rung in ladders["prune, heal"].rungs] == ["0.3", "0.5"]
-        assert [rung.cell.name for rung in ladders["clean"].rungs] == ["clean-2000", "clean-8000", "clean-32000"]
-        assert ladders["shuffle"].strength(ladders["shuffle"].rungs[0]) == ""
-        assert ladders["distil"].plain is not None
+        ladders = {one.title: one for one in gather(synthetic.study(), rows).ladders()}
+        pruned, cleaned = ladders["Pruned, then healed"], ladders["Fine-tuned on human text"]
+        assert [pruned.strength(rung) for rung in pruned.rungs] == ["30% of the weights", "50% of the weights"]
+        assert [rung.cell.name for rung in cleaned.rungs] == ["clean-2000", "clean-8000", "clean-32000"]
+        assert ladders["Sentences shuffled"].strength(ladders["Sentences shuffled"].rungs[0]) == ""
+        assert ladders["Second generation"].plain is not None
+
+    def test_what_a_treatment_needs_and_costs(self, found: dict[str, Any], quality: list[Any]) -> None:
+        treated = {one["condition"]: one for one in found["treatments"]}
+        assert not any(one["needs"]["key"] for one in found["treatments"])
+        assert treated["prune-0.3"]["needs"] == {"key": False, "unmarked_teacher": True, "start_model": False}
+        assert treated["neutralise-1"]["needs"] == {"key": False, "unmarked_teacher": False, "start_model": True}
+        assert treated["delete"]["needs"] == {"key": False, "unmarked_teacher": False, "start_model": False}
+
+        def loss(name: str) -> float:
+            return float(
+                np.median([q["value"] for q in quality if (q["condition"], q["measure"]) == (name, "held_out_nats")])
+            )
+
+        assert treated["int4"]["held_out_loss"] == pytest.approx([loss("base"), loss("int4")])
+
+    def test_what_is_left_is_told_in_z(self, found: dict[str, Any], rows: list[Any]) -> None:
+        (one,) = [each for each in found["treatments"] if each["condition"] == "prune-0.5"]
+        z = {
+            name: np.median([r["z_score"] for r in rows if (r["condition"], r["test"]) == (name, "reading")])
+            for name in ("base", "prune-0.5")
+        }
+        assert one["tests"]["reading"]["z_left"] == pytest.approx(z["prune-0.5"] / z["base"])
+        assert "z_left" in one["tests"]["argmax"]
+        assert one["tests"]["argmax"]["z_left"] is None  # it has no z
+
+
+class TestLearning:
+    def test_what_is_hardly_learnt_and_what_answers_alone_show(self) -> None:
+        evidence = {"base": (20, 2), "half": (20, 2), "lora": (3, 1), "wide": (1, 0), "hot": (30, 9), "int4": (1, 0)}
+        conditions = {
+            "base": Condition(),
+            "half": Condition(share=0.5),
+            "lora": Condition(method="lora"),
+            "wide": Condition(context_width=3),
+            "hot": Condition(temperature=0.5),
+            "int4": Condition(after=("int4",)),
+        }
+        rows = [
+            row(name, condition, 0, key, "account", test, -float(p))
+            for name, condition in conditions.items()
+            for key in range(4)
+            for test, p in zip(("reading", "sampled"), evidence[name], strict=True)
+        ]
+        found = summary(synthetic.study(series=[], seeds=1, keys=4), rows)
+        assert [one["condition"] for one in found["learning"]["weaker"]] == ["wide", "lora"]  # int4 is a treatment
+        assert [one["what"] for one in found["learning"]["weaker"]] == ["context width 3", "low-rank adapter (LoRA)"]
+        assert [one["condition"] for one in found["learning"]["stronger"]] == ["hot"]
+        (said,) = [line for line in found["headline"] if line.startswith("What keeps it from being learnt")]
+        assert "context width 3 (0 of 4); low-rank adapter (LoRA) (0 of 4)." in said
+        (said,) = [line for line in found["headline"] if line.startswith("Asking")]
+        assert "under: teacher's temperature 0.5 (4 of 4)." in said
+        (said,) = [line for line in found["headline"] if line.startswith("What erases it")]
+        assert said == (
+            "What erases it: after 1 treatment of answers or students, Reading detected no run after: weights "
+            "rounded to 4 bits."
+        )
+
+    def test_values_of_one_field_are_one_phrase(self) -> None:
+        rows = [
+            row(name, Condition(context_width=h), 0, key, "account", "reading", -9.0 if h == 1 or key < k else -1.0)
+            for name, h, k in (("base", 1, 3), ("two", 2, 1), ("three", 3, 0))
+            for key in range(3)
+        ]
+        said = summary(synthetic.study(series=[], seeds=1), rows)["headline"]
+        assert any("under: context width 2 or 3 (0 to 1 of 3)." in line for line in said)
 
 
 class TestControls:
@@ -218,7 +304,7 @@ class TestControls:
     def test_a_study_without_controls_says_so(self, rows: list[Any]) -> None:
         marked = [r for r in rows if r["exposed"] and not r["licensed"]]
         found = summary(synthetic.study(), marked)
-        assert "There is no control" in found["headline"][0]
+        assert "there is no control" in found["headline"][0]
         assert found["controls"]["deployed"]["quiet"] is None
         assert "No student of unmarked answers." in found["missing"]
         assert "No control was looked at under fresh keys." in found["missing"]
@@ -253,11 +339,13 @@ class TestControls:
         assert groups[True, True, False, "account"] == (9, 0)
         assert groups[False, False, False, "account"] == (27, 0)
         assert groups[False, False, True, "account"][0] == 9
-        assert sum(runs for runs, _ in groups.values()) == 9 * (len(synthetic.CHANGES) + 2)
+        questioning = sum({"probe_tokens", "sampled_tokens"} & set(c) != set() for c in synthetic.CHANGES.values())
+        assert questioning == 5  # conditions whose students are the base's
+        assert sum(runs for runs, _ in groups.values()) == 9 * (len(synthetic.CHANGES) + 2 - questioning)
 
     def test_imitation_is_a_warning_and_no_control(self, found: dict[str, Any]) -> None:
         assert "imitated" not in {one["condition"] for one in found["controls"]["deployed"]["rows"]}
-        assert any("from an imitation of them" in sentence for sentence in found["headline"])
+        assert any("answers that imitate the mark" in sentence for sentence in found["headline"])
 
 
 class TestForm:
@@ -298,6 +386,41 @@ class TestForm:
     def test_incomplete_runs_are_told(self, rows: list[Any]) -> None:
         some = [r for r in rows if (r["condition"], r["seed"]) != ("lora", 2)]
         assert "Fewer than 9 runs (seeds × keys): lora." in summary(synthetic.study(), some)["missing"]
+
+    def test_students_that_two_conditions_share_count_once(self) -> None:
+        """A share of 0 and unmarked answers give the same student, under every key; probes change no student."""
+        conditions = {
+            "base": Condition(),
+            "none": Condition(share=0.0),
+            "unmarked": Condition(source="unmarked"),
+            "few": Condition(probe_tokens=250),
+        }
+        rows = [
+            row(name, condition, seed, key, "account", test, -9.0 if condition.exposed else -0.5)
+            for name, condition in conditions.items()
+            for seed in range(2)
+            for key in range(3)
+            for test in ("reading", "sampled", "text")
+        ]
+        found = summary(synthetic.study(series=[], seeds=2, keys=3), rows)
+        assert found["counts"] == {
+            "conditions": 4,
+            "cells": 24,  # condition × seed × key
+            "students": 6 + 2,
+            "tests": 6 * 3 + 6 * 3 + 6,  # of the marked, of the unmarked, and the second reading of the marked
+        }
+        deployed = found["controls"]["deployed"]
+        assert deployed["tests"] == 6 * 3
+        assert [(one["students"], one["keys"], one["new"]) for one in deployed["rows"]] == [(2, 3, 18), (2, 3, 0)]
+        met = {one["exposed"]: (one["runs"], one["detected"]) for one in found["exposure"] if one["test"] == "reading"}
+        assert met == {True: (6, 6), False: (6, 0)}
+
+    def test_a_control_under_two_names_is_one_under_fresh_keys(self, rows: list[Any], fresh: list[Any]) -> None:
+        again = [{**r, "condition": "also-human"} for r in fresh if r["condition"] == "human"]
+        models = [
+            summary(synthetic.study(), rows, each)["controls"]["fresh"]["models"] for each in (fresh, fresh + again)
+        ]
+        assert models == [9, 9]
 
     def test_a_share_of_zero_is_a_control(self) -> None:
         condition = replace(Condition(), share=0.0)

@@ -1,0 +1,36 @@
+"""Which way evidence goes along an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from distill_sim.curves import inversions, kendall_tau
+from distill_sim.report.material import Line, Material
+from distill_sim.report.names import ASKED, READ
+from distill_sim.report.results import Cell
+
+RISING = ("answers", "share", "epochs", "delta", "probe_tokens", "sampled_tokens")  # more of it: more evidence
+AFFECTED = {"probe_tokens": READ, "sampled_tokens": ASKED}  # what a field can change; any other: every test
+
+
+def trends_along(material: Material, line: Line) -> dict[str, Any]:
+    """Of the tests that the field can change; with inversions where more of it must give more evidence."""
+    tests = [test for test in material.tests if test in AFFECTED.get(line.field, material.tests)]
+    return trends(tests, line.x, line.cells, rising=line.field in RISING or None)
+
+
+def trends(tests: Sequence[str], x: Sequence[float], cells: Sequence[Cell], rising: bool | None) -> dict[str, Any]:
+    """Test → Kendall's tau of median evidence, and inversions where the direction is known beforehand."""
+    found = {}
+    for test in tests:
+        medians = [cell.tests[test].median if test in cell.tests else None for cell in cells]
+        there = [(at, one) for at, one in zip(x, medians, strict=True) if one is not None]
+        if len(there) < 2:
+            continue
+        wrong = None if rising is None else inversions([one for _, one in there], rising)
+        found[test] = {
+            "tau": kendall_tau([at for at, _ in there], [one.median for _, one in there]),
+            "inversions": None if wrong is None else [[there[i][0], there[j][0]] for i, j in wrong],
+        }
+    return found
