@@ -32,6 +32,8 @@ LARGE = 64 << 20  # bytes; what is larger is read again only where a stage is ab
 VERSION = 1  # of the stages' meaning; raise it when the same settings would give another result
 REVISIONS = {  # of single stages, on top of it
     "distill_sim.stages:sampled": 1,  # a batch's answers beyond the planned tokens no longer count
+    "distill_sim.stages:student": 1,  # trainings of a few steps have no warm-up, which took the first of them
+    "distill_sim.study.making:tuned": 1,  # the same
 }
 
 
