@@ -77,11 +77,9 @@ class Builder:
         ask, corpus = self._examiners, self._authors.corpus(condition, seed, key)
         student = self._afterwards(condition, seed, self._student(condition, seed, key, corpus), corpus)
         reading, excess = ask.reading(condition, seed, student), ask.excess(condition, seed, student)
-        unmarked = replace(condition, source="unmarked", share=1.0, accounts=1, attack=())
-        counterpart = self._authors.corpus(unmarked, seed, 0)
         judged = ask.judged(condition, key, corpus, reading, excess)
         fresh = ask.fresh(condition, reading, excess) if condition.source in CONTROLS else None
-        quality = ask.quality(condition, corpus, counterpart, student) if key == 0 else None
+        quality = ask.quality(condition, seed, corpus, student) if key == 0 else None
         return Cell(name, condition, seed, key, corpus, judged, fresh, quality)
 
     def _student(self, condition: Condition, seed: int, key: int, corpus: str) -> str:
