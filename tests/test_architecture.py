@@ -19,8 +19,8 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONTRACTS = {contract["name"]: contract for contract in PROJECT["tool"]["importlinter"]["contracts"]}
 CORE = {
     *("watermark.keys", "watermark.chacha", "watermark.chacha_numba", "watermark.words", "watermark.windows"),
-    *("watermark.dedup", "watermark.greenlist", "watermark.files", "watermark.errors", "watermark.journal", "watermark.lines"),
-    *("detect.exact", "detect.counting", "detect.evidence", "detect.decoys", "detect.observation"),
+    *("watermark.dedup", "watermark.greenlist", "watermark.files", "watermark.errors", "watermark.journal"),
+    *("watermark.lines", "detect.exact", "detect.counting", "detect.evidence", "detect.decoys", "detect.observation"),
     *("detect.readers", "detect.wording", "detect.colouring", "detect.attribution", "detect.accounts"),
     *("detect.plans.plan", "detect.plans.content", "detect.plans.parts", "detect.sequential"),
     *("detect.scan", "detect.joint", "detect.normalise", "detect.lookalikes"),
