@@ -148,6 +148,10 @@ class Case:
         """The log as it is now."""
         return self._lines.read()
 
+    def last_line(self) -> bytes:
+        """Of the log, without its line feed: what the next entry names, and a timestamp is over."""
+        return self.bytes_of_log().splitlines()[-1]
+
     def close(self) -> None:
         """Let go."""
         self._lines.close()

@@ -46,10 +46,15 @@ def read_bundle(path: str | Path) -> dict[str, bytes]:
     return files
 
 
+def is_name(name: str) -> bool:
+    """Whether a file of a bundle may be called so."""
+    parts = name.split("/")
+    return len(parts) <= MOST_PARTS and all(_PART.fullmatch(part) for part in parts)
+
+
 def check_name(name: str) -> str:
     """A file's name, if a bundle may have it (Refused: "name")."""
-    parts = name.split("/")
-    if len(parts) > MOST_PARTS or not all(_PART.fullmatch(part) for part in parts):
+    if not is_name(name):
         raise Refused("name", f"{one_line(name, 120)} is no name that a bundle's file may have")
     return name
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from detect.bundles import canonical
-from detect.bundles.container import check_name
+from detect.bundles.container import is_name
 from detect.bundles.members import (
     Check,
     has,
@@ -95,14 +95,16 @@ class Entry:
         """Read what `to_payload` gave.
 
         Raises:
-            Refused: "json", "entry", "event" (one that is not known) or "name".
+            Refused: "json", "entry" or "event" (one that is not known).
         """
         values = require(canonical.loads(payload, what), _MEMBERS, "entry", what)
         event = values["event"]
         if event not in DETAILS:
             raise Refused("event", f"{what}: an event that is not known")
         require(values["details"], DETAILS[event], "entry", f"{what} ({event})")
-        names = [check_name(one["name"]) for one in values["subjects"]]
+        names = [one["name"] for one in values["subjects"]]
+        if not all(map(is_name, names)):
+            raise Refused("entry", f"{what}: a subject's name is none that a bundle's file may have")
         if names != sorted(set(names)):
             raise Refused("entry", f"{what}: its subjects are not in order, or one is named twice")
         _check_subjects(event, names, values["details"], what)

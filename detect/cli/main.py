@@ -26,6 +26,8 @@ COMMANDS = {
     "suspect": "detect.cli.suspect:suspect",
     "attribute": "detect.cli.attribute:attribute",
     "plan": "detect.cli.plan:plan",
+    "case": "detect.cli.casebook:case",
+    "seal": "detect.cli.sealing:seal",
     "simulate": "distill_sim.cli:simulate",
     "demo": "distill_sim.cli:demo",
     "doctor": "detect.cli.doctor:doctor",

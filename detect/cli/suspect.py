@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from detect.cli.asked import Asked, refuse_against_plan, refuse_mixed
+from detect.cli.casework import Inputs, at_case, at_run, case_options
 from detect.cli.examination import MAX_NEW_TOKENS
 from detect.cli.options import (
     FILE,
@@ -20,7 +22,6 @@ from detect.cli.options import (
     json_option,
     key_option,
     load_key,
-    rows_of,
     sample_seed_option,
     temperature_option,
     test_options,
@@ -30,9 +31,11 @@ from detect.cli.server_options import api_options
 from detect.cli.types import DIRECTORY_OR_ID, PROBES
 
 if TYPE_CHECKING:
+    from detect.bundles.case import Case, Run
     from detect.cli.examination import Examination
     from detect.evidence import Assessment, Evidence
     from detect.examined import Examined
+    from detect.plans.plan import Plan
     from detect.readers import Row
     from watermark.keys import Key
 
@@ -111,6 +114,7 @@ if TYPE_CHECKING:
 @sample_seed_option
 @json_option
 @test_options
+@case_options
 @habits
 @click.pass_context
 def suspect(
@@ -119,6 +123,8 @@ def suspect(
     as_json: bool,
     strict: bool,
     fail_on_detect: bool,
+    case_directory: Path | None,
+    signer_file: Path | None,
     **options: Any,
 ) -> int:
     """Test a questioned model whose weights are at hand (--model), or one behind an OpenAI-compatible server (--api).
@@ -139,6 +145,9 @@ def suspect(
     --reference: sampled answers are weighed by what it would have said, which needs far fewer of them than counting;
     with --logprobs fewer still. The count of distinct pairs stands beside.
 
+    --case: what is done is recorded before the questioned model is touched. A result is then confirmatory only where
+    the case also records the key's commitment and the plan, both before, and no earlier run of that plan.
+
     \b
     taggant generate --model TEACHER --no-mark --prompts prompts.jsonl -o probes.jsonl
     taggant suspect --key owner.key --model QUESTIONED --reference BASE --probes probes.jsonl --decoys 1000
@@ -157,21 +166,64 @@ def suspect(
     if plan is not None:
         refuse_against_plan(ctx, plan, asked)
     key = load_key(asked.key_file)
-    rows = list(rows_of(asked.probe_files, prompts_only_ok=True))
-    if asked.frequency_files:
-        asked = replace(asked, frequency_rows=list(rows_of(asked.frequency_files)))
-    asked = replace(asked, **on_record(key, asked.key_file))
-    if plan is not None:
-        from detect.cli.following import follow
+    with at_case(ctx, case_directory, signer_file, key) as case:
+        inputs = Inputs.of(case, asked.frequency_files).and_those_of(case, asked.probe_files, prompts_only_ok=True)
+        rows = list(inputs.rows(asked.probe_files, prompts_only_ok=True))
+        if asked.frequency_files:
+            asked = replace(asked, frequency_rows=list(inputs.rows(asked.frequency_files)))
+        asked = replace(asked, **on_record(key, asked.key_file))
+        if plan is not None:
+            from detect.cli.following import follow
 
-        asked = follow(ctx, plan, asked, key, rows)
-    how = Assessment(asked.alpha, asked.effect, asked.key_check, asked.probes_marked, asked.check_corpus)
-    examine = _at_hand if asked.api_server is None else _behind_api
-    tests = {name: _with_lineup(ctx, asked, name, one) for name, one in examine(ctx, key, rows, asked, how).items()}
-    judged = judge(tests, how) if plan is None else judge_planned(plan, tests, how)
+            asked = follow(ctx, plan, asked, key, rows)
+        how = Assessment(asked.alpha, asked.effect, asked.key_check, asked.probes_marked, asked.check_corpus)
+        questioned = None if case is None else _questioned(asked)
+        why_not = [] if case is None or plan is None else _warned(ctx, case, plan, questioned)
+        begun = asked.recorded() if case is not None else {}
+        digest = asked.plan_digest
+        with at_run(case, "suspect", key, inputs, begun, plan=digest, questioned=questioned) as run:
+            examine = _at_hand if asked.api_server is None else _behind_api
+            tests = {
+                name: _with_lineup(ctx, asked, name, one).but_for(why_not)
+                for name, one in examine(ctx, key, rows, asked, how).items()
+            }
+            judged = judge(tests, how) if plan is None else judge_planned(plan, tests, how)
+            if run is not None:
+                _record(run, tests, judged, plan, how)
     found = {_shown_as(name, judged): evidence for name, evidence in judged.items()}
     _show(found, as_json)
     return exit_code([one.finding for one in found.values()], strict=strict, fail_on_detect=fail_on_detect)
+
+
+def _questioned(asked: Asked) -> dict[str, str]:
+    """The questioned model, as a case names it."""
+    if asked.api_server is not None:
+        from detect.questioned.questions import shown_address
+
+        return {"server": shown_address(asked.api_server), "model_name": str(asked.api_model)}
+    from watermark.engines.models import model_digest
+
+    return {"model": model_digest(str(asked.model_name))}
+
+
+def _warned(ctx: click.Context, case: Case, plan: Plan, questioned: Mapping[str, Any] | None) -> list[str]:
+    """Why nothing that is found now can be confirmatory by the case's log; said before the model is touched."""
+    from detect.bundles.order import why_not
+
+    reasons = why_not(case.log, len(case.log.entries), plan.digest, questioned)
+    if reasons:
+        note(ctx, f"Warning: results will be exploratory: {'; '.join(reasons)}.")
+    return reasons
+
+
+def _record(
+    run: Run, tests: Mapping[str, Examined], judged: Mapping[str, Evidence], plan: Plan | None, how: Assessment
+) -> None:
+    from detect.bundles.material import write_run
+    from detect.cli.recorded import model_families
+
+    log = next((one.log for one in tests.values() if one.log is not None), None)
+    write_run(run, "suspect", model_families(tests, judged, plan, how), log)
 
 
 def _shown_as(name: str, among: Collection[str]) -> str:
