@@ -28,6 +28,7 @@ COMMANDS = {
     "plan": "detect.cli.plan:plan",
     "case": "detect.cli.casebook:case",
     "seal": "detect.cli.sealing:seal",
+    "verify": "detect.cli.verify:verify",
     "simulate": "distill_sim.cli:simulate",
     "demo": "distill_sim.cli:demo",
     "doctor": "detect.cli.doctor:doctor",
