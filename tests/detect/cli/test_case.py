@@ -83,7 +83,6 @@ def test_texts_are_recorded_with_what_was_counted(cli: Cli, key: Path, ids: Path
 def test_nothing_else_is_printed_with_a_case_than_without(cli: Cli, key: Path, ids: Path) -> None:
     plain = cli("detect", "--key", key, ids, "--each", "--scan", "-q")
     assert cli("detect", "--key", key, ids, "--each", "--scan", "-q", "--case", CASE) == plain
-    assert cli("detect", "--key", key, ids, "--each", "--scan", "--case", CASE) == plain
 
 
 def test_every_test_is_there_by_itself(cli: Cli, text_key: Path, tmp_path: Path) -> None:
