@@ -59,13 +59,14 @@ class Held:
         Raises:
             Refused: "subject": one is not there, or was changed.
         """
-        return {name: self._file(name, found) for name, found in sorted(self.log.subjects.items())}
+        return {name: self.file(name) for name in sorted(self.log.subjects)}
 
-    def _file(self, name: str, recorded: str) -> bytes:
+    def file(self, name: str) -> bytes:
+        """One recorded file, as `files`."""
         try:
             data = (self.directory / name).read_bytes()
         except OSError:
             raise Refused("subject", f"{self.directory / name} was recorded and cannot be read; restore it") from None
-        if digest(data) != recorded:
+        if digest(data) != self.log.subjects[name]:
             raise Refused("subject", f"{self.directory / name} is not the file that was recorded; restore it")
         return data

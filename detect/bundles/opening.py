@@ -57,9 +57,8 @@ def _by_leaves(commitment: Commitment, key: Key) -> Opening:
 
 def _plans(held: Held) -> list[Plan]:
     """The plans that the case recorded, the last one first."""
-    files = held.files()
     found = []
     for _, entry in held.log.of("planned"):
         (name,) = entry.subjects
-        found.append(Plan.from_json(canonical.loads(files[name], name)))
+        found.append(Plan.from_json(canonical.loads(held.file(name), name)))
     return found[::-1]

@@ -60,7 +60,7 @@ def _check(response: bytes, nonce: int | None, data: bytes, authority: str) -> N
         decoded = decode_timestamp_response(response)
         granted, info = decoded.status in (0, 1), decoded.tst_info
     except ValueError:
-        raise InputError(f"{host} sent no timestamp; try again, or another authority") from None
+        raise InputError(f"{host} sent no timestamp that can be read; try again, or another authority") from None
     if not granted:
         raise InputError(f"{host} granted no timestamp (status {decoded.status}); try again, or another authority")
     if info.message_imprint.message != hashlib.sha256(data).digest() or info.nonce != nonce:

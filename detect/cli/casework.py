@@ -76,6 +76,22 @@ def at_case(
         yield case
 
 
+def refuse_lost_check(case: Case | None, accepted: bool | None) -> None:
+    """Raise InputError where the case records another outcome of the key's check than the record beside the key.
+
+    Args:
+        accepted: as `detect.keycheck.accepted` gives it.
+    """
+    from watermark.errors import InputError
+
+    recorded = [] if case is None else [entry.details["accepted"] for _, entry in case.log.of("key-checked")]
+    if recorded and accepted != all(recorded):
+        raise InputError(
+            "the case records a check of the key on human text, and the record of it beside the key file (…check.json) "
+            "is not there, or another: put it back, or p would not be adjusted for it"
+        )
+
+
 @contextmanager
 def at_run(
     case: Case | None,

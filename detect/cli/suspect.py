@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detect.cli.asked import Asked, refuse_against_plan, refuse_mixed
-from detect.cli.casework import Inputs, at_case, at_run, case_options
+from detect.cli.casework import Inputs, at_case, at_run, case_options, refuse_lost_check
 from detect.cli.examination import MAX_NEW_TOKENS
 from detect.cli.options import (
     FILE,
@@ -172,6 +172,7 @@ def suspect(
         if asked.frequency_files:
             asked = replace(asked, frequency_rows=list(inputs.rows(asked.frequency_files)))
         asked = replace(asked, **on_record(key, asked.key_file))
+        refuse_lost_check(case, asked.key_check)
         if plan is not None:
             from detect.cli.following import follow
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from detect.cli.casework import Inputs, at_case, at_run, case_options, shown_options
+from detect.cli.casework import Inputs, at_case, at_run, case_options, refuse_lost_check, shown_options
 from detect.cli.options import (
     FILE,
     TokenizerAtHand,
@@ -120,13 +120,18 @@ def detect(
     curl -s https://example.org/page.txt | taggant detect --key owner.key - --json
     taggant detect --key owner.key essay.txt --case cases/17
     """
+    from detect.evidence import Assessment
+    from detect.keycheck import on_record
+
     asked = Asked(**options)
     refuse_output(asked.highlight)
     key = load_key(key_file)
     with at_case(ctx, case_directory, signer_file, key) as case:
+        checked = on_record(key, key_file)
+        refuse_lost_check(case, checked["key_check"])
         inputs = Inputs.of(case, files)
         with at_run(case, "detect", key, inputs, asked.recorded()) as run:
-            found = _examine(ctx, key, key_file, inputs.rows(files), asked)
+            found = _examine(ctx, key, inputs.rows(files), asked, Assessment(asked.alpha, asked.effect, **checked))
             if run is not None:
                 from detect.bundles.material import write_run
                 from detect.cli.recorded import text_families
@@ -145,11 +150,9 @@ def detect(
     return exit_code(found.findings, strict=strict, fail_on_detect=fail_on_detect)
 
 
-def _examine(ctx: click.Context, key: Key, key_file: Path, rows: Iterable[Row], asked: Asked) -> Found:
+def _examine(ctx: click.Context, key: Key, rows: Iterable[Row], asked: Asked, how: Assessment) -> Found:
     from detect.cli.beside import each_document, judge
     from detect.counting import tally
-    from detect.evidence import Assessment
-    from detect.keycheck import on_record
     from detect.readers import tokenized
 
     at_hand = TokenizerAtHand(key, asked.tokenizer)
@@ -162,7 +165,6 @@ def _examine(ctx: click.Context, key: Key, key_file: Path, rows: Iterable[Row], 
         vocab_size=None if key.tokenizer is None else key.tokenizer.vocab_size,
         keep_texts=asked.scan or asked.normalise or asked.highlight is not None,
     )
-    how = Assessment(alpha=asked.alpha, effect=asked.effect, **on_record(key, key_file))
     if asked.highlight is not None:
         at_hand.try_load()
     again = None

@@ -83,7 +83,6 @@ def test_texts_are_recorded_with_what_was_counted(cli: Cli, key: Path, ids: Path
 def test_nothing_else_is_printed_with_a_case_than_without(cli: Cli, key: Path, ids: Path) -> None:
     plain = cli("detect", "--key", key, ids, "--each", "--scan", "-q")
     assert cli("detect", "--key", key, ids, "--each", "--scan", "-q", "--case", CASE) == plain
-    assert cli("detect", "--key", key, ids, "--each", "--scan", "--case", CASE) == plain
 
 
 def test_every_test_is_there_by_itself(cli: Cli, text_key: Path, tmp_path: Path) -> None:
@@ -244,6 +243,20 @@ def test_the_keys_check_is_recorded_passed_or_not(
     monkeypatch.setattr("detect.keycheck.THRESHOLD", 0.999999)
     assert cli("key", "check", other, SPEECH, "--case", "refused").code == 5
     assert last(Path("refused"))["details"]["accepted"] is False
+
+
+def test_a_recorded_check_is_accounted_for(cli: Cli, text_key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli("key", "check", text_key, SPEECH, "--case", CASE).code == 0
+    assert cli("detect", "--key", text_key, SPEECH, "--case", CASE).code == 0
+    assert run_of(1)["family"] == [{"tests": ["text"], "key_check": True}]
+    found = evidence(1, "text")
+    assert found["log10_p_adjusted"] == pytest.approx(min(0.0, found["log10_p"] - np.log10(0.99)), rel=1e-11)
+    check_path(text_key).unlink()
+    before = events(CASE)
+    cli("detect", "--key", text_key, SPEECH, "--case", CASE).refused(3, "put it back")
+    suspect = ["suspect", "--key", text_key, "--model", "m", "--probes", "builtin", "--case", CASE]
+    cli(*suspect).refused(3, "put it back")
+    assert events(CASE) == before
 
 
 def test_a_check_after_first_use_is_refused(cli: Cli, text_key: Path) -> None:
