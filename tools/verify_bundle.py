@@ -3,8 +3,8 @@
     python verify_bundle.py BUNDLE [--trust PEM]... [--tsa-root PEM]...
 
 Written from docs/adr/0015-evidence-bundles.md: a line a check, then `PASSED: ...` (exit 0) or `FAILED: <code> <reason>`
-(exit 1). Timestamps are handed to the `openssl` command. Left to the first verifier: scans, audits, comparison tests,
-what is for display beside a bound, uniformity_p, the best decoy of weighted tests, and what else a plan says.
+(exit 1). Timestamps go to the `openssl` command. Left to the first verifier: scans, audits, comparison tests, what is
+for display beside a bound, uniformity_p, the best decoy of weighted tests, and most of what a plan says.
 """
 
 # fmt: off
@@ -25,7 +25,7 @@ import zipfile
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
+from types import SimpleNamespace as Record
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -34,30 +34,25 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-LN10, NAME = math.log(10), re.compile(r"(?!\.)[A-Za-z0-9._-]{1,100}(/(?!\.)[A-Za-z0-9._-]{1,100}){0,7}")
-MOST_COLOURS, TIME = 2_000_000, "%Y-%m-%dT%H:%M:%SZ"
+NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,100}(/(?!\.)[A-Za-z0-9._-]{1,100}){0,7}")
+LN10, MOST_COLOURS = math.log(10), 2_000_000
+NEEDED = ("manifest.json", "custody.jsonl", "mark.json", "environment.json")
 ENTRY = "format case sequence previous time event subjects details taggant"
-EVENTS = {  # the members of an entry's details, and the names of its subjects
-    "opened": ("", ""),
-    "key-checked": ("key_id accepted corpus_sha256", r"key-check(-\d+)?\.json"),
-    "committed": ("root size", r"commitment(-\d+)?\.json"),
-    "planned": ("plan key_id root", r"plan(-\d+)?\.json"),
-    "begun": ("run command key_id plan questioned inputs options", ""),
-    "finished": ("run tests", r"runs/{run}/.+"),
-    "stopped": ("run reason", ""),
-    "noted": ("text", ""),
-    "stamped": ("of what", r"stamps/.+\.tsr"),
-    "sealed": ("opened", ""),
-}
+EVENTS = {  # members of the details, and what its files are called
+    "opened": ("", ""), "key-checked": ("key_id accepted corpus_sha256", r"key-check(-\d+)?\.json"),
+    "committed": ("root size", r"commitment(-\d+)?\.json"), "planned": ("plan key_id root", r"plan(-\d+)?\.json"),
+    "begun": ("run command key_id plan questioned inputs options", ""), "finished": ("run tests", r"runs/{run}/.+"),
+    "stopped": ("run reason", ""), "noted": ("text", ""), "stamped": ("of what", r"stamps/.+\.tsr"),
+    "sealed": ("opened", "")}
 MARK = "scheme gamma_65536 context_width tokenizer_sha256 vocab_size special_ids"
 OPENING = f"format leaf chacha_key index path root size {MARK}"
-JUDGED = "log10_p log10_p_adjusted finding notes"
-EVIDENCE = (
-    JUDGED + " schema test key_id scheme gamma context_width n_tokens n_scored n_green green_fraction ci95 "
+TEXTS, JUDGED = "documents prompts", "log10_p log10_p_adjusted finding notes"
+EVIDENCE = f"{JUDGED} schema test key_id scheme gamma context_width n_tokens n_scored n_green green_fraction ci95 " \
     "z_score log10_e log10_p_saddlepoint theta n_contexts alpha status"
-)
-OPTIONAL = "lineup comparisons sequential plan changes"
-KINDS = {"weights": "weights"} | dict.fromkeys(("count", "e-process", "scan"), "documents prompts")
+KINDS = {  # of tests: the material, and the members of the evidence
+    "count": (TEXTS, EVIDENCE), "e-process": (TEXTS, EVIDENCE), "weights": ("weights", EVIDENCE),
+    "scan": (TEXTS, f"{JUDGED} family intervals spans")}
+BESIDE = "lineup comparisons sequential plan changes"
 
 class Refused(Exception):
     """args: a code of ADR 15, and why."""
@@ -104,6 +99,9 @@ def lines_of(data, what):
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
+def moment(text):
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
 def files_in(source):
     """Name, size that is said, whether it is no regular file, and opener of every file in a directory or a zip."""
     if isinstance(source, Path) and source.is_dir():
@@ -144,22 +142,22 @@ def read(source):
 def unseal(data, kind, keys, what):
     """The payload of a DSSE envelope with one good signature, and whose it is."""
     envelope = members(parse(data, what), "payload payloadType signatures", "envelope", what)
-    one = envelope["signatures"]
-    need(type(one) is list and len(one) == 1, "envelope", f"{what}: not one signature")
-    one = members(one[0], "keyid sig", "envelope", what)
+    signatures = envelope["signatures"]
+    need(type(signatures) is list and len(signatures) == 1, "envelope", f"{what}: not one signature")
+    one = members(signatures[0], "keyid sig", "envelope", what)
     need(envelope["payloadType"] == kind, "payload-type", f"{what}: no {kind}")
     try:
-        payload, signature = (base64.b64decode(text, validate=True) for text in (envelope["payload"], one["sig"]))
+        payload, signature = (base64.b64decode(text) for text in (envelope["payload"], one["sig"]))
+        spelled = [base64.b64encode(payload).decode(), base64.b64encode(signature).decode()]
     except (ValueError, TypeError):
-        raise Refused("base64", f"{what}: no base64") from None
-    spelled = [base64.b64encode(payload).decode(), base64.b64encode(signature).decode()]
+        spelled = None
     need(spelled == [envelope["payload"], one["sig"]], "base64", f"{what}: not the one spelling of its bytes")
     need(one["keyid"] in keys, "key-id", f"{what}: no such signer")
     try:
         keys[one["keyid"]].verify(signature, b"DSSEv1 %d %b %d %b" % (len(kind), kind.encode(), len(payload), payload))
     except InvalidSignature:
         raise Refused("signature", f"{what}: not this key's signature of these bytes") from None
-    return payload, one["keyid"]
+    return parse(payload, what), one["keyid"]
 
 # --- numbers ---
 
@@ -219,17 +217,12 @@ def is_green(key, gamma_65536, pair):
     nonce = struct.pack(f"<{max(3, len(context))}I", *[0xFFFFFFFF] * (3 - len(context)), *context)
     nonce = nonce if len(context) <= 3 else hashlib.sha256(nonce).digest()[:12]
     cipher = Cipher(algorithms.ChaCha20(key, struct.pack("<I", token // 32) + nonce), None)
-    stream = cipher.encryptor().update(bytes(64))
-    return struct.unpack_from("<H", stream, token % 32 * 2)[0] < gamma_65536
+    return struct.unpack_from("<H", cipher.encryptor().update(bytes(64)), token % 32 * 2)[0] < gamma_65536
 
 def arrays(data):
     """Of an .npz the arrays of plain numbers, by name: shape, and values in C order."""
     found = {}
-    try:
-        files = read(data)
-    except Refused as refused:
-        raise Refused("material", f"no .npz: {refused.args[1]}") from None
-    for name, array in files.items():
+    for name, array in read(data).items():
         start = 10 + int.from_bytes(array[8:10], "little")
         head = ast.literal_eval(array[10:start].decode())
         kind, shape = {"<u4": "I", "<i8": "q", "<f8": "d", "<f4": "f", "|b1": "?"}.get(head["descr"]), head["shape"]
@@ -243,7 +236,7 @@ def arrays(data):
 # --- the checks, in the order of ADR 15; each says what it found ---
 
 def container(b):
-    for name in ("manifest.json", "custody.jsonl", "mark.json", "environment.json"):
+    for name in NEEDED:
         need(name in b.files, "missing", name)
     return f"{len(b.files)} files"
 
@@ -255,13 +248,12 @@ def manifest(b):
             b.keys |= {keyid: key} if name == f"signers/{keyid}.pem" else {}
         except (ValueError, UnsupportedAlgorithm):
             pass  # it is refused among the signers
-    payload, keyid = unseal(b.files["manifest.json"], "application/vnd.in-toto+json", b.keys, "manifest.json")
-    b.used = {keyid}
-    statement = members(parse(payload, "payload"), "_type predicateType subject predicate", "statement", "payload")
+    statement, keyid = unseal(b.files["manifest.json"], "application/vnd.in-toto+json", b.keys, "manifest.json")
+    members(statement, "_type predicateType subject predicate", "statement", "payload")
     b.said = members(statement["predicate"], "format case created opened custody taggant", "statement", "predicate")
     kinds = [statement["_type"], statement["predicateType"], b.said["format"]]
     need(kinds == ["https://in-toto.io/Statement/v1", "urn:taggant:bundle:1", "taggant-bundle/1"], "statement", kinds)
-    b.subjects = [(one["name"], one["digest"]["sha256"]) for one in statement["subject"]]
+    b.subjects, b.used = [(one["name"], one["digest"]["sha256"]) for one in statement["subject"]], {keyid}
     return f"case {b.said['case']}, {b.said['created']}, signed by {keyid}"
 
 def files(b):
@@ -287,7 +279,7 @@ def custody(b):
     for number, line in enumerate(lines):
         what = f"entry {number}"
         payload, keyid = unseal(line, "application/vnd.taggant.custody+json", b.keys, what)
-        entry = SimpleNamespace(**members(parse(payload, what), ENTRY, "entry", what), number=number)
+        entry = Record(**members(payload, ENTRY, "entry", what), number=number)
         event, names = entry.event, [one["name"] for one in entry.subjects]
         need(event in EVENTS, "event", f"{what}: {event}")
         run = members(entry.details, EVENTS[event][0], "entry", what).get("run")
@@ -307,7 +299,7 @@ def custody(b):
         running = run if event == "begun" else None if run else running
         for one in entry.subjects:
             need(sha256(b.files.get(f"case/{one['name']}", b"")) == one["sha256"], "subject", f"{what}: {one['name']}")
-        entry.files = [f"case/{name}" for name in names]
+        entry.files = {f"case/{one['name']}": one["sha256"] for one in entry.subjects}
         b.log.append(entry)
         b.digests.append(sha256(line))
         b.used.add(keyid)
@@ -323,22 +315,23 @@ def mark(b):
     right = [b.mark["format"], b.mark["scheme"]] == ["taggant-mark/1", "greenlist/1"]
     need(right and 0 < b.gamma < 1 and 0 <= b.h <= 8, "mark", "its format, scheme, gamma or context width")
     parse(b.files["environment.json"], "environment.json")
+    b.plans, b.root_of_plan = {}, {}
     for entry in b.log:
-        need(entry.details.get("key_id", b.mark["key_id"]) == b.mark["key_id"], "mark", f"entry {entry.number}: a key")
-        if entry.event in ("committed", "planned"):
-            [name] = entry.files
-            said, digest = parse(b.files[name], name), sha256(b.files[name])
-        if entry.event == "committed":
-            right = [said["root"], said["size"]] == [entry.details["root"], entry.details["size"]]
-            need(right and said["format"] == "taggant-commitment/1", "commitment", f"{name}: another root or format")
-        if entry.event == "planned":
-            key, b.plans[digest] = said["key"], said
-            root = (key["commitment"] or {"root": None})["root"]
-            own = [said["format"], digest, key["key_id"], root]
-            right = own == ["taggant-plan/1", entry.details["plan"], b.mark["key_id"], entry.details["root"]]
-            need(right, "plan", f"{name}: its format, digest, key or root")
-            shown = root_of(key["inclusion"], key["commitment"]["size"]) if root else None
-            need(shown == root, "commitment", f"{name}: its path leads elsewhere")
+        said, own = entry.details, entry.files if entry.event in ("committed", "planned") else {}
+        need(said.get("key_id", b.mark["key_id"]) == b.mark["key_id"], "mark", f"entry {entry.number}: another key")
+        for name, digest in own.items():
+            value = parse(b.files[name], name)
+            if entry.event == "committed":
+                found = [value["format"], value["root"], value["size"]]
+                need(found == ["taggant-commitment/1", said["root"], said["size"]], "commitment", f"{name}: {found}")
+            else:
+                key, b.plans[digest] = value["key"], value
+                root = b.root_of_plan[digest] = (key["commitment"] or {"root": None})["root"]
+                found = [value["format"], digest, key["key_id"], root]
+                wanted = ["taggant-plan/1", said["plan"], b.mark["key_id"], said["root"]]
+                need(found == wanted, "plan", f"{name}: {found}")
+                shown = root_of(key["inclusion"], key["commitment"]["size"]) if root else None
+                need(shown == root, "commitment", f"{name}: its path leads elsewhere")
     b.key = None
     need(b.said["opened"] == b.log[-1].details["opened"] == ("opening.json" in b.files), "opening", "there, or not?")
     if "opening.json" not in b.files:
@@ -348,8 +341,8 @@ def mark(b):
     right = said["format"] == "taggant-opening/1" and all(said[name] == b.mark[name] for name in MARK.split())
     need(right, "opening", "opening.json: its format, or other parameters than mark.json has")
     b.key = bytes.fromhex(said["chacha_key"])
-    bound_by_id = {name: said[name] for name in ("scheme", "gamma_65536", "context_width", "tokenizer_sha256")}
-    found = sha256(canonical(bound_by_id | {"chacha_key_sha256": sha256(b.key)}).encode())
+    by_id = {name: said[name] for name in ("scheme", "gamma_65536", "context_width", "tokenizer_sha256")}
+    found = sha256(canonical(by_id | {"chacha_key_sha256": sha256(b.key)}).encode())
     need(found == b.mark["key_id"] == said["leaf"]["key_id"], "key-id", f"the opened key's is {found}")
     need(root_of(said, said["size"]) == said["root"], "commitment", "the path leads to another root")
     roots = [[one.details["root"], one.details["size"]] for one in b.log if one.event == "committed"]
@@ -374,23 +367,18 @@ def root_of(place, size):
 def stamps(b):
     """The imprint and the time that a response states. `openssl` verifies the rest, at that time, under given roots."""
     found, earliest = [("manifest.tsr", sha256(b.files["manifest.json"]))] if "manifest.tsr" in b.files else [], {}
-    settled = {"commitment": "committed", "plan": "planned"}
-    stands_for = {
-        digest: sha256(b.files[one.files[0]])
-        for digest, one in zip(b.digests, b.log, strict=True)
-        if one.event in settled.values()
-    }  # an entry's stamp is also one of the file that it records
+    recorded = {d: digest for d, one in zip(b.digests, b.log, strict=True) for digest in one.files.values()}
     for entry in (one for one in b.log if one.event == "stamped"):
-        of, what = entry.details["of"], entry.details["what"]
-        known = [sha256(b.files[one.files[0]]) for one in b.log[: entry.number] if one.event == settled.get(what)]
-        known = b.digests[: entry.number] if what == "entry" else known
-        need(of in known, "stamp", f"entry {entry.number}: no such {what} before")
-        found.append((entry.files[0], of))
+        of, event = entry.details["of"], {"commitment": "committed", "plan": "planned"}.get(entry.details["what"])
+        known = [digest for one in b.log[: entry.number] if one.event == event for digest in one.files.values()]
+        known = b.digests[: entry.number] if entry.details["what"] == "entry" else known
+        need(of in known, "stamp", f"entry {entry.number}: over nothing that was recorded before")
+        found.append((*entry.files, of))
     for name, of in found:
         stated = re.search(rb"\x18[\x0f-\x19](\d{14})(\.\d+)?Z", b.files[name])
         need(stated and b"\x04\x20" + bytes.fromhex(of) in b.files[name], "stamp", f"{name}: not over {of}")
         time = datetime.strptime(stated[1].decode(), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-        for digest in {of, stands_for.get(of, of)}:
+        for digest in {of, recorded.get(of, of)}:  # an entry's stamp is also one of the file that it records
             earliest[digest] = min(time, earliest.get(digest, time))
         if b.roots:
             with tempfile.NamedTemporaryFile() as response, tempfile.NamedTemporaryFile() as roots:
@@ -403,17 +391,17 @@ def stamps(b):
             code = "stamp-expired" if expired else "stamp-untrusted" if b"verify error" in ran.stderr else "stamp"
             need(ran.returncode == 0, code, f"{name}: {ran.stderr!r}")
     for run in (one for one in b.log if one.event == "begun" and one.details["plan"] in b.plans):
-        root = (b.plans[run.details["plan"]]["key"]["commitment"] or {"root": None})["root"]
-        commitments = [one for one in b.log if one.event == "committed" and one.details["root"] == root]
-        for of in {run.details["plan"], *(sha256(b.files[one.files[0]]) for one in commitments)} & earliest.keys():
+        rests = {digest for one in b.log if one.event == "committed" for digest in one.files.values()
+                 if one.details["root"] == b.root_of_plan[run.details["plan"]]} | {run.details["plan"]}
+        for of in rests & earliest.keys():
             need(earliest[of] <= moment(run.time), "stamp-late", f"run {run.details['run']} is before {earliest[of]}")
     b.left += ["who made the timestamps (--tsa-root)"] if found and not b.roots else []
     b.left += [] if found else ["when anything was done: no timestamp from outside, so the order is the signer's word"]
     return f"{len(found)}"
 
 def runs(b):
-    b.tests, b.families = [], []
-    begun = {one.details["run"]: one for one in b.log if one.event == "begun"}
+    b.tests, b.families, begun = [], [], {one.details["run"]: one for one in b.log if one.event == "begun"}
+    own = {"key_id": b.mark["key_id"], "scheme": b.mark["scheme"], "gamma": b.gamma, "context_width": b.h}
     for entry in (one for one in b.log if one.event == "finished"):
         run, tests = entry.details["run"], {}
         here, begin = f"case/runs/{run}/", begun[run].details
@@ -423,27 +411,21 @@ def runs(b):
         right = right and sorted(said["tests"]) == sorted(entry.details["tests"]) == sorted(placed)
         need(right, "run", f"{here}run.json: another command, run or other tests than the log has")
         for name, one in said["tests"].items():
-            members(one, "kind evidence material", "run", f"{here}{name}", "statistic")
-            material = members(one["material"], KINDS.get(one["kind"], "?"), "run", f"{here}{name}")
-            own = {here + path for path in (one["evidence"], *material.values())} <= {*entry.files}
-            need(own, "run", f"{here}{name}: files that are not the run's")
-            test = SimpleNamespace(kind=one["kind"], what=f"run {run}, {name}", begun=begun[run])
-            test.s = one.get("statistic")
-            test.files = {part: b.files[here + path] for part, path in material.items()}
-            test.e, scan = parse(b.files[here + one["evidence"]], test.what), test.kind == "scan"
-            members(test.e, f"{JUDGED} family intervals spans" if scan else EVIDENCE, "evidence", test.what, OPTIONAL)
-            own = {
-                "key_id": b.mark["key_id"],
-                "scheme": b.mark["scheme"],
-                "gamma": b.gamma,
-                "context_width": b.h,
-                "schema": "taggant-evidence/1",
-            }
-            need(scan or test.e == test.e | own, "evidence", f"{test.what}: of another mark")
-            need(test.e["finding"] in ("detected", "inconclusive", "not detected"), "evidence", f"{test.what}: finding")
-            need(scan or test.e["status"] in ("exploratory", "confirmatory"), "evidence", f"{test.what}: status")
-            plan = test.e.get("plan", {"sha256": begin["plan"]})["sha256"]
-            need(plan == begin["plan"], "evidence", f"{test.what}: another plan")
+            test = Record(**members(one, "kind evidence material", "run", here, "statistic"), begun=begun[run])
+            test.what, s = f"run {run}, {name}", one.get("statistic")
+            need(test.kind in KINDS, "run", f"{test.what}: {test.kind}")
+            material = members(test.material, KINDS[test.kind][0], "run", test.what)
+            paths = {part: here + path for part, path in material.items()}
+            need({here + test.evidence, *paths.values()} <= entry.files.keys(), "run", f"{test.what}: others' files")
+            test.s, test.files = s, {part: b.files[path] for part, path in paths.items()}
+            e = test.e = parse(b.files[here + test.evidence], test.what)
+            members(e, KINDS[test.kind][1], "evidence", test.what, BESIDE)
+            right = e["finding"] in ("detected", "inconclusive", "not detected")
+            if test.kind != "scan":
+                right = right and e == e | own | {"schema": "taggant-evidence/1"}
+                right = right and e["status"] in ("exploratory", "confirmatory")
+            right = right and e.get("plan", {"sha256": begin["plan"]})["sha256"] == begin["plan"]
+            need(right, "evidence", f"{test.what}: another mark, schema, plan, finding or status")
             tests[name] = test
         for family in said["family"]:
             members(family, "tests key_check", "run", here)
@@ -485,9 +467,9 @@ def windows(b, ids):
             yield at, pair
 
 def distinct(b, documents, prompts, plan, said):
-    """The pairs that count, each with its colour; tokens and documents looked at, how it ended, and log10 E on the way.
+    """The pairs that count, each with its colour; tokens looked at; how an e-process ended; log10 E on the way.
 
-    Without a plan of an e-process all of them; without the key an early stop is where it is said to be."""
+    plan: of an e-process, or None. said: without the key, the number of pairs at an early stop."""
     excluded = {pair for ids in prompts for _, pair in windows(b, ids)}
     kept, n_tokens, stale, number, log10_es, process = {}, 0, 0, 0, [0.0], e_process(b.gamma)
     next(process)
@@ -499,7 +481,7 @@ def distinct(b, documents, prompts, plan, said):
             kept[pair] = is_green(b.key, b.units, pair) if b.key else None
             if plan and b.key:
                 log10_es.append(process.send(kept[pair]))
-            early = plan and (log10_es[-1] >= -math.log10(plan["alpha"]) if b.key else said == (len(kept), "early"))
+            early = plan and (log10_es[-1] >= -math.log10(plan["alpha"]) if b.key else said == len(kept))
             if early or (plan and len(kept) == plan["maximum_pairs"]):
                 return kept, n_tokens + at + 1, [number, "early" if early else "maximum"], log10_es
         n_tokens, stale = n_tokens + len(ids), 0 if len(kept) > before else stale + 1
@@ -510,19 +492,20 @@ def distinct(b, documents, prompts, plan, said):
 def counted(b, test):
     """A count of distinct pairs, or an e-process over them."""
     e, what, gamma, claimed = test.e, test.what, b.gamma, test.e["log10_p"] is not None
-    documents, prompts = (list(rows(test.files[name], what)) for name in ("documents", "prompts"))
+    documents, prompts = (list(rows(test.files[part], what)) for part in TEXTS.split())
     plan = e["sequential"] if test.kind == "e-process" else None
-    kept, n_tokens, ended, log10_es = distinct(b, documents, prompts, plan, plan and (e["n_scored"], plan["stopped"]))
+    said = e["n_scored"] if plan and plan["stopped"] == "early" else None
+    kept, n_tokens, ended, log10_es = distinct(b, documents, prompts, plan, said)
     n, k = len(kept), sum(kept.values()) if b.key else e["n_green"]
     agree(what, "pairs", e, n_tokens=n_tokens, n_scored=n, n_contexts=len({pair[:-1] for pair in kept}))
     need(not plan or [plan["n_answers"], plan["stopped"]] == ended, "pairs", f"{what}: it ended otherwise: {ended}")
     need(type(k) is int and 0 <= k <= n, "colours", f"{what}: n_green is {k}")
     agree(what, "colours", e, n_green=k)
-    log10_p = log_tail(k, n, gamma, 1 - gamma) / LN10
+    log10_p, value = log_tail(k, n, gamma, 1 - gamma) / LN10, log10_e(k, n, gamma)
     if plan:  # an early stop is at the largest E
-        log10_p = -max(log10_es) if b.key else -log10_e(k, n, gamma) if ended[1] == "early" else e["log10_p"]
+        log10_p = -max(log10_es) if b.key else -value if ended[1] == "early" else e["log10_p"]
     agree(what, "p", e, log10_p=log10_p if claimed else None)
-    agree(what, "e", e, log10_e=log10_e(k, n, gamma) if claimed else None)
+    agree(what, "e", e, log10_e=value if claimed else None)
     z = (k - n * gamma) / math.sqrt(n * gamma * (1 - gamma)) if claimed and n and not plan else None
     limits = [lower_limit(k, n), 1 - lower_limit(n - k, n)] if n and not plan else None
     agree(what, "z", e, z_score=z)
@@ -533,14 +516,16 @@ def counted(b, test):
 def weighted(b, test):
     """S = Σ a (green - γ), and the bound at the stored θ."""
     e, what, gamma, claimed = test.e, test.what, b.gamma, test.e["log10_p"] is not None
-    found = arrays(test.files["weights"])
+    try:
+        found = arrays(test.files["weights"])
+    except Refused as refused:
+        raise Refused("material", f"{what}: {refused.args[1]}") from None
     (shape, contexts), (_, tokens), (_, weights) = (found[name] for name in ("contexts", "tokens", "weights"))
     pairs = [(*contexts[i * b.h : (i + 1) * b.h], token) for i, token in enumerate(tokens)]
     right = tuple(shape) == (len(pairs), b.h) and len(set(pairs)) == len(pairs) == len(weights)
     need(right and all(math.isfinite(a) and a for a in weights), "material", f"{what}: pairs twice, or no weights")
-    special = {one for pair in pairs for one in pair} & set(b.mark["special_ids"])
+    need(not {one for pair in pairs for one in pair} & set(b.mark["special_ids"]), "pairs", f"{what}: special tokens")
     [n_tokens] = found.get("n_tokens", found["n_positions"])[1]
-    need(not special, "pairs", f"{what}: special tokens")
     agree(what, "pairs", e, n_tokens=n_tokens, n_scored=len(pairs), n_contexts=len({pair[:-1] for pair in pairs}))
 
     def score(colours):
@@ -550,31 +535,29 @@ def weighted(b, test):
     agree(what, "colours", e | {"S": test.s}, n_green=None, S=s)
     need(not claimed if theta is None else claimed and 0 <= theta < math.inf, "theta", f"{what}: theta is {theta}")
     agree(what, "p", e, log10_p=bound(weights, gamma, s, theta) if claimed else None)
-    variance = gamma * (1 - gamma) * math.fsum(a * a for a in weights)
+    deviation = math.sqrt(gamma * (1 - gamma) * math.fsum(a * a for a in weights))
     agree(what, "e", e, log10_e=None)
-    agree(what, "z", e, z_score=s / math.sqrt(variance) if claimed and pairs else None)
+    agree(what, "z", e, z_score=s / deviation if claimed and pairs else None)
     agree(what, "interval", e, green_fraction=None, ci95=None)
     lineup(b, test, pairs, score, s - 1e-12 * math.fsum(map(abs, weights)))
 
 def lineup(b, test, pairs, score, least):
     """The same score under decoys."""
-    if "lineup" not in test.e:
-        return
-    what, said = f"{test.what}, line-up", test.e["lineup"]
-    members(said, "decoys seed rank p_rank log10_p_best_decoy uniformity_p", "evidence", what)
-    if said["decoys"] * len(pairs) > MOST_COLOURS:
-        b.left.append(f"{what}: more than {MOST_COLOURS:,} colours")
-        return
-    scores = []
-    for i in range(said["decoys"]):
-        info = b"".join(struct.pack("<I", len(part)) + part for part in (b"decoy", str(i).encode()))
-        key = HKDF(hashes.SHA256(), 32, b"taggant/1", info).derive(bytes.fromhex(said["seed"]))
-        scores.append(score([is_green(key, b.units, pair) for pair in pairs]))
-    rank = 1 + sum(one >= least for one in scores)
-    agree(what, "lineup", said, rank=rank, p_rank=rank / (said["decoys"] + 1))
-    if test.kind != "weights":
-        best = log_tail(max(scores), len(pairs), b.gamma, 1 - b.gamma) / LN10
-        agree(what, "lineup", said, log10_p_best_decoy=best)
+    if "lineup" in test.e:
+        what, said, scores = f"{test.what}, line-up", test.e["lineup"], []
+        members(said, "decoys seed rank p_rank log10_p_best_decoy uniformity_p", "evidence", what)
+        if said["decoys"] * len(pairs) > MOST_COLOURS:
+            b.left.append(f"{what}: more than {MOST_COLOURS:,} colours")
+            return
+        for i in range(said["decoys"]):
+            info = b"".join(struct.pack("<I", len(part)) + part for part in (b"decoy", str(i).encode()))
+            key = HKDF(hashes.SHA256(), 32, b"taggant/1", info).derive(bytes.fromhex(said["seed"]))
+            scores.append(score([is_green(key, b.units, pair) for pair in pairs]))
+        rank = 1 + sum(one >= least for one in scores)
+        agree(what, "lineup", said, rank=rank, p_rank=rank / (said["decoys"] + 1))
+        if test.kind != "weights":
+            best = log_tail(max(scores), len(pairs), b.gamma, 1 - b.gamma) / LN10
+            agree(what, "lineup", said, log10_p_best_decoy=best)
 
 def judged(b):
     """Holm in every family, what the key's check costs, and the finding."""
@@ -585,11 +568,11 @@ def judged(b):
         for test in sorted(family, key=lambda one: one.e["log10_p"] or 0.0):
             largest = max(largest, min(0.0, (test.e["log10_p"] or 0.0) + math.log10(left)))
             left, claimed = left - 1, test.e["log10_p_adjusted"]
-            seen = [one.details["accepted"] for one in b.log[: test.begun.number] if one.event == "key-checked"]
             if claimed is not None:  # a claim may be left out
-                need(all(seen) and (checked or not seen), "adjusted", f"{test.what}: against the key's check")
+                seen = [one.details["accepted"] for one in b.log[: test.begun.number] if one.event == "key-checked"]
+                right = test.e["log10_p"] is not None and all(seen) and (checked or not seen)
+                need(right, "adjusted", f"{test.what}: adjusted without a claim, or against the key's check")
                 adjusted = min(0.0, largest - (math.log10(0.99) if checked else 0.0))
-                need(test.e["log10_p"] is not None, "adjusted", f"{test.what}: adjusted, and not claimed")
                 agree(test.what, "adjusted", test.e, log10_p_adjusted=adjusted)
             detected = claimed is not None and claimed <= math.log10(*alphas)
             need(detected == (test.e["finding"] == "detected"), "finding", f"{test.what}: {test.e['finding']}")
@@ -599,18 +582,17 @@ def order(b):
     """Whether the log bears out what is called confirmatory."""
     tests = [test for test in b.tests if test.e.get("status") == "confirmatory"]
     for test in tests:
-        plan, about, this = test.begun.details["plan"], test.begun.details["questioned"], test.begun.number
+        this, plan, about = test.begun.number, test.begun.details["plan"], test.begun.details["questioned"]
         entry = next((one for one in b.log[:this] if one.event == "planned" and one.details["plan"] == plan), None)
-        need(entry is not None, "premature", f"{test.what}: not planned before")
-        before = [one for one in b.log[: entry.number] if one.event == "committed"]
-        roots = [one.details["root"] for one in before]
+        need(entry, "premature", f"{test.what}: not planned before")
+        roots = [one.details["root"] for one in b.log[: entry.number] if one.event == "committed"]
         need(entry.details["root"] in roots, "premature", f"{test.what}: not committed to before it was planned")
-        begun = [one for one in b.log[:this] if one.event == "begun"]
-        need(plan not in [one.details["plan"] for one in begun], "premature", f"{test.what}: its plan was used before")
-        seen = [one for one in begun if one.number < entry.number and about and one.details["questioned"] == about]
+        begun = [(one.number, one.details) for one in b.log[:this] if one.event == "begun"]
+        need(all(one["plan"] != plan for _, one in begun), "premature", f"{test.what}: its plan was used before")
+        seen = [at for at, one in begun if at < entry.number and about and one["questioned"] == about]
         need(not seen, "premature", f"{test.what}: the model had been questioned before it was planned")
         checked = [one for one in b.log[entry.number :] if one.event == "key-checked"]
-        need(not checked, "premature", f"{test.what}: the key was checked after the plan")
+        need(not checked and "plan" in test.e, "premature", f"{test.what}: key checked late, or no test of the plan")
     return f"{len(tests)} of {len(b.tests)} tests are confirmatory"
 
 # --- all of them ---
@@ -621,29 +603,14 @@ def key_of(pem):
         raise ValueError("not an Ed25519 key")
     return sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)), key
 
-def moment(text):
-    return datetime.strptime(text, TIME).replace(tzinfo=UTC)
-
-CHECKS = {
-    container: "unreadable",
-    manifest: "statement",
-    files: "statement",
-    signers: "signer",
-    custody: "entry",
-    mark: "mark",
-    stamps: "stamp",
-    runs: "run",
-    numbers: "material",
-    judged: "evidence",
-    order: "premature",
-}
+CHECKS = {container: "unreadable", manifest: "statement", files: "statement", signers: "signer", custody: "entry",
+          mark: "mark", stamps: "stamp", runs: "run", numbers: "material", judged: "evidence", order: "premature"}
 
 def verify(source, trust=(), roots=()):
     """A line a check of a path, or of files by name; the last begins with PASSED or FAILED.
 
     Whatever is malformed in a way that no check names fails with its check's own code."""
-    b = SimpleNamespace(trust={key_of(pem)[0] for pem in trust}, roots=roots, left=[], plans={})
-    code = "unreadable"
+    b, code = Record(trust={key_of(pem)[0] for pem in trust}, roots=roots, left=[]), "unreadable"
     try:
         b.files = source if isinstance(source, dict) else read(Path(source))
         for check, code in CHECKS.items():  # noqa: B007 (the code is that of the check that raises)
