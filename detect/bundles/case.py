@@ -13,7 +13,6 @@ import re
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from detect.bundles.envelope import seal
 from detect.bundles.environment import version
 from detect.bundles.held import LOG, MARK, SIGNERS, Held
 from detect.bundles.mark import Mark
+from detect.bundles.run import Run
 from detect.bundles.signer import Signer
 from watermark.errors import InputError
 from watermark.files import new_file, sync_directory
@@ -61,9 +61,7 @@ class Case:
         self._lines = OwnLines(directory / LOG, _BUSY)
         self.made_signer: Path | None = None
         try:
-            data = self._lines.read()
-            self._lines.cut(data.rfind(b"\n") + 1)  # a line that was cut short was never recorded
-            self.held = Held.read(directory, data)
+            self.held = self._read()
             self._signer = given or self._own_signer()
             self._keys = {**self.held.keys, self._signer.keyid: self._signer.public}
             self._publish()
@@ -136,6 +134,15 @@ class Case:
         self.append("begun", {"run": number, **details})
         return Run(self, number)
 
+    def stop(self, run: str, reason: str) -> None:
+        """Record that a run ended without results, if it was recorded as begun and has not ended.
+
+        Whatever broke in may have come between the log and what is known of it here: it is read again.
+        """
+        self.held = self._read()
+        if self.log.open_run == run:
+            self.append("stopped", {"run": run, "reason": reason[:LONGEST_REASON]})
+
     def free_name(self, stem: str, suffix: str) -> str:
         """The first of stem.suffix, stem-2.suffix, … under which nothing was recorded."""
         number, name = 1, f"{stem}{suffix}"
@@ -161,6 +168,11 @@ class Case:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _read(self) -> Held:
+        data = self._lines.read()
+        self._lines.cut(data.rfind(b"\n") + 1)  # a line that was cut short was never recorded
+        return Held.read(self.directory, data)
 
     def _own_signer(self) -> Signer:
         path = self.directory / SIGNER
@@ -193,48 +205,13 @@ class Case:
 
     def _write(self, name: str, data: bytes) -> None:
         path = self.directory / check_name(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # What a killed command left under a name that no entry has was never recorded
-        with new_file(path, overwrite=name not in self.log.subjects) as handle:
-            handle.write(data)
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run that has begun; it ends with `finish` or `stop`."""
-
-    case: Case
-    number: str
-
-    @property
-    def name(self) -> str:
-        """Of its directory, as entries have it."""
-        return f"runs/{self.number}"
-
-    @property
-    def directory(self) -> Path:
-        """Where its files are; made when it is asked for."""
-        path = self.case.directory / self.name
-        path.mkdir(parents=True, exist_ok=True)
-        return path
-
-    def finish(self, tests: list[str]) -> None:
-        """Record that it gave results: all files in its directory become the case's.
-
-        Raises:
-            InputError: a file is no regular one, or has a name that no bundle takes.
-        """
-        found = sorted(path for path in self.directory.rglob("*") if not path.is_dir())
-        subjects = {}
-        for path in found:
-            if path.is_symlink() or not path.is_file():
-                raise InputError(f"{path} is no regular file; remove it")
-            subjects[check_name(path.relative_to(self.case.directory).as_posix())] = digest(path.read_bytes())
-        self.case.append("finished", {"run": self.number, "tests": tests}, subjects)
-
-    def stop(self, reason: str) -> None:
-        """Record that it ended without results."""
-        self.case.append("stopped", {"run": self.number, "reason": reason[:LONGEST_REASON]})
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # What a killed command left under a name that no entry has was never recorded
+            with new_file(path, overwrite=name not in self.log.subjects) as handle:
+                handle.write(data)
+        except OSError as error:
+            raise InputError(f"{path} cannot be written ({error.strerror}); free space, and try again") from None
 
 
 def now() -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detect.bundles import canonical
-from detect.bundles.case import Run
+from detect.bundles.run import Run
 from detect.counting import Tally, WeightTally
 from detect.observation import Observed, Texts
 from detect.sequential import SequentialTally

@@ -85,6 +85,20 @@ class Asked:
 
         return shown_options({name: getattr(self, name) for name in RECORDED})
 
+    def questioned(self) -> dict[str, str]:
+        """The questioned model, as a case names it.
+
+        Raises:
+            ModelError: a directory or id that holds none.
+        """
+        if self.api_server is not None:
+            from detect.questioned.questions import shown_address
+
+            return {"server": shown_address(self.api_server), "model_name": str(self.api_model)}
+        from watermark.engines.models import model_digest
+
+        return {"model": model_digest(str(self.model_name))}
+
     @property
     def access(self) -> str:
         """How the model is reached, in the words of a plan."""

@@ -18,7 +18,8 @@ from detect.cli.options import FILE, Command, rows_of
 from detect.cli.output import note, printable
 
 if TYPE_CHECKING:
-    from detect.bundles.case import Case, Run
+    from detect.bundles.case import Case
+    from detect.bundles.run import Run
     from detect.readers import Row
     from watermark.keys import Key
 
@@ -92,6 +93,21 @@ def refuse_lost_check(case: Case | None, accepted: bool | None) -> None:
         )
 
 
+def warn_exploratory(ctx: click.Context, case: Case, plan: str, questioned: Mapping[str, str] | None) -> list[str]:
+    """Why nothing that a run finds now can be confirmatory by the case's log; said before a model is touched.
+
+    Args:
+        plan: digest of the plan that it carries out.
+        questioned: the model, as its entry will name it.
+    """
+    from detect.bundles.order import why_not
+
+    reasons = why_not(case.log, len(case.log.entries), plan, questioned)
+    if reasons:
+        note(ctx, f"Warning: results will be exploratory: {'; '.join(reasons)}.")
+    return reasons
+
+
 @contextmanager
 def at_run(
     case: Case | None,
@@ -113,28 +129,23 @@ def at_run(
     if case is None:
         yield None
         return
-    run = case.begin(
-        {
-            "command": command,
-            "key_id": key.key_id,
-            "plan": plan,
-            "questioned": questioned,
-            "inputs": list(inputs.listed),
-            "options": options,
-        }
-    )
+    number = case.log.next_run
     try:
-        yield run
+        yield case.begin(
+            {
+                "command": command,
+                "key_id": key.key_id,
+                "plan": plan,
+                "questioned": questioned,
+                "inputs": list(inputs.listed),
+                "options": options,
+            }
+        )
     except BaseException as error:
-        _stop(case, run, _reason(error))
-        raise
-    _stop(case, run, "it ended without results")
-
-
-def _stop(case: Case, run: Run, reason: str) -> None:
-    if case.log.open_run == run.number:
         with suppress(Exception):  # a full disk, say: the next command records that it ended, then
-            run.stop(reason)
+            case.stop(number, _reason(error))
+        raise
+    case.stop(number, "it ended without results")
 
 
 def _reason(error: BaseException) -> str:

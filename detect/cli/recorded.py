@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from detect.bundles.material import COUNT, SCAN, Family, Tested
+from detect.bundles.material import COUNT, SCAN, Family, Tested, write_run
 from detect.examined import judge_control
 from detect.observation import Texts
 from watermark.errors import InputError
 
 if TYPE_CHECKING:
+    from detect.bundles.run import Run
     from detect.cli.text import Found
     from detect.evidence import Assessment, Evidence
     from detect.examined import Examined
@@ -52,6 +53,14 @@ def _of_documents(found: Found) -> dict[str, Tested]:
             again = Texts([reread.documents[i]], reread.prompts, [identifier])
             tests[f"{name}/normalised"] = Tested(COUNT, judged["normalised"], again)
     return tests
+
+
+def record_examined(
+    run: Run, tests: Mapping[str, Examined], judged: Mapping[str, Evidence], plan: Plan | None, how: Assessment
+) -> None:
+    """Record that an examination of a model finished, with its response log where it has one."""
+    log = next((one.log for one in tests.values() if one.log is not None), None)
+    write_run(run, "suspect", model_families(tests, judged, plan, how), log)
 
 
 def model_families(

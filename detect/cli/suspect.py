@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detect.cli.asked import Asked, refuse_against_plan, refuse_mixed
-from detect.cli.casework import Inputs, at_case, at_run, case_options, refuse_lost_check
+from detect.cli.casework import Inputs, at_case, at_run, case_options, refuse_lost_check, warn_exploratory
 from detect.cli.examination import MAX_NEW_TOKENS
 from detect.cli.options import (
     FILE,
@@ -31,11 +31,9 @@ from detect.cli.server_options import api_options
 from detect.cli.types import DIRECTORY_OR_ID, PROBES
 
 if TYPE_CHECKING:
-    from detect.bundles.case import Case, Run
     from detect.cli.examination import Examination
     from detect.evidence import Assessment, Evidence
     from detect.examined import Examined
-    from detect.plans.plan import Plan
     from detect.readers import Row
     from watermark.keys import Key
 
@@ -178,11 +176,10 @@ def suspect(
 
             asked = follow(ctx, plan, asked, key, rows)
         how = Assessment(asked.alpha, asked.effect, asked.key_check, asked.probes_marked, asked.check_corpus)
-        questioned = None if case is None else _questioned(asked)
-        why_not = [] if case is None or plan is None else _warned(ctx, case, plan, questioned)
-        begun = asked.recorded() if case is not None else {}
-        digest = asked.plan_digest
-        with at_run(case, "suspect", key, inputs, begun, plan=digest, questioned=questioned) as run:
+        questioned = None if case is None else asked.questioned()
+        why_not = [] if case is None or plan is None else warn_exploratory(ctx, case, plan.digest, questioned)
+        settled, digest = asked.recorded(), asked.plan_digest
+        with at_run(case, "suspect", key, inputs, settled, plan=digest, questioned=questioned) as run:
             examine = _at_hand if asked.api_server is None else _behind_api
             tests = {
                 name: _with_lineup(ctx, asked, name, one).but_for(why_not)
@@ -190,41 +187,12 @@ def suspect(
             }
             judged = judge(tests, how) if plan is None else judge_planned(plan, tests, how)
             if run is not None:
-                _record(run, tests, judged, plan, how)
+                from detect.cli.recorded import record_examined
+
+                record_examined(run, tests, judged, plan, how)
     found = {_shown_as(name, judged): evidence for name, evidence in judged.items()}
     _show(found, as_json)
     return exit_code([one.finding for one in found.values()], strict=strict, fail_on_detect=fail_on_detect)
-
-
-def _questioned(asked: Asked) -> dict[str, str]:
-    """The questioned model, as a case names it."""
-    if asked.api_server is not None:
-        from detect.questioned.questions import shown_address
-
-        return {"server": shown_address(asked.api_server), "model_name": str(asked.api_model)}
-    from watermark.engines.models import model_digest
-
-    return {"model": model_digest(str(asked.model_name))}
-
-
-def _warned(ctx: click.Context, case: Case, plan: Plan, questioned: Mapping[str, Any] | None) -> list[str]:
-    """Why nothing that is found now can be confirmatory by the case's log; said before the model is touched."""
-    from detect.bundles.order import why_not
-
-    reasons = why_not(case.log, len(case.log.entries), plan.digest, questioned)
-    if reasons:
-        note(ctx, f"Warning: results will be exploratory: {'; '.join(reasons)}.")
-    return reasons
-
-
-def _record(
-    run: Run, tests: Mapping[str, Examined], judged: Mapping[str, Evidence], plan: Plan | None, how: Assessment
-) -> None:
-    from detect.bundles.material import write_run
-    from detect.cli.recorded import model_families
-
-    log = next((one.log for one in tests.values() if one.log is not None), None)
-    write_run(run, "suspect", model_families(tests, judged, plan, how), log)
 
 
 def _shown_as(name: str, among: Collection[str]) -> str:

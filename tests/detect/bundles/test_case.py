@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,27 @@ def test_killed_during_an_append_the_log_goes_on_whole(tmp_path: Path, monkeypat
         assert path.read_bytes().startswith(survived)
         assert [one["details"] for one in payloads(path.read_bytes())][-1] == {"text": "three"}
         Held.read(tmp_path / "case")
+
+
+def test_an_interrupt_between_the_log_and_what_is_known_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C right after the line was written, and right before: either way the run ends, and the log is whole."""
+    for after in (True, False):
+        with new_case(tmp_path / f"case{after}") as case:
+            append = case._lines.append
+
+            def broken(line: bytes, after: bool = after, append: Callable[[bytes], None] = append) -> None:
+                if after:
+                    append(line)
+                raise KeyboardInterrupt
+
+            with monkeypatch.context() as patch:
+                patch.setattr(case._lines, "append", broken)
+                with pytest.raises(KeyboardInterrupt):
+                    case.begin(BEGUN)
+            case.stop("0001", "interrupted")
+            case.append("noted", {"text": "on"})
+        assert events(tmp_path / f"case{after}") == ["opened", *(["begun", "stopped"] if after else []), "noted"]
+        Held.read(tmp_path / f"case{after}")
 
 
 def test_a_full_disk_leaves_no_half_of_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
