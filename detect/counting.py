@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,30 @@ from detect.fed import Excluded, ProbePairs
 from detect.observation import ContextMass, Excess, Expectation, Reading, Weighted
 from detect.wording import amount
 from watermark.greenlist import GreenList
-from watermark.keys import SCHEME, Key
+from watermark.keys import SCHEME
 from watermark.windows import Document, Extraction, Pairs, Reason, WindowRule
 
 TestName = Literal["text", "sampled", "reading"]
+
+
+class ScoredMark(Protocol):
+    """What counting needs of a key: a `Key` has it, and so has an opened mark."""
+
+    @property
+    def key_id(self) -> str: ...
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def chacha_key(self) -> bytes: ...
+    @property
+    def gamma_65536(self) -> int: ...
+    @property
+    def gamma(self) -> float: ...
+    @property
+    def context_width(self) -> int: ...
+    @property
+    def special_ids(self) -> tuple[int, ...]: ...
+    def special_ids_note(self, *, verified: bool) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -137,13 +157,13 @@ class MassComparison:
 Comparison = CountComparison | MassComparison
 
 
-def window_rule(key: Key) -> WindowRule:
+def window_rule(key: ScoredMark) -> WindowRule:
     """The rule for pairs under `key`; holds nothing secret."""
     return WindowRule(key.context_width, key.special_ids)
 
 
 def tally(
-    key: Key,
+    key: ScoredMark,
     documents: Iterable[Document],
     exclude: Iterable[Document] = (),
     *,
@@ -178,7 +198,7 @@ def tally(
     )
 
 
-def weigh(key: Key, observed: Reading | Excess, *, tokenizer_checked: bool = False) -> WeightTally:
+def weigh(key: ScoredMark, observed: Reading | Excess, *, tokenizer_checked: bool = False) -> WeightTally:
     """Colour a model's reading, or the excess of its answers: S, and the comparison tests of the literature.
 
     Args:

@@ -8,11 +8,13 @@ why it is not.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from detect.counting import Tally, WeightTally
 from detect.decoys import Lineup
 from detect.evidence import EXPLORATORY_NOTE, Assessment, Evidence, assess, assess_family
+from detect.observation import Observed
 from detect.plans.plan import Plan
 from detect.sequential import SequentialTally
 from watermark.errors import InputError
@@ -32,6 +34,9 @@ class Examined:
         notes: how.
         control: the same test of the plan's positive control.
         deviation: in what it is not the plan's, in words; None: in nothing.
+        observed: what was counted or weighed, for whoever checks it; None: it was not kept.
+        control_observed: the same of the control.
+        log: the file that a server's answers are in.
     """
 
     tally: Tally
@@ -39,6 +44,14 @@ class Examined:
     lineup: Lineup | None = None
     control: WeightTally | None = None
     deviation: str | None = None
+    observed: Observed | None = field(default=None, repr=False)
+    control_observed: Observed | None = field(default=None, repr=False)
+    log: Path | None = None
+
+    def but_for(self, reasons: Sequence[str]) -> Examined:
+        """The same, not the plan's for these reasons, too."""
+        words = [*([] if self.deviation is None else [self.deviation]), *reasons]
+        return replace(self, deviation="; ".join(words) or None)
 
 
 def judge(tests: Mapping[str, Examined], how: Assessment) -> dict[str, Evidence]:
@@ -65,12 +78,10 @@ def judge_planned(plan: Plan, tests: Mapping[str, Examined], how: Assessment) ->
     _check(plan, tests, how)
     others = {name: one for name, one in tests.items() if name != plan.primary}
     found = {**judge({plan.primary: tests[plan.primary]}, how), **judge(others, how)}
-    primary = _under_plan(plan, plan.primary, tests[plan.primary], found[plan.primary], how, 1, [])
+    primary = _under_plan(plan, plan.primary, tests[plan.primary], found[plan.primary], how, [])
     opened = (primary.finding, primary.status) == ("detected", "confirmatory")
     gates = {name: [] if opened or found[name].finding != "detected" else [GATE_NOTE] for name in others}
-    behind = {
-        name: _under_plan(plan, name, one, found[name], how, len(others), gates[name]) for name, one in others.items()
-    }
+    behind = {name: _under_plan(plan, name, one, found[name], how, gates[name]) for name, one in others.items()}
     judged = {plan.primary: primary, **behind}
     return {name: judged[name] for name in tests}
 
@@ -86,11 +97,20 @@ def _check(plan: Plan, tests: Mapping[str, Examined], how: Assessment) -> None:
         raise InputError("the primary test did not stop by the plan's rule; carry it out as it says")
 
 
-def _under_plan(
-    plan: Plan, name: str, one: Examined, evidence: Evidence, how: Assessment, family: int, gate: list[str]
-) -> Evidence:
+def judge_control(plan: Plan, name: str, one: Examined, how: Assessment) -> Evidence | None:
+    """The positive control of a test, at the level that the test may have to reach; None: there is none.
+
+    Null: as `assess`.
+    """
+    if one.control is None:
+        return None
+    family = 1 if name == plan.primary else len(plan.tests) - 1
+    return assess(one.control, replace(how, alpha=how.alpha / family))
+
+
+def _under_plan(plan: Plan, name: str, one: Examined, evidence: Evidence, how: Assessment, gate: list[str]) -> Evidence:
     """What the plan adds to one test's evidence: its status, and what its positive control shows."""
-    control = None if one.control is None else assess(one.control, replace(how, alpha=how.alpha / family))
+    control = judge_control(plan, name, one, how)
     why_not = _why_exploratory(plan, one, evidence, gate)
     notes = [note for note in evidence.notes if note != EXPLORATORY_NOTE]
     finding = evidence.finding

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -12,9 +12,24 @@ from numpy.typing import NDArray
 
 from detect.arrays import Arrays, checked, count, load_arrays, pairs_arrays, pairs_from, save_arrays
 from detect.fed import Excluded, ProbePairs
-from watermark.windows import Pairs
+from watermark.windows import Document, Pairs
 
 DEFAULT_TOP = 256  # K, weights kept per context; ADR 0005
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Token ids that are counted.
+
+    Attributes:
+        documents: in the order in which they count; of an e-process the answers to requests 0, 1, 2 …, empty ones too.
+        prompts: whose pairs count nowhere.
+        ids: what each document is called, where it has a name.
+    """
+
+    documents: Sequence[Document] = field(repr=False)
+    prompts: Sequence[Document] = field(repr=False)
+    ids: Sequence[str] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -214,6 +229,9 @@ class Excess(Weighted):
         if not n_listed <= n_positions <= n_tokens:
             raise ValueError("more positions than tokens")
         return {"n_tokens": n_tokens, "n_listed": n_listed, "distinct": pairs_from(arrays, width, "distinct_")}
+
+
+Observed = Texts | Reading | Excess
 
 
 def load_observed(path: str | Path) -> Reading | Excess:

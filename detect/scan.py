@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.audit import excluded_stretches_log10_p
-from detect.counting import window_rule
+from detect.counting import ScoredMark, window_rule
 from detect.exact import scan as exact
 from watermark.greenlist import GreenList
-from watermark.keys import Key
 from watermark.windows import Document, Reason, WindowRule
 
 
@@ -113,7 +112,7 @@ class Scan:
         return exact.span_found(longest, self.gamma, effect, alpha / max(1, self.n_scanned)) if longest else None
 
 
-def scan_documents(key: Key, documents: Sequence[Document], exclude: Sequence[Document] = ()) -> Scan:
+def scan_documents(key: ScoredMark, documents: Sequence[Document], exclude: Sequence[Document] = ()) -> Scan:
     """Scan each document on its own, under one correction for all of them.
 
     Null: the colours do not depend on the text (i.i.d. Bernoulli(γ)). Valid bound, one-sided (upper): exact tails,

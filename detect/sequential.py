@@ -21,14 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.audit import SUSPECT, FedAudit
-from detect.counting import CountTally, account, window_rule
+from detect.counting import CountTally, ScoredMark, account, window_rule
 from detect.exact.arguments import require_count, require_probability
 from detect.exact.binomial import log10_sf
 from detect.exact.evalue import EProcess, log10_e_value
 from detect.fed import Excluded, ProbePairs
 from watermark.errors import InputError
 from watermark.greenlist import GreenList
-from watermark.keys import Key
 from watermark.windows import Document, Pairs, Reason
 
 STALE_RUN = 200
@@ -118,7 +117,7 @@ class Sequential:
 
     def __init__(
         self,
-        key: Key,
+        key: ScoredMark,
         prompts: Iterable[Document],
         alpha: float,
         maximum_pairs: SupportsIndex,

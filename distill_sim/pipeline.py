@@ -24,7 +24,7 @@ from distill_sim.workers import Executor, Task, resolve, run_tasks
 from watermark.engines.models import file_sha256
 from watermark.errors import InputError
 from watermark.files import new_directory, strict_json, write_json
-from watermark.journal import open_own
+from watermark.lines import open_own
 from watermark.progress import Progress
 
 RECORD = "stage.json"

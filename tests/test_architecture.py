@@ -20,11 +20,11 @@ CONTRACTS = {contract["name"]: contract for contract in PROJECT["tool"]["importl
 CORE = {
     *("watermark.keys", "watermark.chacha", "watermark.chacha_numba", "watermark.words", "watermark.windows"),
     *("watermark.dedup", "watermark.greenlist", "watermark.files", "watermark.errors", "watermark.journal"),
-    *("detect.exact", "detect.counting", "detect.evidence", "detect.decoys", "detect.observation"),
+    *("watermark.lines", "detect.exact", "detect.counting", "detect.evidence", "detect.decoys", "detect.observation"),
     *("detect.readers", "detect.wording", "detect.colouring", "detect.attribution", "detect.accounts"),
     *("detect.plans.plan", "detect.plans.content", "detect.plans.parts", "detect.sequential"),
     *("detect.scan", "detect.joint", "detect.normalise", "detect.lookalikes"),
-    *("detect.arrays", "detect.numbers", "detect.examined"),
+    *("detect.arrays", "detect.numbers", "detect.examined", "detect.bundles"),
 }
 
 

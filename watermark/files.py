@@ -202,10 +202,15 @@ def sync_directory(path: Path) -> None:
 
 
 def write_json(path: str | Path, value: Any, *, mode: int = 0o644, overwrite: bool = False) -> None:
-    """Write `value` as indented JSON with a final newline; NaN and infinities are refused (ValueError)."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """Write `json_bytes` of `value`."""
+    data = json_bytes(value)
     with new_file(path, mode=mode, overwrite=overwrite) as handle:
-        handle.write(text.encode("utf-8"))
+        handle.write(data)
+
+
+def json_bytes(value: Any) -> bytes:
+    """Indented JSON in UTF-8 with a final newline; NaN and infinities are refused (ValueError)."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
 
 
 def strict_json(text: str | bytes) -> Any:

@@ -8,22 +8,17 @@ not even in part: other work, or a damaged line, is refused.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import os
-import stat
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from watermark.errors import InputError
 from watermark.files import strict_json, sync_directory
+from watermark.lines import OwnLines
 
 FORMAT = "taggant-journal/1"
 _BEGINNING = f'{{"format": "{FORMAT}", "work": '.encode()  # of the first line, and so of every journal
-WAIT_SECONDS = 3.0  # for another process to let go: one that was killed may take a moment to end
 
 
 class Journal:
@@ -47,15 +42,7 @@ class Journal:
         self._evidence = evidence
         self.entries: list[Any] = []
         self._first_line = 0  # its length in bytes, once it is there
-        try:
-            self._handle = os.fdopen(open_own(path), "r+b", buffering=0)
-        except OSError as error:
-            raise self._unwritable(error) from None
-        try:
-            self._lock()
-        except BaseException:
-            self._handle.close()  # not `close`: the file is another's
-            raise
+        self._lines = OwnLines(path)
         try:
             self._resume(json.loads(_line({"format": FORMAT, "work": identity})))  # as it will be read: no tuples
         except BaseException:
@@ -74,15 +61,15 @@ class Journal:
     def remove(self) -> None:
         """The work is finished and its result lies elsewhere."""
         self.path.unlink(missing_ok=True)
-        self._handle.close()
+        self._lines.close()
 
     def close(self) -> None:
         """Let go; a journal without entries is removed."""
-        if self._handle.closed:
+        if self._lines.closed:
             return
-        if os.fstat(self._handle.fileno()).st_size <= self._first_line:
+        if self._lines.size <= self._first_line:
             self.path.unlink(missing_ok=True)
-        self._handle.close()
+        self._lines.close()
 
     def __enter__(self) -> Journal:
         return self
@@ -90,21 +77,8 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _lock(self) -> None:
-        deadline = time.monotonic() + WAIT_SECONDS
-        while True:
-            try:
-                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise InputError(f"{self.path}: another process is at this work; wait until it has ended") from None
-            except OSError:
-                return  # a file system without locks
-            time.sleep(0.05)
-
     def _resume(self, header: Any) -> None:
-        data = self._handle.read()
+        data = self._lines.read()
         if data[: len(_BEGINNING)] != _BEGINNING[: len(data)]:  # a beginning that was cut short is ours, too
             raise InputError(f"{self.path} is not a journal of earlier work; move it away, or choose another place")
         first, *rest = _whole_lines(data) or [(None, b"")]
@@ -113,11 +87,11 @@ class Journal:
         if first[0] == header:
             self.entries = [value for value, _ in rest]
             self._first_line = len(first[1])
-            self._cut(self._first_line + sum(len(line) for _, line in rest))
+            self._lines.cut(self._first_line + sum(len(line) for _, line in rest))
         else:
-            self._cut(0)
+            self._lines.cut(0)
             self._write(header)
-            self._first_line = self._handle.tell()
+            self._first_line = self._lines.size
             with suppress(OSError):
                 sync_directory(self.path.parent)
 
@@ -129,43 +103,8 @@ class Journal:
         if same_work and whole > readable:
             raise InputError(f"{self.path}: line {readable + 1} is damaged; restore the file, or choose another place")
 
-    def _cut(self, size: int) -> None:
-        self._handle.truncate(size)
-        self._handle.seek(size)
-
     def _write(self, value: Any) -> None:
-        rest, start = memoryview(_line(value)), self._handle.tell()
-        try:
-            while rest:
-                rest = rest[self._handle.write(rest) :]
-            os.fsync(self._handle.fileno())
-        except OSError as error:
-            with suppress(OSError):
-                self._cut(start)  # no half of a line stays, for whoever appends next
-            raise self._unwritable(error) from None
-
-    def _unwritable(self, error: OSError) -> InputError:
-        return InputError(f"{self.path} cannot be written ({error.strerror}); free space or choose another place")
-
-
-def open_own(path: Path) -> int:
-    """A descriptor of a file of this user's for reading and writing; it is made when there is none, and never emptied.
-
-    Raises:
-        InputError: a symbolic link, no regular file, or another user's.
-        OSError: as from the operating system.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        raise InputError(f"{path} is a symbolic link, which is not followed; remove it") from None
-    found = os.fstat(descriptor)
-    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
-        return descriptor
-    os.close(descriptor)
-    raise InputError(f"{path} is not a regular file of this user; remove it, or choose another place")
+        self._lines.append(_line(value))
 
 
 def _line(value: Any) -> bytes:

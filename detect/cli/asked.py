@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from detect.questioned.questions import Endpoint
     from detect.readers import Row
 
+RECORDED = (
+    *("tests", "probes_marked", "endpoint", "sample_tokens", "maximum_pairs", "max_new_tokens", "temperature", "top_p"),
+    *("top_k", "sample_seed", "logprobs", "top", "concurrency", "max_tokens", "max_requests", "decoys", "seed"),
+    *("alpha", "effect", "without_control"),
+)
 MODEL_ONLY = ("save_reading", "control_name", "without_control")  # options that need the weights
 
 
@@ -73,6 +78,26 @@ class Asked:
     top_k: int = 0
     tests: tuple[str, ...] | None = None
     maximum_pairs: int | None = None
+
+    def recorded(self) -> dict[str, Any]:
+        """What of it a case records: nothing of where files and models lie, and no address."""
+        from detect.cli.casework import shown_options
+
+        return shown_options({name: getattr(self, name) for name in RECORDED})
+
+    def questioned(self) -> dict[str, str]:
+        """The questioned model, as a case names it.
+
+        Raises:
+            ModelError: a directory or id that holds none.
+        """
+        if self.api_server is not None:
+            from detect.questioned.questions import shown_address
+
+            return {"server": shown_address(self.api_server), "model_name": str(self.api_model)}
+        from watermark.engines.models import model_digest
+
+        return {"model": model_digest(str(self.model_name))}
 
     @property
     def access(self) -> str:

@@ -74,6 +74,7 @@ class ApiExamination:
         weighing = Weighing.if_asked(self.ctx, self.key, self.tokenizer, self.asked)
         reader = AnswerReader(self.tokenizer, self.questions.sampling.max_new_tokens)
         responses = self._ask(extent, counting, reader)
+        log = self._log_file
         drawn = [row.token_ids for row in self.rows if row.token_ids is not None]
         short = what_ended_it(extent, counting, reader, responses)
         notes = [
@@ -85,14 +86,18 @@ class ApiExamination:
         deviation = short if extent.planned and extent.maximum_pairs is None else None
         found = {}
         if "sampled/distinct" in self.asked.sampled_tests:
-            counted = counting.tally([ids for one in responses if (ids := reader.read(one).ids)])
-            found["sampled/distinct"] = Examined(counted, notes, deviation=deviation)
+            answers = [ids for one in responses if (ids := reader.read(one).ids)]
+            counted, texts = counting.tally(answers), counting.texts(answers)
+            found["sampled/distinct"] = Examined(counted, notes, deviation=deviation, observed=texts, log=log)
         if weighing is not None:
             answered = Answered.of_server(
                 responses, reader, prompts, plain, lists_wanted=self.questions.sampling.logprobs is not None
             )
             notes = [*notes, *weighing.notes(answered)]
-            found["sampled/excess"] = Examined(weighing.weigh(answered), notes, deviation=deviation)
+            weighed = weighing.weigh(answered)
+            found["sampled/excess"] = Examined(
+                weighed.tally, notes, deviation=deviation, observed=weighed.excess, log=log
+            )
         return found
 
     def _ask(self, extent: Extent, counting: Counting, reader: AnswerReader) -> list[Response]:
@@ -105,7 +110,7 @@ class ApiExamination:
         how, api_key = self.asked, ApiKey.from_environment()
         stop = counting.stop
         self._say_where(api_key)
-        path = how.log_file or Path(f"responses-{self.questions.sha256[:16]}.jsonl")
+        path = self._log_file
         with ResponseLog(path, self.questions) as log, _going_on(self.ctx, log):
             if log.answered:
                 held = len(log.answered)
@@ -124,6 +129,10 @@ class ApiExamination:
                 )
             note(self.ctx, f"{amount(len(log.answered), 'answer')}, of which {len(responses):,} count: {path}")
         return responses
+
+    @property
+    def _log_file(self) -> Path:
+        return self.asked.log_file or Path(f"responses-{self.questions.sha256[:16]}.jsonl")
 
     def _say_where(self, api_key: ApiKey) -> None:
         from detect.questioned.questions import is_this_machine

@@ -88,6 +88,18 @@ class Results:
             values["normalised"] = {**self._judged(self.normalised, self.reread), "changes": self.reread.changes}
         return values
 
+    def apart(self) -> dict[str, tuple[dict[str, Any], Collection]]:
+        """Every test by itself: its object, and what it was made on. A test under two names is there once."""
+        found = {}
+        for name, (read, judged) in zip(("text", "normalised"), self.looks, strict=False):
+            reread = None if judged is self.raw else self.reread
+            values = self._judged(judged, reread)
+            scan = values.pop("scan", None)
+            found[name] = values if reread is None else {**values, "changes": reread.changes}, read
+            if scan is not None:
+                found[f"{name}/scan"] = scan, read
+        return found
+
     def _judged(self, judged: Judged, reread: Reread | None) -> dict[str, Any]:
         values = judged.whole.to_dict()
         if judged.scan is not None:

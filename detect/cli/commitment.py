@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from detect.cli.casework import at_case, case_options
 from detect.cli.options import FILE, habits, json_option, load_key
 from detect.cli.output import refuse_output, show_members, writing
+from detect.cli.stamping import stamp_for, timestamp_option
 from detect.cli.types import ACCOUNT, EPOCH
 
 if TYPE_CHECKING:
@@ -22,9 +24,13 @@ if TYPE_CHECKING:
 @click.option("--epoch", "epochs", multiple=True, type=EPOCH, help="Month, YYYY-MM; may be repeated.")
 @click.option("-o", "--output", required=True, type=FILE, help="The commitment to create; publish it.")
 @click.option("--leaves", type=FILE, help="List of leaves to create; keep it: marks are opened with it.")
+@case_options
+@timestamp_option("With --case: have the commitment timestamped by this RFC 3161 authority.")
 @json_option
 @habits
+@click.pass_context
 def commit(
+    ctx: click.Context,
     file: Path,
     accounts: tuple[str, ...],
     accounts_file: Path | None,
@@ -32,6 +38,9 @@ def commit(
     output: Path,
     leaves: Path | None,
     as_json: bool,
+    case_directory: Path | None,
+    signer_file: Path | None,
+    timestamp: str | None,
 ) -> None:
     """Commit to every mark of a key, before its first use: the Merkle root over accounts × months.
 
@@ -39,10 +48,11 @@ def commit(
 
     taggant key commit owner.key --accounts ids.txt --epoch 2026-11 -o commitment.json --leaves leaves.json
     """
+    from detect.bundles.events import record_commitment, refuse_foreign_commitment
     from watermark.keys import UNTIMESTAMPED_NOTE, Commitment, Leaf
 
     if leaves == output:
-        raise click.UsageError("--output and --leaves must be two files", click.get_current_context())
+        raise click.UsageError("--output and --leaves must be two files", ctx)
     refuse_output(output, leaves)
     parent = load_key(file)
     names: list[str | None] = [*accounts, *account_ids(accounts_file)] or [None]
@@ -53,7 +63,14 @@ def commit(
             derived = derived if epoch is None else derived.epoch(epoch)
             entries.append(Leaf(account, epoch, derived.key_id))
     commitment = Commitment.of(entries)
-    _save(commitment, output, leaves)
+    with at_case(ctx, case_directory, signer_file) as case:
+        if case is not None:
+            refuse_foreign_commitment(case, commitment)
+        stamp = stamp_for(ctx, timestamp, case)
+        response = None if stamp is None else stamp(commitment.canonical)  # first: without it nothing is written
+        _save(commitment, output, leaves)
+        if case is not None:
+            record_commitment(case, commitment, response)
     show_members({**commitment.to_json(), "note": UNTIMESTAMPED_NOTE}, as_json)
 
 

@@ -115,7 +115,7 @@ class Examination:
         if asked.save_reading is not None:
             reading.save(asked.save_reading)
             note(self.ctx, f"reading: {asked.save_reading}")
-        control, control_covered = None, list[str]()
+        control, read, control_covered = None, None, list[str]()
         if asked.control_name is not None:
             read, control_covered = self._read("positive control", load_model(asked.control_name), reference, top)
             control = weigh(self.key, read, tokenizer_checked=True)
@@ -124,7 +124,8 @@ class Examination:
             compared = f"reference: digest {model_digest(name)}{scaled_by(self.frequencies)}"
         notes = self._notes(f"{compared}; K = {top} weights kept per context", *covered)
         deviation = ALIGNED if aligned or control_covered else None
-        return Examined(weigh(self.key, reading, tokenizer_checked=True), notes, control=control, deviation=deviation)
+        counted = weigh(self.key, reading, tokenizer_checked=True)
+        return Examined(counted, notes, control=control, deviation=deviation, observed=reading, control_observed=read)
 
     def _read(
         self, what: str, model: PreTrainedModel, reference: PreTrainedModel | None, top: int
@@ -177,7 +178,8 @@ class Examination:
         deviation = RETOKENISED if foreign else None
         found = {}
         if "sampled/distinct" in asked.sampled_tests:
-            found["sampled/distinct"] = Examined(counting.tally(answers.answers), notes, deviation=deviation)
+            counted, texts = counting.tally(answers.answers), counting.texts(answers.answers)
+            found["sampled/distinct"] = Examined(counted, notes, deviation=deviation, observed=texts)
         if weighing is not None:
             control, answered = None, Answered.of_model(answers, self.plain_prompts)
             if other is not None:
@@ -185,7 +187,14 @@ class Examination:
                 control = weighing.weigh(Answered.of_model(its, self.plain_prompts), of_control=True)
             notes = [*notes, *weighing.notes(answered)]
             weighed = weighing.weigh(answered)
-            found["sampled/excess"] = Examined(weighed, notes, control=control, deviation=deviation)
+            found["sampled/excess"] = Examined(
+                weighed.tally,
+                notes,
+                control=None if control is None else control.tally,
+                deviation=deviation,
+                observed=weighed.excess,
+                control_observed=None if control is None else control.excess,
+            )
         return found
 
     def _answers(self, what: str, model: PreTrainedModel, extent: Extent, counting: Counting) -> Answers:

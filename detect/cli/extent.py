@@ -16,6 +16,7 @@ from detect.wording import amount
 
 if TYPE_CHECKING:
     from detect.counting import CountTally
+    from detect.observation import Texts
     from detect.sequential import Sequential
     from watermark.keys import Key
     from watermark.windows import Document
@@ -85,11 +86,12 @@ class Counting:
     def __init__(self, key: Key, prompts: Sequence[Document], extent: Extent) -> None:
         self._key, self._prompts, self._extent = key, prompts, extent
         self._shown = 0
+        self._heard: dict[int, Document] = {}
 
     @property
     def stop(self) -> Callable[[int, Document], bool] | None:
         """Takes an answer with its number, in order, and says whether that was the last; None: nothing is looked at."""
-        return None if self._test is None else self._test.add
+        return None if self._test is None else self._hear
 
     @property
     def ended_itself(self) -> bool:
@@ -103,6 +105,13 @@ class Counting:
             return self._test.result()
         return tally(self._key, answers, self._prompts, test="sampled", tokenizer_checked=True)
 
+    def texts(self, answers: Sequence[Document]) -> Texts:
+        """What `tally` counts; of an e-process the answers that it looked at, in their order."""
+        from detect.observation import Texts
+
+        heard = answers if self._test is None else [self._heard[number] for number in range(self._test.n_answers)]
+        return Texts(heard, self._prompts)
+
     @contextmanager
     def progress(self, ctx: click.Context, name: str) -> Iterator[Callable[[int], None]]:
         """A bar in tokens, or in pairs of the e-process; yields a function to call with the tokens just added."""
@@ -110,6 +119,11 @@ class Counting:
         total = self._extent.maximum_pairs if pairs else self._extent.tokens
         with progress(ctx, name, total or 0, "pair" if pairs else "token") as advance:
             yield (lambda _: advance(self._new_pairs())) if pairs else advance
+
+    def _hear(self, number: int, answer: Document) -> bool:
+        assert self._test is not None
+        self._heard.setdefault(number, answer)
+        return self._test.add(number, answer)
 
     def _new_pairs(self) -> int:
         before, self._shown = self._shown, 0 if self._test is None else self._test.n_scored

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from detect.cli.casework import at_case, case_options
 from detect.cli.commitment import commit
 from detect.cli.options import FILE, TokenizerAtHand, habits, json_option, load_key, rows_of, tokenizer_option
 from detect.cli.output import note, refuse_output, show_members, writing
 from detect.cli.types import ACCOUNT, DIRECTORY_OR_ID, EPOCH, FRACTION, ROWS, Number
+
+if TYPE_CHECKING:
+    from detect.bundles.case import Case
 
 LOOKS_MARKED = -6.0  # log10 p of a key check; no chance makes a fresh key look like that
 PROFILES = ("trace", "balanced", "discreet")
@@ -112,9 +116,18 @@ def derive(file: Path, account: str | None, epoch: str | None, output: Path, as_
 @click.argument("corpus", nargs=-1, required=True, type=ROWS)
 @tokenizer_option
 @json_option
+@case_options
 @habits
 @click.pass_context
-def check(ctx: click.Context, file: Path, corpus: tuple[str, ...], tokenizer: str | None, as_json: bool) -> int:
+def check(
+    ctx: click.Context,
+    file: Path,
+    corpus: tuple[str, ...],
+    tokenizer: str | None,
+    as_json: bool,
+    case_directory: Path | None,
+    signer_file: Path | None,
+) -> int:
     """Test a new key once on human text, before its first use.
 
     Accepted when the one-sided p is above 0.01; exit 5 otherwise: make another key then. The outcome is kept beside
@@ -122,18 +135,24 @@ def check(ctx: click.Context, file: Path, corpus: tuple[str, ...], tokenizer: st
 
     taggant key check owner.key speeches/ letters.txt
     """
+    from detect.bundles.events import record_check
     from detect.keycheck import check_key, check_path
     from detect.readers import tokenized
 
     checked = load_key(file)
-    collection = tokenized(
-        rows_of(corpus),
-        checked.context_width,
-        TokenizerAtHand(checked, tokenizer).load,
-        vocab_size=None if checked.tokenizer is None else checked.tokenizer.vocab_size,
-    )
-    with writing(check_path(file)):
-        result = check_key(checked, file, collection.documents)
+    with at_case(ctx, case_directory, signer_file, checked) as case:
+        if case is not None:
+            _refuse_late_check(case)
+        collection = tokenized(
+            rows_of(corpus),
+            checked.context_width,
+            TokenizerAtHand(checked, tokenizer).load,
+            vocab_size=None if checked.tokenizer is None else checked.tokenizer.vocab_size,
+        )
+        with writing(check_path(file)):
+            result = check_key(checked, file, collection.documents)
+        if case is not None:
+            record_check(case, result)
     for line in collection.notes:
         note(ctx, line)
     show_members(result.to_dict(), as_json)
@@ -144,6 +163,14 @@ def check(ctx: click.Context, file: Path, corpus: tuple[str, ...], tokenizer: st
         note(ctx, "No chance makes a fresh key look so: the text seems marked by it. If, and only if, it is not human")
         note(ctx, f"text, it was no check: remove {check_path(file)}.")
     return 5
+
+
+def _refuse_late_check(case: Case) -> None:
+    from watermark.errors import InputError
+
+    late = [event for event in ("planned", "begun") if any(case.log.of(event))]
+    if late:
+        raise InputError(f"the case records a {late[0]} examination: a key is checked before its first use, or never")
 
 
 @key.command(short_help="Make a key with a fresh secret and the same parameters.")

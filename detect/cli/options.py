@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
@@ -114,14 +114,18 @@ def load_key(path: Path) -> Key:
     return Key.load(path)
 
 
-def rows_of(paths: Sequence[str], *, prompts_only_ok: bool = False) -> Iterator[Row]:
-    """The rows of files, directories and - (InputError while iterating: exit 3)."""
+def rows_of(paths: Sequence[str], *, prompts_only_ok: bool = False, stdin: BinaryIO | None = None) -> Iterator[Row]:
+    """The rows of files, directories and - (InputError while iterating: exit 3).
+
+    Args:
+        stdin: what - reads; default the process's own.
+    """
     from detect.readers import read_rows
     from watermark.errors import InputError
 
-    if "-" in paths and sys.stdin is None:
+    if "-" in paths and stdin is None and sys.stdin is None:
         raise InputError("standard input is closed; give files, or pipe something in")
-    return read_rows(paths, prompts_only_ok=prompts_only_ok)
+    return read_rows(paths, stdin=stdin, prompts_only_ok=prompts_only_ok)
 
 
 class TokenizerAtHand:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from detect.cli import choosing
+from detect.cli.casework import CASE_OPTIONS
 from detect.cli.options import FILE, PROBES_HELP, Command, frequencies_option
+from detect.cli.stamping import timestamp_option
 from detect.cli.types import DIRECTORY_OR_ID, PROBES, HexSeed, Number
 
 TESTS = ("sampled/distinct", "sampled/excess", "reading/difference", "reading/mass")
@@ -50,6 +52,8 @@ _OPTIONS = (
     click.option("--top", type=_AT_LEAST_1, help="Weights kept per context in weighted tests.  [default: 256]"),
     click.option("--decoys", type=click.IntRange(1, 1_000_000), help="Other keys in the line-up.  [default: 1000]"),
     click.option("--seed", type=HexSeed(), help="Seed of the decoys, 64 hex digits.  [default: drawn now]"),
+    *CASE_OPTIONS,
+    timestamp_option("With --case: have the plan timestamped by this RFC 3161 authority."),
 )  # fmt: skip
 
 

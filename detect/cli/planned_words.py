@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from detect.wording import amount
 
 if TYPE_CHECKING:
+    from detect.bundles.case import Case
     from detect.plans.plan import Plan
 
 LARGE_ALPHA = 1e-4  # from there on 1.6 × the fixed n gives an e-process less than the planned power
 MOST_ROUNDS = 10  # asked more often than that, prompts bring few new pairs: 12 of them 25 times, one in three tokens
 GREENEST = 0.1  # above gamma: students of marked text are rarely greener. Measured here: 26 to 30 % at gamma .25
+_IN_CASE = (("--case", "case_directory"), ("--signer", "signer_file"))
 WEAK = (
     "reading/mass compares the questioned model with nothing: valid, but weak; with --reference a reading "
     "(reading/difference) needs far fewer probes"
@@ -40,6 +42,14 @@ def notes_on(plan: Plan) -> list[str]:
     if plan.positive_control is None and plan.primary != "sampled/distinct":
         notes.append("without a positive control a negative result of a weighted test will be inconclusive")
     return notes
+
+
+def not_recorded(case: Case, plan: Plan) -> list[str]:
+    """A note where the case's log already says that nothing under the plan can be confirmatory."""
+    from detect.bundles.order import why_not
+
+    reasons = why_not(case.log, len(case.log.entries), plan.digest, None)
+    return [f"results under this plan will be exploratory: {'; '.join(reasons)}"] if reasons else []
 
 
 def too_hopeful(plan: Plan) -> list[str]:
@@ -104,6 +114,7 @@ def examining(plan: Plan, output: Path, key_file: Path, asked: dict[str, Any]) -
         words += ["--positive-control", asked["control_name"]]
     if asked["tokenizer"] is not None:
         words += ["--tokenizer", asked["tokenizer"]]
+    words += [word for flag, name in _IN_CASE if asked[name] is not None for word in (flag, asked[name])]
     return " ".join(shlex.quote(str(word)) for word in words)
 
 

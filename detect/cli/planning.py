@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from detect.cli import choosing
+from detect.cli.casework import at_case
 from detect.cli.options import load_key, rows_of
 from detect.cli.output import emit, emit_json, note, refuse_output, writing
 from detect.cli.plan_options import TESTS
+from detect.cli.stamping import stamp_for
 
 if TYPE_CHECKING:
     from detect.plans.parts import Inclusion, PlannedSampling, PositiveControl
@@ -42,8 +44,9 @@ def write_plan(
         asked: the options above.
         judging: what the table of pairs needs as well.
     """
+    from detect.bundles.events import record_plan
     from detect.cli.following import fingerprint, model_digest_of
-    from detect.cli.planned_words import examining, notes_on, summary, too_hopeful
+    from detect.cli.planned_words import examining, not_recorded, notes_on, summary, too_hopeful
     from detect.observation import DEFAULT_TOP
     from detect.plans.plan import DEFAULT_DECOYS, Plan
 
@@ -76,15 +79,22 @@ def write_plan(
         power=judging.power,
         effect=judging.effect,
     )
-    rows = list(rows_of(asked["probe_files"], prompts_only_ok=True))
-    plan, notes = settled(rows), []  # what does not fit together is refused before a model is loaded
-    if asked["choose_tokens"] is None:
-        with writing(output):
-            plan.save(output)
-    else:
-        rows, how = choosing.choose_rows(ctx, key, rows, plan.reference or "", asked)
-        plan, notes = settled(rows), [how]
-        choosing.save_both(plan, output, rows, asked["chosen_file"])
+    with at_case(ctx, asked["case_directory"], asked["signer_file"], key) as case:
+        stamp = stamp_for(ctx, asked["timestamp"], case)
+        rows = list(rows_of(asked["probe_files"], prompts_only_ok=True))
+        plan, notes = settled(rows), []  # what does not fit together is refused before a model is loaded
+        if asked["choose_tokens"] is None:
+            response = None if stamp is None else stamp(plan.canonical)  # first: without it nothing is written
+            with writing(output):
+                plan.save(output)
+        else:
+            rows, how = choosing.choose_rows(ctx, key, rows, plan.reference or "", asked)
+            plan, notes = settled(rows), [how]
+            response = None if stamp is None else stamp(plan.canonical)  # first: without it nothing is written
+            choosing.save_both(plan, output, rows, asked["chosen_file"])
+        if case is not None:
+            record_plan(case, plan, response)
+            notes += not_recorded(case, plan)
     notes += notes_on(plan)
     then = examining(plan, output, key_file, asked)
     for warning in too_hopeful(plan):
@@ -197,11 +207,11 @@ def _inclusion(ctx: click.Context, key_id: str, asked: dict[str, Any]) -> Inclus
         raise click.UsageError("--commitment and --leaves are needed together: they show the key's place in it", ctx)
     if commitment_file is None:
         return None
-    commitment: Commitment = Commitment.load(commitment_file, _leaves(leaves_file))
+    commitment: Commitment = Commitment.load(commitment_file, load_leaves(leaves_file))
     return Inclusion.of(key_id, commitment)
 
 
-def _leaves(path: Path) -> tuple[Leaf, ...]:
+def load_leaves(path: Path) -> tuple[Leaf, ...]:
     """What `key commit --leaves` wrote (CommitmentError: exit 5)."""
     from watermark.errors import CommitmentError, KeyFileError
     from watermark.keys import Leaf

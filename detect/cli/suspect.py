@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from detect.cli.asked import Asked, refuse_against_plan, refuse_mixed
+from detect.cli.casework import Inputs, at_case, at_run, case_options, refuse_lost_check, warn_exploratory
 from detect.cli.examination import MAX_NEW_TOKENS
 from detect.cli.options import (
     FILE,
@@ -20,7 +22,6 @@ from detect.cli.options import (
     json_option,
     key_option,
     load_key,
-    rows_of,
     sample_seed_option,
     temperature_option,
     test_options,
@@ -111,6 +112,7 @@ if TYPE_CHECKING:
 @sample_seed_option
 @json_option
 @test_options
+@case_options
 @habits
 @click.pass_context
 def suspect(
@@ -119,6 +121,8 @@ def suspect(
     as_json: bool,
     strict: bool,
     fail_on_detect: bool,
+    case_directory: Path | None,
+    signer_file: Path | None,
     **options: Any,
 ) -> int:
     """Test a questioned model whose weights are at hand (--model), or one behind an OpenAI-compatible server (--api).
@@ -139,6 +143,9 @@ def suspect(
     --reference: sampled answers are weighed by what it would have said, which needs far fewer of them than counting;
     with --logprobs fewer still. The count of distinct pairs stands beside.
 
+    --case: what is done is recorded before the questioned model is touched. A result is then confirmatory only where
+    the case also records the key's commitment and the plan, both before, and no earlier run of that plan.
+
     \b
     taggant generate --model TEACHER --no-mark --prompts prompts.jsonl -o probes.jsonl
     taggant suspect --key owner.key --model QUESTIONED --reference BASE --probes probes.jsonl --decoys 1000
@@ -157,18 +164,32 @@ def suspect(
     if plan is not None:
         refuse_against_plan(ctx, plan, asked)
     key = load_key(asked.key_file)
-    rows = list(rows_of(asked.probe_files, prompts_only_ok=True))
-    if asked.frequency_files:
-        asked = replace(asked, frequency_rows=list(rows_of(asked.frequency_files)))
-    asked = replace(asked, **on_record(key, asked.key_file))
-    if plan is not None:
-        from detect.cli.following import follow
+    with at_case(ctx, case_directory, signer_file, key) as case:
+        inputs = Inputs.of(case, asked.frequency_files).and_those_of(case, asked.probe_files, prompts_only_ok=True)
+        rows = list(inputs.rows(asked.probe_files, prompts_only_ok=True))
+        if asked.frequency_files:
+            asked = replace(asked, frequency_rows=list(inputs.rows(asked.frequency_files)))
+        asked = replace(asked, **on_record(key, asked.key_file))
+        refuse_lost_check(case, asked.key_check)
+        if plan is not None:
+            from detect.cli.following import follow
 
-        asked = follow(ctx, plan, asked, key, rows)
-    how = Assessment(asked.alpha, asked.effect, asked.key_check, asked.probes_marked, asked.check_corpus)
-    examine = _at_hand if asked.api_server is None else _behind_api
-    tests = {name: _with_lineup(ctx, asked, name, one) for name, one in examine(ctx, key, rows, asked, how).items()}
-    judged = judge(tests, how) if plan is None else judge_planned(plan, tests, how)
+            asked = follow(ctx, plan, asked, key, rows)
+        how = Assessment(asked.alpha, asked.effect, asked.key_check, asked.probes_marked, asked.check_corpus)
+        questioned = None if case is None else asked.questioned()
+        why_not = [] if case is None or plan is None else warn_exploratory(ctx, case, plan.digest, questioned)
+        settled, digest = asked.recorded(), asked.plan_digest
+        with at_run(case, "suspect", key, inputs, settled, plan=digest, questioned=questioned) as run:
+            examine = _at_hand if asked.api_server is None else _behind_api
+            tests = {
+                name: _with_lineup(ctx, asked, name, one).but_for(why_not)
+                for name, one in examine(ctx, key, rows, asked, how).items()
+            }
+            judged = judge(tests, how) if plan is None else judge_planned(plan, tests, how)
+            if run is not None:
+                from detect.cli.recorded import record_examined
+
+                record_examined(run, tests, judged, plan, how)
     found = {_shown_as(name, judged): evidence for name, evidence in judged.items()}
     _show(found, as_json)
     return exit_code([one.finding for one in found.values()], strict=strict, fail_on_detect=fail_on_detect)

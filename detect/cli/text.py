@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from detect.cli.casework import Inputs, at_case, at_run, case_options, refuse_lost_check, shown_options
 from detect.cli.options import (
     FILE,
     TokenizerAtHand,
@@ -15,7 +17,6 @@ from detect.cli.options import (
     json_option,
     key_option,
     load_key,
-    rows_of,
     test_options,
     tokenizer_option,
 )
@@ -23,15 +24,55 @@ from detect.cli.output import emit, emit_json, note, progress, refuse_output
 from detect.cli.types import ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from detect.cli.beside import Results
     from detect.counting import Tally
     from detect.decoys import Lineup
+    from detect.evidence import Assessment
     from detect.readers import Row
     from watermark.keys import Key
 
 POOLED_NOTE = "the pooled test is judged by itself: it is not one of the documents' family"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options that say how texts are tested, under the names of `detect`'s parameters."""
+
+    tokenizer: str | None
+    each: bool
+    scan: bool
+    normalise: bool
+    highlight: Path | None
+    decoys: int | None
+    seed: bytes
+    alpha: float
+    effect: float | None
+
+    def recorded(self) -> dict[str, Any]:
+        """What of it a case records."""
+        return shown_options({name: value for name, value in vars(self).items() if name != "highlight"})
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the tests gave.
+
+    Attributes:
+        documents: with --each, the object of every document, behind its id.
+    """
+
+    results: Results
+    documents: Sequence[tuple[str, dict[str, Any]]]
+    how: Assessment
+
+    @property
+    def findings(self) -> list[str]:
+        """Of every test."""
+        both = [(judged, judged.get("normalised")) for _, judged in self.documents]
+        each = [one["finding"] for pair in both for one in pair if one is not None]
+        return [*self.results.findings, *each]
 
 
 @click.command(short_help="Test texts for the mark of a key.")
@@ -48,24 +89,20 @@ POOLED_NOTE = "the pooled test is judged by itself: it is not one of the documen
 )
 @click.option("--highlight", type=FILE, help="Write a self-contained HTML page with every token coloured.")
 @test_options
+@case_options
 @habits
 @click.pass_context
 def detect(
     ctx: click.Context,
+    /,
     key_file: Path,
     files: tuple[str, ...],
-    tokenizer: str | None,
     as_json: bool,
-    each: bool,
-    scan: bool,
-    normalise: bool,
-    highlight: Path | None,
-    decoys: int | None,
-    seed: bytes,
-    alpha: float,
-    effect: float | None,
     strict: bool,
     fail_on_detect: bool,
+    case_directory: Path | None,
+    signer_file: Path | None,
+    **options: Any,
 ) -> int:
     """Test texts for the mark of a key: all FILES pooled, every distinct pair counted once.
 
@@ -81,53 +118,68 @@ def detect(
     taggant detect --key owner.key answers.jsonl --each > results.ndjson
     taggant detect --key owner.key thesis.txt --scan --normalise --highlight thesis.html
     curl -s https://example.org/page.txt | taggant detect --key owner.key - --json
+    taggant detect --key owner.key essay.txt --case cases/17
     """
-    from detect.cli.beside import describe_more, each_document, judge
-    from detect.counting import tally
     from detect.evidence import Assessment
     from detect.keycheck import on_record
+
+    asked = Asked(**options)
+    refuse_output(asked.highlight)
+    key = load_key(key_file)
+    with at_case(ctx, case_directory, signer_file, key) as case:
+        checked = on_record(key, key_file)
+        refuse_lost_check(case, checked["key_check"])
+        inputs = Inputs.of(case, files)
+        with at_run(case, "detect", key, inputs, asked.recorded()) as run:
+            found = _examine(ctx, key, inputs.rows(files), asked, Assessment(asked.alpha, asked.effect, **checked))
+            if run is not None:
+                from detect.bundles.material import write_run
+                from detect.cli.recorded import text_families
+
+                write_run(run, "detect", text_families(found))
+    for identifier, judged in found.documents:
+        emit_json({"id": identifier, **judged})
+    if asked.each or as_json:
+        emit_json(found.results.to_dict())
+    else:
+        from detect.cli.beside import describe_more
+        from detect.cli.people import describe, summary
+
+        results = found.results
+        emit("\n".join([*summary(results.named), describe(results.raw.whole), *describe_more(results)]))
+    return exit_code(found.findings, strict=strict, fail_on_detect=fail_on_detect)
+
+
+def _examine(ctx: click.Context, key: Key, rows: Iterable[Row], asked: Asked, how: Assessment) -> Found:
+    from detect.cli.beside import each_document, judge
+    from detect.counting import tally
     from detect.readers import tokenized
 
-    refuse_output(highlight)
-    key = load_key(key_file)
-    at_hand = TokenizerAtHand(key, tokenizer)
-    rows: Iterable[Row] = rows_of(files)
-    if normalise:  # prompts are read a second time
+    at_hand = TokenizerAtHand(key, asked.tokenizer)
+    if asked.normalise:  # prompts are read a second time
         rows = list(rows)
     collection = tokenized(
         rows,
         key.context_width,
         at_hand.load,
         vocab_size=None if key.tokenizer is None else key.tokenizer.vocab_size,
-        keep_texts=scan or normalise or highlight is not None,
+        keep_texts=asked.scan or asked.normalise or asked.highlight is not None,
     )
-    how = Assessment(alpha=alpha, effect=effect, **on_record(key, key_file))
-    if highlight is not None:
+    if asked.highlight is not None:
         at_hand.try_load()
     again = None
-    if normalise:
+    if asked.normalise:
         from detect.reread import reread
 
         again = reread(collection, list(rows))
     counted = tally(key, collection.documents, collection.prompts, tokenizer_checked=at_hand.checked)
-    line = _lineup(ctx, counted, decoys, seed)
-    notes = [*collection.notes, *([POOLED_NOTE] if each else [])]
-    results = judge(key, collection, again, counted, how, scan=scan, lineup=line, notes=notes)
-    pooled = results.raw.whole
-    if highlight is not None:
-        _highlight(ctx, key, results, highlight, at_hand)
-    findings: list[str] = results.findings
-    if each:
-        for identifier, judged in each_document(key, collection, again, how, at_hand.checked):
-            emit_json({"id": identifier, **judged})
-            findings += [judged["finding"], *([judged["normalised"]["finding"]] if again is not None else [])]
-    if each or as_json:
-        emit_json(results.to_dict())
-    else:
-        from detect.cli.people import describe, summary
-
-        emit("\n".join([*summary(results.named), describe(pooled), *describe_more(results)]))
-    return exit_code(findings, strict=strict, fail_on_detect=fail_on_detect)
+    line = _lineup(ctx, counted, asked.decoys, asked.seed)
+    notes = [*collection.notes, *([POOLED_NOTE] if asked.each else [])]
+    results = judge(key, collection, again, counted, how, scan=asked.scan, lineup=line, notes=notes)
+    if asked.highlight is not None:
+        _highlight(ctx, key, results, asked.highlight, at_hand)
+    documents = each_document(key, collection, again, how, at_hand.checked) if asked.each else []
+    return Found(results, documents, how)
 
 
 def _lineup(ctx: click.Context, counted: Tally, decoys: int | None, seed: bytes) -> Lineup | None:

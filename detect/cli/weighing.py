@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -80,6 +80,13 @@ class Answered:
         return cls(probes, [*prompts, *plain_prompts], listed, (SERVER_NOTE,))
 
 
+class Weighed(NamedTuple):
+    """What the reference made of answers, and the weights' colours."""
+
+    excess: Excess
+    tally: WeightTally
+
+
 @dataclass(frozen=True)
 class Weighing:
     """A reference that answers are weighed against. Begin before the questioned model is asked: it may be refused.
@@ -151,7 +158,7 @@ class Weighing:
         top = top or DEFAULT_TOP
         return cls(ctx, key, reference, digest, len(tokenizer), temperature, top, expectation, frequencies, save_to)
 
-    def weigh(self, answered: Answered, *, of_control: bool = False) -> WeightTally:
+    def weigh(self, answered: Answered, *, of_control: bool = False) -> Weighed:
         """Let the reference read the answers, and colour the weights.
 
         Args:
@@ -166,7 +173,7 @@ class Weighing:
         if self.save_to is not None and not of_control:
             excess.save(self.save_to)
             note(self.ctx, f"weights of the answers: {self.save_to}")
-        return weigh(self.key, excess, tokenizer_checked=True)
+        return Weighed(excess, weigh(self.key, excess, tokenizer_checked=True))
 
     def notes(self, answered: Answered) -> list[str]:
         """What another examiner needs to see the same."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from detect.readers.builtin import BUILTIN, builtin_rows
+from detect.readers.builtin import FILE as BUILTIN_FILE
 from detect.readers.lines import BOM, jsonl_rows, opens_as_object, text_row
 from detect.readers.row import Row
 from detect.visible import one_line
@@ -51,6 +52,24 @@ def read_rows(
         else:
             for file in _files(Path(path)):
                 yield from _file_rows(file, prompts_only_ok)
+
+
+def files_of(paths: Sequence[str | Path], *, prompts_only_ok: bool = False) -> list[tuple[str, Path]]:
+    """The files that `read_rows` reads, in its order: last part of the name, and place. Standard input is none.
+
+    Args:
+        prompts_only_ok: as there.
+
+    Raises:
+        InputError: a directory cannot be read, or holds no files.
+    """
+    found = []
+    for path in paths:
+        if path == BUILTIN and prompts_only_ok:
+            found.append((BUILTIN, BUILTIN_FILE))
+        elif str(path) != STDIN:
+            found += [(_name(file.name), file) for file in _files(Path(path))]
+    return found
 
 
 def _files(path: Path) -> list[Path]:

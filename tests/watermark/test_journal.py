@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from watermark import journal as module
+from watermark import lines
 from watermark.errors import InputError
 from watermark.journal import Journal
 
@@ -71,7 +71,7 @@ def test_tuples_and_the_order_of_members_are_the_same_work(path: Path) -> None:
 
 def test_cut_anywhere_the_whole_lines_survive_and_work_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a power cut or SIGKILL in the middle of a write: every length the file can have."""
-    monkeypatch.setattr(module.os, "fsync", lambda _: None)
+    monkeypatch.setattr(lines.os, "fsync", lambda _: None)
     entries: list[Any] = [[5, 6], [], {"text": "é"}]
     whole = recorded(path, *entries)
     for cut in range(len(whole) + 1):
@@ -126,7 +126,7 @@ def test_only_a_plain_file_of_this_user_is_opened(path: Path, monkeypatch: pytes
         Journal(path, WORK)
     path.unlink()
     recorded(path, [1])
-    monkeypatch.setattr(module.os, "geteuid", lambda: os.getuid() + 1)
+    monkeypatch.setattr(lines.os, "geteuid", lambda: os.getuid() + 1)
     with pytest.raises(InputError, match="not a regular file of this user"):
         Journal(path, WORK)
 
@@ -188,7 +188,7 @@ def test_a_line_that_could_not_be_written_whole_is_taken_back(path: Path, monkey
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "fsync", full)
+        patch.setattr(lines.os, "fsync", full)
         with pytest.raises(InputError, match=r"cannot be written \(No space left on device\); free space"):
             journal.append("second")
     assert path.read_bytes() == before
@@ -199,7 +199,7 @@ def test_a_line_that_could_not_be_written_whole_is_taken_back(path: Path, monkey
 
 
 def test_one_process_at_a_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(lines, "WAIT_SECONDS", 0.1)
     holder = Journal(path, WORK)
     holder.append(1)
     with pytest.raises(InputError, match="another process is at this work; wait until it has ended"):
@@ -231,7 +231,7 @@ def test_a_file_system_without_locks_is_no_obstacle(path: Path, monkeypatch: pyt
     def unsupported(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(module.fcntl, "flock", unsupported)
+    monkeypatch.setattr(lines.fcntl, "flock", unsupported)
     recorded(path, 1)
     with Journal(path, WORK) as journal:
         assert journal.entries == [1]
@@ -268,7 +268,7 @@ def test_evidence_that_holds_nothing_yet_gives_way(path: Path) -> None:
 
 
 def test_evidence_is_cut_only_where_a_line_was_cut_short(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.os, "fsync", lambda _: None)
+    monkeypatch.setattr(lines.os, "fsync", lambda _: None)
     whole = recorded(path, [5, 6], {"text": "é"})
     for cut in range(len(whole) + 1):
         path.write_bytes(whole[:cut])

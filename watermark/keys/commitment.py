@@ -13,8 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import rfc8785
+
 from watermark.errors import CommitmentError, KeyFileError
-from watermark.files import write_json
+from watermark.files import new_file
 from watermark.keys.key import Key
 from watermark.keys.members import hex_digits, integer, members, one_of, read_document
 from watermark.keys.merkle import inclusion_path, levels, root_of_path
@@ -93,20 +95,7 @@ class Commitment:
                 f"key {key.short_id} with this account and epoch is not in the commitment; check all three"
             )
         index, path = self.place(leaf)
-        return Opening(
-            leaf=leaf,
-            chacha_key=key.chacha_key.hex(),
-            index=index,
-            path=path,
-            root=self.root,
-            size=self.size,
-            gamma_65536=key.gamma_65536,
-            context_width=key.context_width,
-            scheme=key.scheme,
-            tokenizer_sha256=key.tokenizer.sha256 if key.tokenizer else None,
-            special_ids=key.special_ids,
-            vocab_size=key.tokenizer.vocab_size if key.tokenizer else None,
-        )
+        return opened(key, leaf, index, path, root=self.root, size=self.size)
 
     def place(self, leaf: Leaf) -> tuple[int, tuple[str, ...]]:
         """Where one of `leaves` stands, and its path to the root: sibling hashes, 64 hex digits each, upwards."""
@@ -118,9 +107,15 @@ class Commitment:
         """Return the public file's content: no leaves, since they list accounts."""
         return {"format": COMMITMENT_FORMAT, "root": self.root, "size": self.size, "created": self.created}
 
+    @property
+    def canonical(self) -> bytes:
+        """The RFC 8785 bytes of the public file: `sha256sum` gives the digest that is timestamped."""
+        return rfc8785.dumps(self.to_json())  # type: ignore[no-any-return]
+
     def save(self, path: str | Path) -> None:
         """Write the public file, never over something that exists (InputError)."""
-        write_json(path, self.to_json())
+        with new_file(path) as handle:
+            handle.write(self.canonical)
 
     @classmethod
     def from_json(cls, value: object) -> Commitment:
@@ -152,6 +147,24 @@ class Commitment:
                 "it, their labels unchanged"
             )
         return cls(read.root, read.size, read.created, rebuilt.leaves)
+
+
+def opened(key: Key, leaf: Leaf, index: int, path: Iterable[str], *, root: str, size: int) -> Opening:
+    """Open the mark of `key` at its place in a commitment; whether it stands there is `verify_opening`'s to say."""
+    return Opening(
+        leaf=leaf,
+        chacha_key=key.chacha_key.hex(),
+        index=index,
+        path=tuple(path),
+        root=root,
+        size=size,
+        gamma_65536=key.gamma_65536,
+        context_width=key.context_width,
+        scheme=key.scheme,
+        tokenizer_sha256=key.tokenizer.sha256 if key.tokenizer else None,
+        special_ids=key.special_ids,
+        vocab_size=key.tokenizer.vocab_size if key.tokenizer else None,
+    )
 
 
 def verify_opening(opening: Opening, commitment: Commitment | None = None) -> None:

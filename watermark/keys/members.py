@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from watermark.errors import InputError, KeyFileError, TaggantError
-from watermark.files import strict_json, write_json
+from watermark.files import json_bytes, new_file, strict_json
 
 T = TypeVar("T")
 
@@ -89,11 +89,24 @@ def read_document(
     error: type[KeyFileError] = KeyFileError,
     own: Kind | None = None,
 ) -> T:
-    """Return `parse` of the strict JSON in a regular file; a symbolic link is followed and its target checked.
+    """Return `parse` of the strict JSON in a file; the rest as `read_file`."""
+    return read_file(path, lambda data: parse(strict_json(data)), private=private, advice=advice, error=error, own=own)
+
+
+def read_file(
+    path: str | Path,
+    parse: Callable[[bytes], T],
+    *,
+    private: bool,
+    advice: str,
+    error: type[KeyFileError] = KeyFileError,
+    own: Kind | None = None,
+) -> T:
+    """Return `parse` of what a regular file holds; a symbolic link is followed and its target checked.
 
     Args:
         path: the file.
-        parse: turns the JSON value into an object, raising KeyFileError with a reason that quotes no content.
+        parse: turns the bytes into an object, raising KeyFileError with a reason that quotes no content.
         private: refuse a file that group or others can read or write.
         advice: what to do about a malformed file; ends the message.
         error: the class to raise.
@@ -105,7 +118,7 @@ def read_document(
     """
     descriptor = _open(path, private=private, error=error, own=own)
     try:
-        return parse(strict_json(_text(descriptor)))
+        return parse(_content(descriptor))
     except TaggantError as caught:
         problem = str(caught)
     except OSError as caught:
@@ -117,19 +130,25 @@ def read_document(
 
 
 def write_private(path: str | Path, document: Callable[[], dict[str, Any]]) -> None:
-    """Write what `document` returns, mode 0600, whole or not at all, never over something that exists.
+    """Write what `document` returns as JSON, as `write_private_bytes`."""
+    write_private_bytes(path, lambda: json_bytes(document()))
+
+
+def write_private_bytes(path: str | Path, content: Callable[[], bytes]) -> None:
+    """Write what `content` returns, mode 0600, whole or not at all, never over something that exists.
 
     Raises:
-        InputError: the path is taken, or cannot be written. No frame of its traceback holds the document.
+        InputError: the path is taken, or cannot be written. No frame of its traceback holds the content.
     """
     problem = None
     try:
-        write_json(path, document(), mode=0o600)
+        with new_file(path, mode=0o600) as handle:
+            handle.write(content())
     except InputError as error:
         problem = str(error)
     except OSError as error:
         problem = f"{path} cannot be written ({error.strerror}); free space or choose another place"
-    if problem:  # outside the except block, whose frames hold the document
+    if problem:  # outside the except block, whose frames hold the content
         raise InputError(problem)
 
 
@@ -169,10 +188,6 @@ def _refusal(status: os.stat_result, path: str | Path) -> str | None:
     return None
 
 
-def _text(descriptor: int) -> str:
+def _content(descriptor: int) -> bytes:
     with os.fdopen(descriptor, "rb") as handle:
-        try:
-            return handle.read(MAX_BYTES).decode("utf-8")  # strict_json would also take UTF-16
-        except UnicodeDecodeError as caught:
-            position = caught.start
-    raise KeyFileError(f"not UTF-8 at byte {position}")
+        return handle.read(MAX_BYTES)

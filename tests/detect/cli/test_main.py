@@ -21,7 +21,9 @@ SUBCOMMANDS = [
     *((name,) for name in COMMANDS),
     *(("key", name) for name in ("show", "derive", "commit", "check", "rotate")),
     ("model", "pull"),
+    *(("case", name) for name in ("show", "note")),
 ]
+GROUPS = ("key", "model", "case")
 HEAVY = ("numpy", "torch", "transformers", "scipy", "numba", "cryptography", "watermark.keys", "pyarrow", "tqdm")
 
 
@@ -55,7 +57,7 @@ def test_every_command_explains_itself(names: tuple[str, ...], cli: Cli) -> None
         result = cli(*names, flag)
         assert (result.code, result.err) == (0, "")
         assert result.out.startswith(f"Usage: taggant {' '.join(names)}")
-    if names[0] not in ("key", "model") or len(names) > 1:
+    if names[0] not in GROUPS or len(names) > 1:
         assert "--quiet" in result.out
     assert all(line.strip() != "TEXT" for line in result.out.splitlines())
 
@@ -86,7 +88,7 @@ def test_version(cli: Cli) -> None:
     assert result.out.startswith("taggant, version ")
 
 
-@pytest.mark.parametrize("arguments", [[], ["key"], ["model"]], ids=str)
+@pytest.mark.parametrize("arguments", [[], *([group] for group in GROUPS)], ids=str)
 def test_a_group_alone_shows_its_help_on_stderr(arguments: list[str], cli: Cli) -> None:
     result = cli(*arguments)
     assert (result.code, result.out) == (2, "")

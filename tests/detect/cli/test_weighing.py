@@ -69,7 +69,7 @@ def test_the_weights_are_the_excess_under_the_settings_given(text_key: Path, mod
     lists = [[None, *(Listed({token: -0.5}, -1.0) for token in ids[1:])]]
     answered = Answered([Probe(PROMPTS[0], ids)], [*PROMPTS, ids[1:3]], lists, ("a note",))
     weighing = begin(text_key, model, temperature=0.7, top=9)
-    found, key = weighing.weigh(answered), Key.load(text_key)
+    found, key = weighing.weigh(answered).tally, Key.load(text_key)
     by_hand = excess_of(
         load_model(model),
         answered.probes,
@@ -102,7 +102,7 @@ def test_the_reference_is_audited_on_built_in_texts(text_key: Path, model: Path)
     assert by_hand is not None
     assert found.expectation.n_positions == by_hand.n_positions > 9_000
     np.testing.assert_array_equal(found.expectation.weights, by_hand.weights)
-    weighed = found.weigh(Answered([Probe(PROMPTS[0], encoded(WORDS))], [PROMPTS[0]]))
+    weighed = found.weigh(Answered([Probe(PROMPTS[0], encoded(WORDS))], [PROMPTS[0]])).tally
     assert weighed.reference_log10_p == reference_log10_p(GreenList(key), by_hand)
 
 
@@ -115,7 +115,7 @@ def test_the_weights_are_saved_and_those_of_a_control_are_not(text_key: Path, mo
     weighing = begin(text_key, model, save_to=path)
     weighing.weigh(answered, of_control=True)
     assert not path.exists()
-    found = weighing.weigh(answered)
+    found = weighing.weigh(answered).tally
     assert weigh(key, Excess.load(path), tokenizer_checked=True).statistic == found.statistic
     assert key.chacha_key not in path.read_bytes()
     with pytest.raises(InputError, match="already exists"):

@@ -1,0 +1,82 @@
+"""JSON as bundles have it: RFC 8785, floats of 12 significant digits, and nothing else is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import rfc8785
+
+from detect.bundles.refused import Refused
+from watermark.errors import InputError
+from watermark.files import strict_json
+
+SIGNIFICANT = 12  # digits of a float
+EXACT = 1 << 53  # from here on JSON's numbers are not whole ones
+
+
+def dumps(value: Any) -> bytes:
+    """The bytes of a value, its floats rounded, without a final line feed.
+
+    Raises:
+        ValueError: NaN, infinite, or a number that RFC 8785 does not write so that it is read again.
+    """
+    return rfc8785.dumps(_rounded(value))  # type: ignore[no-any-return]
+
+
+def dump_lines(values: Iterable[Any]) -> bytes:
+    """JSONL: a value a line."""
+    return b"".join(dumps(value) + b"\n" for value in values)
+
+
+def loads(data: bytes, what: str) -> Any:
+    """The value of canonical bytes.
+
+    Args:
+        what: they are, for the error.
+
+    Raises:
+        Refused: "json".
+    """
+    try:
+        value = strict_json(data)
+        canonical = rfc8785.dumps(value)
+    except InputError as error:
+        raise Refused("json", f"{what}: {error}") from None
+    except RecursionError:
+        raise Refused("json", f"{what}: nested too deeply") from None
+    except ValueError:
+        raise Refused("json", f"{what}: holds a number or text that canonical JSON has not") from None
+    if canonical != data:
+        raise Refused("json", f"{what}: not in canonical form (RFC 8785)")
+    return value
+
+
+def lines_of(data: bytes, what: str) -> list[bytes]:
+    """The lines of a JSONL file, without their line feeds, in order.
+
+    Raises:
+        Refused: "json": the last line is not ended.
+    """
+    *lines, rest = data.split(b"\n")
+    if rest:
+        raise Refused("json", f"{what}: the last line is not ended by a line feed")
+    return lines
+
+
+def load_lines(data: bytes, what: str) -> list[Any]:
+    """The values of a JSONL file (Refused: "json")."""
+    return [loads(line, f"{what}, line {number}") for number, line in enumerate(lines_of(data, what), start=1)]
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        rounded = float(f"{value:.{SIGNIFICANT - 1}e}")
+        if rounded.is_integer() and EXACT <= abs(rounded) < 1e21:
+            raise ValueError(f"{value} would be written as an integer that is not exact")
+        return rounded
+    if isinstance(value, dict):
+        return {name: _rounded(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return value

@@ -1,0 +1,106 @@
+"""Sealing: a case becomes a bundle, every byte of which is under one signature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from detect.bundles import canonical
+from detect.bundles.case import Case
+from detect.bundles.container import Room, write_zip
+from detect.bundles.entries import digest
+from detect.bundles.envelope import seal as enveloped
+from detect.bundles.environment import environment, version
+from detect.bundles.held import LOG, MARK, SIGNERS
+from detect.bundles.refused import Refused
+from watermark.errors import InputError
+from watermark.files import new_directory, new_file
+from watermark.keys import Opening
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+PREDICATE = "urn:taggant:bundle:1"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+FORMAT = "taggant-bundle/1"
+MANIFEST, MANIFEST_STAMP, OPENING, ENVIRONMENT = "manifest.json", "manifest.tsr", "opening.json", "environment.json"
+FILES = "case"  # the directory of the case's files
+ZIP_SUFFIX = ".zip"
+
+Stamp = Callable[[bytes], bytes]  # some bytes → an authority's RFC 3161 response over them
+
+
+def seal_case(case: Case, opening: Opening | None = None, stamp: Stamp | None = None) -> dict[str, bytes]:
+    """Record that a case is sealed, and give the bundle's files by their names.
+
+    Args:
+        opening: of the case's one key; None: it stays closed.
+        stamp: has the manifest timestamped.
+
+    Raises:
+        InputError: the case has no mark yet, or is larger than a bundle may be.
+        Refused: a recorded file is not there, or was changed.
+    """
+    if case.mark is None:
+        raise InputError(f"{case.directory} has no mark yet: nothing was done with a key in it that could be sealed")
+    files = {f"{FILES}/{name}": data for name, data in case.held.files().items()}
+    files[MARK] = canonical.dumps(case.mark.to_json())
+    files[ENVIRONMENT] = canonical.dumps(environment())
+    if opening is not None:
+        files[OPENING] = canonical.dumps(opening.to_json())
+    _refuse_too_large(files)
+    sealed = case.append("sealed", {"opened": opening is not None})
+    files[LOG] = case.bytes_of_log()
+    signers = {*case.log.signers, case.signer.keyid}
+    files |= {f"{SIGNERS}/{keyid}.pem": case.held.keys[keyid].pem for keyid in signers}
+    files[MANIFEST] = enveloped(_statement(case, files, sealed.time, opening is not None), PAYLOAD_TYPE, case.signer)
+    if stamp is not None:
+        files[MANIFEST_STAMP] = stamp(files[MANIFEST])
+    return files
+
+
+def write_bundle(files: Mapping[str, bytes], path: Path) -> None:
+    """Write a bundle: a zip archive where `path` ends in .zip, the same for the same files, else a directory.
+
+    An opened key is for its owner's eyes alone until they hand it over.
+
+    Raises:
+        InputError: something is there already.
+        OSError: as from the operating system; nothing is left behind.
+    """
+    if path.suffix == ZIP_SUFFIX:
+        with new_file(path, mode=0o600 if OPENING in files else 0o644) as handle:
+            write_zip(handle, files)
+        return
+    with new_directory(path) as root:
+        for name, data in files.items():
+            place = root / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(data)
+            if name == OPENING:
+                place.chmod(0o600)
+
+
+def _statement(case: Case, files: Mapping[str, bytes], created: str, opened: bool) -> bytes:
+    """The in-toto statement about all files there are by now."""
+    log = case.log
+    predicate: dict[str, Any] = {
+        "format": FORMAT,
+        "case": log.case,
+        "created": created,
+        "opened": opened,
+        "custody": {"entries": len(log.entries), "last": log.last},
+        "taggant": version("taggant") or "unknown",
+    }
+    subjects = [{"name": name, "digest": {"sha256": digest(files[name])}} for name in sorted(files)]
+    return canonical.dumps(
+        {"_type": STATEMENT, "predicateType": PREDICATE, "subject": subjects, "predicate": predicate}
+    )
+
+
+def _refuse_too_large(files: Mapping[str, bytes]) -> None:
+    room = Room()
+    try:
+        for name, data in files.items():
+            room.take(name, len(data))
+    except Refused as error:
+        raise InputError(f"the case is more than a bundle may hold: {error}") from None

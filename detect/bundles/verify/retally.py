@@ -1,0 +1,173 @@
+"""What a test rests on, counted again: under the opened key, or as far as that goes without it.
+
+Without the key a tally has the examiner's own count of green pairs, or S; everything else of it is counted again.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detect.bundles import canonical
+from detect.bundles.container import LARGEST_FILE, LARGEST_RATIO
+from detect.bundles.material import COUNT, E_PROCESS
+from detect.bundles.members import Check, is_text, list_of, require
+from detect.bundles.refused import Refused
+from detect.bundles.verify.marked import Marked
+from detect.bundles.verify.runs import RecordedTest
+from detect.counting import CountTally, Tally, WeightTally, tally, weigh, window_rule
+from detect.exact.evalue import log10_e_value
+from detect.observation import Excess, Reading
+from detect.sequential import STALE_RUN, Sequential, SequentialTally
+from watermark.greenlist import MAX_TOKEN_ID
+from watermark.windows import Document, Pairs, Reason
+
+_ROW: dict[str, Check] = {
+    "id": lambda value: value is None or is_text(value) or type(value) is int,
+    "token_ids": list_of(lambda value: type(value) is int and 0 <= value <= MAX_TOKEN_ID),
+}
+
+
+def retally(test: RecordedTest, marked: Marked) -> Tally:
+    """Count or weigh again (not for scans).
+
+    Raises:
+        Refused: "material", "pairs" or "evidence".
+    """
+    if test.kind == COUNT:
+        return _counted(test, marked)
+    if test.kind == E_PROCESS:
+        return _in_sequence(test, marked)
+    return _weighed(test, marked)
+
+
+def texts_of(test: RecordedTest) -> tuple[list[list[int]], list[list[int]]]:
+    """Token ids of documents and prompts (Refused: "json" or "material")."""
+    found = []
+    for part in ("documents", "prompts"):
+        what = f"{test.what}, {part}"
+        rows = canonical.load_lines(test.material[part], what)
+        found.append([require(row, _ROW, "material", what)["token_ids"] for row in rows])
+    return found[0], found[1]
+
+
+def _counted(test: RecordedTest, marked: Marked) -> CountTally:
+    documents, prompts = texts_of(test)
+    if marked.opened:
+        return tally(marked, documents, prompts, test=test.evidence["test"])
+    extraction = window_rule(marked).extract(documents, prompts)
+    green = _said_green(test, len(extraction.pairs))
+    return CountTally(**_common(test, marked, extraction.n_tokens, extraction.pairs), n_green=green)
+
+
+def _in_sequence(test: RecordedTest, marked: Marked) -> SequentialTally:
+    documents, prompts = texts_of(test)
+    said = test.evidence["sequential"]
+    if not marked.opened:
+        return _said_sequence(test, marked, documents, prompts)
+    process = Sequential(marked, prompts, said["alpha"], said["maximum_pairs"])
+    for index, ids in enumerate(documents):
+        if process.add(index, ids):
+            break
+    return process.result()
+
+
+def _said_sequence(
+    test: RecordedTest, marked: Marked, documents: Sequence[Document], prompts: Sequence[Document]
+) -> SequentialTally:
+    """As far as the pairs alone tell: an early stop is where the examiner says it was."""
+    said, wanted = test.evidence["sequential"], test.evidence["n_scored"]
+    rule, most = window_rule(marked), said["maximum_pairs"]
+    limit = min(wanted, most) if said["stopped"] == "early" else most
+    kept: list[NDArray[np.uint32]] = []
+    n_tokens = scored = answers = stale = 0
+    stopped = "exhausted"
+    for ids, reasons in zip(documents, rule.label(documents, prompts), strict=True):
+        new = np.flatnonzero(reasons == Reason.COUNTED)[: limit - scored]
+        table = np.asarray(ids, dtype=np.uint32)
+        kept.append(table[new[:, None] + np.arange(-rule.context_width, 1)].reshape(-1, rule.context_width + 1))
+        answers, scored = answers + 1, scored + len(new)
+        if scored == limit and len(new):
+            n_tokens += int(new[-1]) + 1
+            stopped = "early" if said["stopped"] == "early" else "maximum"
+            break
+        n_tokens, stale = n_tokens + len(ids), 0 if len(new) else stale + 1
+        if stale == max(STALE_RUN, len(prompts)):
+            break
+    rows = np.concatenate([np.zeros((0, rule.context_width + 1), dtype=np.uint32), *kept])
+    pairs = Pairs(rows[:, :-1], rows[:, -1], len(np.unique(rows[:, :-1], axis=0)) if len(rows) else 0)
+    green = _said_green(test, scored)
+    log10_e = log10_e_value(green, scored, marked.gamma)
+    highest = log10_e if stopped == "early" else -(test.evidence["log10_p"] or 0.0)
+    return SequentialTally(
+        **_common(test, marked, n_tokens, pairs),
+        n_green=green,
+        colours=np.zeros(scored, dtype=np.bool_),
+        alpha=said["alpha"],
+        maximum_pairs=most,
+        n_answers=answers,
+        log10_e=log10_e,
+        log10_e_max=highest,
+        log10_e_whole=highest,
+        stopped=stopped,  # type: ignore[arg-type]
+    )
+
+
+def _weighed(test: RecordedTest, marked: Marked) -> WeightTally:
+    observed = _observed(test)
+    h = observed.pairs.contexts.shape[1]
+    if h != marked.context_width or not observed.weights.all():
+        raise Refused("material", f"{test.what}: contexts of {h} tokens, or weights that are zero")
+    rule = window_rule(marked)
+    if rule.is_special(observed.pairs.tokens).any() or rule.is_special(observed.pairs.contexts).any():
+        raise Refused("pairs", f"{test.what}: special tokens have weights")
+    if observed.pairs.n_contexts != len(np.unique(observed.pairs.contexts, axis=0)):
+        raise Refused("pairs", f"{test.what}: its weights are of another number of contexts than they say")
+    if marked.opened:
+        return weigh(marked, observed)
+    n_tokens = observed.n_tokens if isinstance(observed, Excess) else observed.n_positions
+    assert test.statistic is not None
+    common = _common(test, marked, n_tokens, observed.pairs)
+    return WeightTally(**common, weights=observed.weights, statistic=test.statistic, comparisons={})
+
+
+def _observed(test: RecordedTest) -> Reading | Excess:
+    kinds = {kind.FORMAT: kind for kind in (Reading, Excess)}
+    data = test.material["weights"]
+    try:
+        _refuse_bomb(data)
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        return kinds[str(arrays["format"])].from_arrays(arrays)
+    except (MemoryError, Refused):
+        raise
+    except Exception as error:  # numpy and zipfile have many for what is malformed
+        raise Refused("material", f"{test.what}: no weights that can be read ({type(error).__name__})") from None
+
+
+def _refuse_bomb(data: bytes) -> None:
+    """Raise ValueError where an archive would unpack to far more than it is."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        sizes = [(one.file_size, one.compress_size) for one in archive.infolist()]
+    if sum(size for size, _ in sizes) > LARGEST_FILE or any(size > LARGEST_RATIO * packed for size, packed in sizes):
+        raise ValueError("too large")
+
+
+def _said_green(test: RecordedTest, n_scored: int) -> int:
+    green = test.evidence["n_green"]
+    if type(green) is not int or not 0 <= green <= n_scored:
+        raise Refused("colours", f"{test.what}: {green} of {n_scored} pairs cannot be green")
+    return green
+
+
+def _common(test: RecordedTest, marked: Marked, n_tokens: int, pairs: Pairs) -> dict[str, Any]:
+    mark = marked.mark
+    return {
+        "test": test.evidence["test"], "key_id": mark.key_id, "scheme": mark.scheme, "green": marked.green,
+        "n_tokens": n_tokens, "pairs": pairs, "notes": (),
+    }  # fmt: skip

@@ -1,0 +1,246 @@
+"""The runs of a bundle: which tests there were, which were judged together, and what each says it found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from detect.bundles import canonical
+from detect.bundles.custody import Log
+from detect.bundles.entries import Entry
+from detect.bundles.material import COUNT, E_PROCESS, FORMAT, RUN, SCAN, WEIGHTS
+from detect.bundles.members import Check, has, is_bool, is_count, is_digest, is_text, list_of, or_null, require
+from detect.bundles.refused import Refused
+from detect.bundles.seal import FILES
+from detect.bundles.verify.manifest import Files
+from detect.bundles.verify.marked import Marked
+from detect.evidence import SCHEMA
+from detect.plans.plan import Plan
+
+FINDINGS, STATUSES = ("detected", "inconclusive", "not detected"), ("exploratory", "confirmatory")
+ENDS = ("early", "maximum", "exhausted")
+
+_TEXTS = {"documents", "prompts"}
+MATERIAL = {COUNT: _TEXTS, E_PROCESS: _TEXTS, SCAN: _TEXTS, WEIGHTS: {"weights"}}
+
+
+def is_number(value: Any) -> bool:
+    """A finite one; True is none."""
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+_RUN: dict[str, Check] = {
+    "format": lambda value: value == FORMAT,
+    "run": is_text,
+    "command": is_text,
+    "family": list_of(has(tests=list_of(is_text), key_check=is_bool)),
+    "tests": lambda value: isinstance(value, dict),
+}
+_TEST: dict[str, Check] = {
+    "kind": lambda value: value in MATERIAL,
+    "evidence": is_text,
+    "material": lambda value: isinstance(value, dict) and all(map(is_text, value.values())),
+}
+_JUDGED: dict[str, Check] = {
+    "log10_p": or_null(is_number),
+    "log10_p_adjusted": or_null(is_number),
+    "finding": lambda value: value in FINDINGS,
+    "notes": list_of(is_text),
+}
+_SCAN: dict[str, Check] = {
+    **_JUDGED,
+    "family": is_text,
+    "intervals": is_count,
+    "spans": list_of(lambda value: isinstance(value, dict)),
+}
+_EVIDENCE: dict[str, Check] = {
+    **_JUDGED,
+    "schema": lambda value: value == SCHEMA,
+    "test": lambda value: value in ("text", "sampled", "reading"),
+    "key_id": is_digest,
+    "scheme": is_text,
+    "gamma": is_number,
+    "context_width": is_count,
+    "n_tokens": is_count,
+    "n_scored": is_count,
+    "n_green": or_null(is_count),
+    "green_fraction": or_null(is_number),
+    "ci95": or_null(lambda value: isinstance(value, list) and len(value) == 2 and all(map(is_number, value))),
+    "z_score": or_null(is_number),
+    "log10_e": or_null(is_number),
+    "log10_p_saddlepoint": or_null(is_number),
+    "theta": or_null(is_number),
+    "n_contexts": is_count,
+    "alpha": lambda value: is_number(value) and 0 < value < 1,
+    "status": lambda value: value in STATUSES,
+}
+_OPTIONAL: dict[str, Check] = {
+    "lineup": has(
+        decoys=lambda value: is_count(value) and value > 0,
+        seed=is_digest,
+        rank=is_count,
+        p_rank=is_number,
+        log10_p_best_decoy=is_number,
+        uniformity_p=or_null(is_number),
+    ),
+    "comparisons": lambda value: isinstance(value, dict),
+    "sequential": has(
+        alpha=lambda value: is_number(value) and 0 < value < 1,
+        maximum_pairs=lambda value: is_count(value) and value > 0,
+        n_answers=is_count,
+        stopped=lambda value: value in ENDS,
+    ),
+    "plan": has(
+        sha256=is_digest,
+        test=is_text,
+        primary=is_bool,
+        control=or_null(lambda value: isinstance(value, dict)),
+    ),
+    "changes": lambda value: isinstance(value, dict),
+}
+
+
+@dataclass(frozen=True)
+class RecordedTest:
+    """One test of a run.
+
+    Attributes:
+        name: in its run.
+        evidence: the object that `--json` printed; a scan's has fewer members.
+        material: bytes of what it rests on, by what they are.
+        statistic: S, as the examiner says, of a weighted test.
+        begun: number of the entry by which its run began.
+    """
+
+    run: str
+    name: str
+    kind: str
+    evidence: Mapping[str, Any]
+    material: Mapping[str, bytes] = field(repr=False)
+    statistic: float | None
+    begun: int
+
+    @property
+    def what(self) -> str:
+        """For people."""
+        return f"run {self.run}, {self.name}"
+
+    @property
+    def claims(self) -> bool:
+        """Whether a p is claimed."""
+        return self.evidence["log10_p"] is not None
+
+
+@dataclass(frozen=True)
+class RecordedFamily:
+    """Tests that were judged together.
+
+    Attributes:
+        key_check: p is multiplied for the key's check.
+    """
+
+    tests: tuple[RecordedTest, ...]
+    key_check: bool
+
+
+def read_runs(files: Files, log: Log, marked: Marked) -> list[RecordedFamily]:
+    """Every family of every run that gave results, in order.
+
+    Raises:
+        Refused: "json", "run" or "evidence".
+    """
+    begun = {entry.details["run"]: number for number, entry in log.of("begun")}
+    families = []
+    for _, entry in log.of("finished"):
+        families += _read_run(files, log, marked, entry, begun[entry.details["run"]])
+    return families
+
+
+def _read_run(files: Files, log: Log, marked: Marked, finished: Entry, begun: int) -> list[RecordedFamily]:
+    run, begin = finished.details["run"], log.entries[begun].details
+    what = f"runs/{run}/{RUN}"
+    said = require(canonical.loads(files[f"{FILES}/{what}"], what), _RUN, "run", what)
+    if (said["run"], said["command"]) != (run, begin["command"]):
+        raise Refused("run", f"{what}: another run or command than the log has")
+    placed = sorted(name for family in said["family"] for name in family["tests"])
+    if not sorted(said["tests"]) == sorted(finished.details["tests"]) == placed:
+        raise Refused("run", f"{what}: not the tests that the log has, each in one family")
+    tests = {name: _read_test(files, marked, finished, begun, name, one) for name, one in said["tests"].items()}
+    for test in tests.values():
+        if "plan" in test.evidence and test.evidence["plan"]["sha256"] != begin["plan"]:
+            raise Refused("evidence", f"{test.what}: of another plan than the run")
+    plan = marked.plans.get(begin["plan"])
+    if plan is not None:
+        _check_planned(plan, tests, what)
+    _check_families([one["tests"] for one in said["family"]], None if plan is None else plan.primary, what)
+    return [RecordedFamily(tuple(tests[name] for name in one["tests"]), one["key_check"]) for one in said["family"]]
+
+
+def _check_planned(plan: Plan, tests: Mapping[str, RecordedTest], what: str) -> None:
+    """Raise Refused unless just the plan's tests were made, and judged, stopped and lined up as it says."""
+    of_plan = {test.evidence["plan"]["test"]: test for test in tests.values() if "plan" in test.evidence}
+    if of_plan.keys() != set(plan.tests) or any(name != test.name for name, test in of_plan.items()):
+        raise Refused("run", f"{what}: not the tests that were planned")
+    for name, test in of_plan.items():
+        one = test.evidence
+        said = {"alpha": one["alpha"], "primary": one["plan"]["primary"]}
+        planned: dict[str, Any] = {"alpha": plan.alpha, "primary": name == plan.primary}
+        if "sequential" in one:
+            said["maximum_pairs"], planned["maximum_pairs"] = one["sequential"]["maximum_pairs"], plan.maximum_pairs
+        if "lineup" in one:
+            said["line-up"] = (one["lineup"]["decoys"], one["lineup"]["seed"])
+            planned["line-up"] = (plan.lineup.decoys, plan.lineup.seed)
+        for member, value in planned.items():
+            if said[member] != value:
+                raise Refused("evidence", f"{test.what}: {member} is {said[member]}, the plan says {value}")
+
+
+def _check_families(families: Sequence[Sequence[str]], primary: str | None, what: str) -> None:
+    """Raise Refused unless tests were judged together that must be: whoever splits a family pays less for many tests.
+
+    Documents by themselves are one family; the plan's primary test, and every control, is one alone; all else is one.
+    """
+    together: dict[str, set[str]] = {}
+    for name in (name for family in families for name in family):
+        alone = name == primary or name.endswith("/control")
+        group = name if alone else "each" if name.startswith("each/") else "all else"
+        together.setdefault(group, set()).add(name)
+    if sorted(map(sorted, together.values())) != sorted(map(sorted, filter(None, families))):
+        raise Refused("run", f"{what}: tests that must be judged together are in several families, or others beside")
+
+
+def _read_test(files: Files, marked: Marked, finished: Entry, begun: int, name: str, said: Any) -> RecordedTest:
+    run = finished.details["run"]
+    what = f"run {run}, {name}"
+    statistic = said.get("statistic") if isinstance(said, dict) else None
+    form = _TEST if statistic is None else {**_TEST, "statistic": is_number}
+    one = require(said, form, "run", what)
+    if one["material"].keys() != MATERIAL[one["kind"]] or (one["kind"] == WEIGHTS) != (statistic is not None):
+        raise Refused("run", f"{what}: not what a test of this kind has")
+    paths = {part: f"runs/{run}/{path}" for part, path in {**one["material"], "evidence": one["evidence"]}.items()}
+    for path in paths.values():
+        if path not in finished.subjects:
+            raise Refused("run", f"{what}: {path} is not a file of the run")
+    evidence = canonical.loads(files[f"{FILES}/{paths.pop('evidence')}"], what)
+    material = {part: files[f"{FILES}/{path}"] for part, path in paths.items()}
+    _check_evidence(evidence, one["kind"], marked, what)
+    return RecordedTest(run, name, one["kind"], evidence, material, statistic, begun)
+
+
+def _check_evidence(evidence: Any, kind: str, marked: Marked, what: str) -> None:
+    if kind == SCAN:
+        require(evidence, _SCAN, "evidence", what)
+        return
+    optional = {name: check for name, check in _OPTIONAL.items() if isinstance(evidence, dict) and name in evidence}
+    require(evidence, {**_EVIDENCE, **optional}, "evidence", what)
+    mark = marked.mark
+    own = {"key_id": mark.key_id, "scheme": mark.scheme, "gamma": mark.gamma, "context_width": mark.context_width}
+    for name, value in own.items():
+        if evidence[name] != value:
+            raise Refused("evidence", f"{what}: {name} is {evidence[name]}, the mark's is {value}")
+    if (kind == E_PROCESS) != ("sequential" in evidence):
+        raise Refused("evidence", f"{what}: an e-process, and it alone, says how it ended")
+    if kind == WEIGHTS and evidence["log10_p"] is not None and "comparisons" not in evidence:
+        raise Refused("evidence", f"{what}: it has no comparison tests")

@@ -1,0 +1,120 @@
+"""`taggant seal`: one bundle of everything, closed or with the one key opened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from detect.bundles.container import read_bundle
+from detect.bundles.custody import Log
+from detect.bundles.signer import PublicKey
+from tests.detect.bundles.helpers import events, payloads
+from tests.detect.cli.helpers import SPEECH, Cli, names, save_key, secrets_of
+from watermark import Key
+from watermark.keys import Commitment, Opening, verify_opening
+
+pytestmark = pytest.mark.usefixtures("here")
+CASE = Path("case")
+
+
+@pytest.fixture
+def case(cli: Cli, text_key: Path) -> Path:
+    """Of account b's key, committed to with two others."""
+    three = [part for name in "abc" for part in ("--account", name)]
+    where = ["-o", "commitment.json", "--leaves", "leaves.json", "--case", CASE]
+    assert cli("key", "commit", text_key, *three, *where).code == 0
+    assert cli("key", "derive", text_key, "--account", "b", "-o", "b.key").code == 0
+    assert cli("detect", "--key", "b.key", SPEECH, "--case", CASE).code == 0
+    return CASE
+
+
+def test_a_closed_bundle_holds_no_secret(cli: Cli, case: Path, text_key: Path) -> None:
+    shown = cli("seal", case, "-o", "bundle.zip", "--json").json()
+    files = read_bundle("bundle.zip")
+    assert shown["manifest_sha256"] == hashlib.sha256(files["manifest.json"]).hexdigest()
+    assert (shown["files"], shown["entries"], shown["opened"]) == (len(files), 5, False)
+    assert "opening.json" not in files
+    signing = (case / "signer.pem").read_text().splitlines()[1]
+    held = [*secrets_of(text_key), *secrets_of(Path("b.key"))]
+    for secret in [signing.encode(), *(one.encode() for one in held), *map(bytes.fromhex, held)]:
+        for name, content in files.items():
+            said = json.dumps(payloads(content)).encode() if name == "custody.jsonl" else b""
+            assert secret not in content + said, name
+
+
+def test_the_bundle_is_all_that_was_recorded(cli: Cli, case: Path) -> None:
+    assert cli("seal", case, "-o", "bundle").code == 0
+    files = read_bundle("bundle")
+    keys = {name[8:-4]: PublicKey.from_pem(data, name) for name, data in files.items() if name.startswith("signers/")}
+    log = Log.read(files["custody.jsonl"], keys)
+    log.require_sealed()
+    assert {f"case/{name}": found for name, found in log.subjects.items()} == {
+        name: hashlib.sha256(data).hexdigest() for name, data in files.items() if name.startswith("case/")
+    }
+    assert {name: key.keyid for name, key in keys.items()} == {name: name for name in keys}
+    environment = json.loads(files["environment.json"])
+    assert environment["format"] == "taggant-environment/1"
+    assert set(environment) == {"format", "taggant", "python", "implementation", "system", "machine", "libraries"}
+
+
+def test_one_key_is_opened_in_its_commitment(cli: Cli, case: Path, text_key: Path) -> None:
+    command = ["seal", case, "-o", "bundle", "--open-key", "--key", "b.key"]
+    cli(*command).refused(5, "--leaves")
+    assert events(case)[-1] == "finished"
+    result = cli(*command, "--leaves", "leaves.json")
+    assert result.code == 0
+    assert "whoever has it can forge and remove this one mark" in result.err
+    opening = Opening.from_json(json.loads(read_bundle("bundle")["opening.json"]))
+    verify_opening(opening, Commitment.load("commitment.json"))
+    assert opening.chacha_key == Key.load("b.key").chacha_key.hex()
+    assert opening.leaf.account == "b"
+    for secret in [*secrets_of(text_key), secrets_of(Path("b.key"))[0]]:
+        assert all(secret.encode() not in content for content in read_bundle("bundle").values())
+    assert payloads((case / "custody.jsonl").read_bytes())[-1]["details"] == {"opened": True}
+
+
+def test_another_key_is_not_opened(cli: Cli, case: Path, text_key: Path, tmp_path: Path) -> None:
+    for key in (text_key, save_key(tmp_path / "other.key", 1)):
+        command = ["seal", case, "-o", "bundle", "--open-key", "--key", key, "--leaves", "leaves.json"]
+        cli(*command).refused(5, "give its own key")
+    assert not Path("bundle").exists()
+
+
+def test_a_case_can_be_sealed_again(cli: Cli, case: Path) -> None:
+    assert cli("seal", case, "-o", "closed.zip").code == 0
+    assert cli("case", "note", case, "the court orders the key opened").code == 0
+    opened = ["--open-key", "--key", "b.key", "--leaves", "leaves.json"]
+    assert cli("seal", case, "-o", "opened.zip", *opened).code == 0
+    assert events(case)[-3:] == ["sealed", "noted", "sealed"]
+    first, second = read_bundle("closed.zip"), read_bundle("opened.zip")
+    assert second["custody.jsonl"].startswith(first["custody.jsonl"])
+
+
+def test_options_that_do_not_go_together(cli: Cli, case: Path, tmp_path: Path) -> None:
+    cli("seal", case, "-o", "b", "--open-key").refused(2, "--open-key and --key are needed together")
+    cli("seal", case, "-o", "b", "--key", "b.key").refused(2, "--open-key and --key are needed together")
+    cli("seal", case, "-o", "b", "--leaves", "leaves.json").refused(2, "--leaves", "--open-key")
+    cli("seal", case).refused(2, "-o")
+    (tmp_path / "b").write_text("mine")
+    cli("seal", case, "-o", "b").refused(3, "b already exists")
+    cli("seal", case, "-o", "none/b").refused(3, "none is not a directory")
+    cli("seal", "nowhere", "-o", "c").refused(3, "nowhere is not a case")
+    assert not Path("nowhere").exists()
+    assert events(case)[-1] == "finished"
+
+
+def test_what_was_changed_is_not_sealed(cli: Cli, case: Path, tmp_path: Path) -> None:
+    path = case / "runs" / "0001" / "text.json"
+    path.write_bytes(path.read_bytes() + b" ")
+    before = names(tmp_path)
+    cli("seal", case, "-o", "bundle").refused(3, "text.json is not the file that was recorded")
+    assert names(tmp_path) == before
+    assert events(case)[-1] == "finished"
+
+
+def test_a_case_without_a_mark_is_not_sealed(cli: Cli, text_key: Path) -> None:
+    assert cli("key", "commit", text_key, "-o", "c.json", "--case", CASE).code == 0
+    cli("seal", CASE, "-o", "bundle").refused(3, "has no mark yet")
