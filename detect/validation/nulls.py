@@ -22,7 +22,7 @@ from detect.validation.keys import fresh_key, row_seed
 from detect.validation.rates import LEVELS, attainable_size, count_log10_p, counts_below
 from watermark.greenlist import GreenList
 from watermark.keys.parameters import Parameters
-from watermark.windows import Document, Pairs, WindowRule
+from watermark.windows import Document, Occurrences, Pairs, WindowRule
 
 TESTS = ("count", "e-value", "scan")
 
@@ -41,21 +41,6 @@ class PreparedText:
     pairs: Pairs
     stretches: tuple[NDArray[np.intp], ...]
 
-    @classmethod
-    def of(cls, rule: WindowRule, documents: Sequence[Document], prompts: Sequence[Document] = ()) -> PreparedText:
-        found = rule.occurrences(documents)
-        counted = ~rule.occurs(found.pairs.contexts, found.pairs.tokens, prompts)
-        number = np.cumsum(counted) - 1  # of a pair among those that count
-        contexts = found.pairs.contexts[counted]
-        pairs = Pairs(contexts, found.pairs.tokens[counted], len(np.unique(contexts, axis=0)))
-        stretches = []
-        for document in range(len(documents)):
-            here = found.numbers[found.documents == document]
-            _, first = np.unique(here, return_index=True)
-            here = here[np.sort(first)]
-            stretches.append(number[here[counted[here]]])
-        return cls(pairs, tuple(one for one in stretches if len(one)))
-
     def measure(self, colours: NDArray[np.bool_], gamma: float) -> list[float]:
         """Under one key, from its colours of the pairs: how many are green, and the scan's log10 p.
 
@@ -63,6 +48,33 @@ class PreparedText:
         """
         scanned = of_all([smallest(colours[stretch], gamma) for stretch in self.stretches])
         return [float(np.count_nonzero(colours)), scanned]
+
+
+def prepare(
+    rule: WindowRule, texts: Sequence[Sequence[Document]], prompts: Sequence[Document] = ()
+) -> list[PreparedText]:
+    """Each text by itself, a sequence of documents; pairs that occur in `prompts` count in none."""
+    found = [rule.occurrences(text) for text in texts]
+    if not found:
+        return []
+    contexts = np.concatenate([one.pairs.contexts for one in found])
+    tokens = np.concatenate([one.pairs.tokens for one in found])
+    ends = np.cumsum([len(one.pairs) for one in found])[:-1]
+    counted = np.split(~rule.occurs(contexts, tokens, prompts), ends)  # looked up at once: prompts may be many
+    return [_prepared(*one) for one in zip(found, counted, map(len, texts), strict=True)]
+
+
+def _prepared(found: Occurrences, counted: NDArray[np.bool_], documents: int) -> PreparedText:
+    number = np.cumsum(counted) - 1  # of a pair among those that count
+    contexts = found.pairs.contexts[counted]
+    pairs = Pairs(contexts, found.pairs.tokens[counted], len(np.unique(contexts, axis=0)))
+    stretches = []
+    for document in range(documents):
+        here = found.numbers[found.documents == document]
+        _, first = np.unique(here, return_index=True)
+        here = here[np.sort(first)]
+        stretches.append(number[here[counted[here]]])
+    return PreparedText(pairs, tuple(one for one in stretches if len(one)))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detect.validation.nulls import NullRow, PreparedText
+from detect.validation.nulls import NullRow, prepare
 from detect.validation.populations import Population, cut
 from watermark.keys.parameters import Parameters
 from watermark.windows import WindowRule
@@ -68,7 +68,7 @@ def null_rows(design: Design, populations: Sequence[Population]) -> tuple[list[N
         for length in design.lengths:
             texts = cut(population.documents, length)[: design.keys]
             if texts:
-                prepared = [PreparedText.of(design.rule, text, population.prompts) for text in texts]
+                prepared = prepare(design.rule, texts, population.prompts)
                 rows.append(NullRow(population.name, length, tuple(prepared), design.keys))
             else:
                 left_out.append(f"{population.name} at {length:,} tokens: {population.n_tokens:,} in all are too few")

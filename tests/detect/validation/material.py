@@ -8,7 +8,7 @@ import math
 import numpy as np
 from scipy.stats import binom
 
-from detect.validation.nulls import NullRow, PreparedText
+from detect.validation.nulls import NullRow, prepare
 from detect.validation.populations import cut
 from detect.validation.study import Design
 from tests.detect.material import distinct_pairs, hkdf, is_green
@@ -28,7 +28,7 @@ def row(keys: int, *, texts: int = 8, tokens: int = 60, parameters: Parameters =
     """Texts of two documents each."""
     design = Design(parameters, SEED, keys)
     documents = [stream(number, tokens // 2) for number in range(2 * texts)]
-    prepared = [PreparedText.of(design.rule, text) for text in cut(documents, tokens)]
+    prepared = prepare(design.rule, cut(documents, tokens))
     assert len(prepared) == texts
     return NullRow("made up", tokens, tuple(prepared), keys)
 

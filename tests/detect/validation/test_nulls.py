@@ -13,7 +13,7 @@ from detect.counting import tally
 from detect.evidence import assess
 from detect.scan import scan_documents
 from detect.validation import nulls
-from detect.validation.nulls import TESTS, NullRow, PreparedText
+from detect.validation.nulls import TESTS, NullRow, PreparedText, prepare
 from detect.validation.rates import LEVELS, counts_below, null_rates
 from detect.validation.study import Design
 from tests.detect.material import secret
@@ -80,7 +80,8 @@ def test_a_prepared_text_is_what_is_tallied_and_scanned(h: int) -> None:
     parameters = Parameters(20000, 2.0, h, identity)
     documents = [stream(1, 300), stream(2, 1), stream(1, 40), stream(3, 0), stream(4, 90)]
     prompts = [stream(1, 50), stream(9, 30)]
-    text = PreparedText.of(WindowRule(h, (7, 8)), documents, prompts)
+    other, text = prepare(WindowRule(h, (7, 8)), [[stream(8, 70)], documents], prompts)
+    assert len(other.pairs) > 10
     for number in range(5):
         key = Key(secret(number), parameters)
         green = GreenList(key)
@@ -93,7 +94,7 @@ def test_a_prepared_text_is_what_is_tallied_and_scanned(h: int) -> None:
 
 
 def test_a_text_without_pairs_says_nothing() -> None:
-    text = PreparedText.of(WindowRule(1), [[5]])
+    (text,) = prepare(WindowRule(1), [[[5]]])
     found = NullRow("made up", 1, (text,), 100).score(PARAMETERS, SEED)
     assert found["counts"] == {test: [0] * 5 for test in TESTS}
     assert found["smallest_log10_p"] == dict.fromkeys(TESTS, 0.0)
@@ -154,7 +155,7 @@ def test_a_gamma_that_is_off_by_a_little_fails(units: int, monkeypatch: pytest.M
 
 def test_one_key_for_all_trials_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if texts under one key were experiments: here the key's luck on common pairs is everybody's."""
-    one = PreparedText.of(WindowRule(1), [stream(1, 200)])
+    (one,) = prepare(WindowRule(1), [[stream(1, 200)]])
     monkeypatch.setattr(nulls, "fresh_key", lambda seed, index, parameters: Key(secret(3), parameters))
     found = NullRow("one", 200, (one,), KEYS).score(PARAMETERS, SEED)
     assert found["uniformity_p"] < 1e-12
@@ -191,6 +192,10 @@ def test_pairs_that_count_twice_fail() -> None:
 
 
 # --- rows ---
+
+
+def test_nothing_to_prepare() -> None:
+    assert prepare(WindowRule(1), []) == []
 
 
 def test_rows_of_a_design() -> None:
