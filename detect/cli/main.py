@@ -26,6 +26,7 @@ COMMANDS = {
     "suspect": "detect.cli.suspect:suspect",
     "attribute": "detect.cli.attribute:attribute",
     "plan": "detect.cli.plan:plan",
+    "validate": "detect.cli.validate:validate",
     "simulate": "distill_sim.cli:simulate",
     "demo": "distill_sim.cli:demo",
     "doctor": "detect.cli.doctor:doctor",
