@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -103,23 +105,23 @@ class ModelAtHand:
 
         strengths = [0.0, *self.asked.deltas]
         keys = {d: keys_of(self.design.seed, d, self.design.parameters, len(self.prompts)) for d in strengths}
-        answers: dict[float, list[list[int]]] = {}
-        to_write = sum(not steps.has(strength_name(delta)) for delta in strengths)
-        with progress(self.ctx, "answering", to_write * len(self.prompts), "answer") as advance:
-            for delta in strengths:
-
-                def compute(delta: float = delta) -> list[list[int]]:
-                    return write_answers(
-                        self.model,
-                        self.tokenizer,
-                        self.prompts,
-                        self.sampling,
-                        seed=self.design.seed,
-                        keys=keys[delta] if delta else None,
-                        on_answers=advance,
-                    )
-
-                answers[delta] = steps.get(strength_name(delta), compute)
+        answers: dict[float, list[list[int]]] = {delta: [] for delta in strengths}
+        starts = range(0, len(self.prompts), self.sampling.batch_size)
+        with progress(self.ctx, "answering", len(strengths) * len(self.prompts), "answer") as advance:
+            for delta, first in product(strengths, starts):
+                write = partial(
+                    write_answers,
+                    self.model,
+                    self.tokenizer,
+                    self.prompts,
+                    self.sampling,
+                    seed=self.design.seed,
+                    keys=keys[delta] if delta else None,
+                    first=first,
+                )
+                batch = steps.get(f"{strength_name(delta)}/{first}", write)
+                answers[delta] += batch
+                advance(len(batch))
         documents = tuple(np.array(ids, dtype=np.uint32) for ids in answers[0.0])
         prompts = tuple(np.array(ids, dtype=np.uint32) for ids in self.prompts)
         unmarked = Population("answers", "unmarked answers of the model to built-in prompts", documents, prompts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ def validation_page(study: Mapping[str, Any], path: Path) -> None:
             "line": one_line,
             "low": low_words,
             "high": high_words,
+            "digits": rate_words,
             "power": level_words,
             "p": p_words,
             "count": "{:,}".format,
@@ -69,6 +70,11 @@ def headline(study: Mapping[str, Any]) -> str:
 def level_words(level: float) -> str:
     """ "10^-3"; 0.1 and 0.01 as they are."""
     return f"{level:g}" if level >= 0.01 else f"10^{round(math.log10(level))}"
+
+
+def rate_words(rate: float) -> str:
+    """A rate with two digits."""
+    return _two_digits(rate, ROUND_HALF_EVEN)
 
 
 def low_words(rate: float) -> str:

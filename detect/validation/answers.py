@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from detect.validation.keys import fresh_key, row_seed
@@ -33,18 +33,14 @@ def write_answers(
     *,
     seed: bytes,
     keys: Sequence[Key] | None,
-    on_answers: Callable[[int], None] | None = None,
+    first: int,
 ) -> list[list[int]]:
-    """An answer to each prompt (token ids), marked with the key of its number; None: unmarked.
+    """One batch of answers (token ids), each marked with the key of its number; None: unmarked.
 
     Args:
+        prompts, keys: all of them, of every batch.
         seed: of the study.
-        on_answers: called with the number of answers just written.
+        first: the number of the batch's first prompt, a multiple of the batch size.
     """
-    found: list[list[int]] = []
     drawn = int.from_bytes(row_seed(seed, "sampling")[:6], "little")
-    for batch in answer(model, tokenizer, prompts, sampling, seed=drawn, key=keys):
-        found += batch
-        if on_answers is not None:
-            on_answers(len(batch))
-    return found
+    return next(answer(model, tokenizer, prompts, sampling, seed=drawn, key=keys, first=first))

@@ -29,6 +29,8 @@ class Rate:
     Attributes:
         interval: Clopper–Pearson, 95 %: exact for independent trials of one chance, at least that for several.
         at_most: more would come about with chance below 10^-4 under the null; None: the null does not hold here.
+        attainable: the rate that an exact p has under the null: below the level, as a count has steps; None: as
+            `at_least`.
         at_least: fewer would come about with chance below 10^-4 for an exact p, given the sizes that it can attain;
             None: the test's p is a bound, or the null does not hold.
     """
@@ -39,6 +41,7 @@ class Rate:
     interval: tuple[float, float]
     at_most: int | None = None
     at_least: int | None = None
+    attainable: float | None = None
 
     @property
     def within(self) -> bool:
@@ -57,7 +60,8 @@ class Rate:
             "interval95": list(self.interval),
         }
         if self.at_most is not None:
-            found |= {"at_most": self.at_most, "at_least": self.at_least, "within": self.within}
+            limits = {"at_most": self.at_most, "at_least": self.at_least, "within": self.within}
+            found |= {"attainable": self.attainable, **limits}
         return found
 
 
@@ -79,9 +83,10 @@ def null_rates(counts: Sequence[int], of: int, sizes: Sequence[float] | None = N
     """
     found = []
     for at, (level, count) in enumerate(zip(LEVELS, counts, strict=True)):
-        most = largest_expected(of, level)
-        least = None if sizes is None else smallest_expected(of, sizes[at] / of)
-        found.append(Rate(level, count, of, clopper_pearson(count, of), at_most=most, at_least=least))
+        size = None if sizes is None else sizes[at] / of
+        least = None if size is None else smallest_expected(of, size)
+        interval = clopper_pearson(count, of)
+        found.append(Rate(level, count, of, interval, largest_expected(of, level), least, size))
     return found
 
 

@@ -176,7 +176,7 @@ def rounded(value: Any) -> Any:
 
 COLUMNS = (
     *("kind", "population", "delta", "tokens", "test", "trials", "texts", "level", "count", "rate"),
-    *("interval95_low", "interval95_high", "at_most", "at_least", "within"),
+    *("interval95_low", "interval95_high", "attainable", "at_most", "at_least", "within"),
 )
 
 

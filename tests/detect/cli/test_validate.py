@@ -11,7 +11,9 @@ import pytest
 import rfc8785
 
 from detect.cli.main import run
+from detect.pages.validation import validation_page
 from detect.validation.nulls import NullRow
+from detect.validation.record import table
 from tests import tiny
 from tests.detect.cli.helpers import SPEECH, Cli, Result, names, write_rows
 from watermark import GreenList, Key
@@ -44,7 +46,7 @@ class TestTexts:
         assert names(out) == FILES
         assert "counts of small p lie within the limits" in result.out
         assert "prose, count" in result.out
-        assert result.notes == f"the whole table: {out / 'index.html'}\n"
+        assert result.err.endswith(f"the whole table: {out / 'index.html'}\n")
         assert cli("validate", "-o", again, "--tokenizer", tokenizer, *SMALL).code == 0
         for name in FILES:
             assert (out / name).read_bytes() == (again / name).read_bytes()
@@ -127,6 +129,11 @@ class TestModel:
         assert null
         assert all(0.2 < row["green_fraction"] < 0.3 for row in null)
         assert found["made_with"].keys() == {"torch", "transformers", "threads"}
+
+    def test_the_page_is_made_of_the_json_alone(self, done: Path, tmp_path: Path) -> None:
+        validation_page(study(done), tmp_path / "again.html")
+        assert (tmp_path / "again.html").read_bytes() == (done / "index.html").read_bytes()
+        assert table(study(done)) == (done / "validation.csv").read_bytes()
 
     def test_the_model_is_read_under_fresh_keys(self, done: Path) -> None:
         (row,) = study(done)["models"]

@@ -30,7 +30,7 @@ def test_every_section_and_figure_is_there(tmp_path: Path) -> None:
         assert heading in page.sections
     assert headline(found) in words
     assert "Clopper–Pearson" in words
-    assert "made up count 2,000 60 0.022–0.039" in words  # pooled
+    assert "made up count 2,000 60 0.022–0.039 (0.070) 6" in words  # pooled
     assert all(note in words for note in (" ".join(one.split()) for one in found["notes"]))
     assert "Left out: made up at 400 tokens." in words
     assert "<10^-30" in words  # the median of the marked texts

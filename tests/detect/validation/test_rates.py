@@ -49,7 +49,9 @@ def test_the_attainable_size_by_enumeration(n: int) -> None:
 
 def test_a_p_that_is_always_one_is_outside_where_it_should_be_exact() -> None:
     sizes = [10_000 * attainable_size(200, 0.25, level) for level in LEVELS]
-    assert [rate.within for rate in null_rates([0] * 5, 10_000, sizes)] == [False, False, True, True, True]
+    rates = null_rates([0] * 5, 10_000, sizes)
+    assert [rate.within for rate in rates] == [False, False, True, True, True]
+    assert [rate.attainable for rate in rates] == pytest.approx([size / 10_000 for size in sizes])
     assert all(rate.within for rate in null_rates([0] * 5, 10_000))  # a bound may be 1
 
 
