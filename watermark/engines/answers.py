@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from watermark.engines.models import first_line
-from watermark.engines.transformers import GreenListProcessor
+from watermark.engines.transformers import EachItsOwn, GreenListProcessor
 from watermark.errors import InputError, ModelError
 from watermark.journal import Journal
 from watermark.keys import Key
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def answer(
     sampling: Sampling,
     *,
     seed: int,
-    key: Key | None = None,
+    key: Key | Sequence[Key] | None = None,
     first: int = 0,
     on_tokens: Callable[[int], None] | None = None,
 ) -> Iterator[list[list[int]]]:
@@ -86,7 +86,7 @@ def answer(
 
     Args:
         prompts: token ids per prompt, none empty.
-        key: marks the answers; None leaves them unmarked.
+        key: marks the answers; several, one a prompt, mark each its own; None leaves them unmarked.
         first: the prompt to begin with, a multiple of the batch size.
         on_tokens: called with the number of new tokens after each decoding step (all rows of the batch together).
 
@@ -94,15 +94,19 @@ def answer(
         InputError: a prompt without tokens.
         ModelError: the model's end-of-text ids are no ids.
         TokenizerMismatchError: the key was made for another tokenizer.
-        ValueError: `first` is not where a batch begins.
+        ValueError: `first` is not where a batch begins, or there are not as many keys as prompts.
     """
     _check(prompts, first, sampling.batch_size)
-    processors = []
-    if key is not None:
-        vocab_size = model.config.get_text_config().vocab_size
-        processors.append(GreenListProcessor(key, vocab_size, tokenizer=tokenizer))
+    vocab_size = model.config.get_text_config().vocab_size
+    processors: list[LogitsProcessor] = []
+    if isinstance(key, Key):
+        processors = [GreenListProcessor(key, vocab_size, tokenizer=tokenizer)]
+    elif key is not None and len(key) != len(prompts):
+        raise ValueError(f"{len(key)} keys for {len(prompts)} prompts")
     for start in range(first, len(prompts), sampling.batch_size):
         batch = prompts[start : start + sampling.batch_size]
+        if key is not None and not isinstance(key, Key):
+            processors = [EachItsOwn(key[start : start + len(batch)], vocab_size, tokenizer=tokenizer)]
         with _seeded(_batch_seed(seed, start), model.device):
             answers = _answer_batch(model, tokenizer, batch, sampling, processors, on_tokens)
         yield answers  # outside the block: the caller's random numbers are the caller's
@@ -162,7 +166,7 @@ def _answer_batch(
     tokenizer: PreTrainedTokenizerBase,
     batch: Sequence[Sequence[int]],
     sampling: Sampling,
-    processors: list[GreenListProcessor],
+    processors: list[LogitsProcessor],
     on_tokens: Callable[[int], None] | None,
 ) -> list[list[int]]:
     stops = _stop_ids(model, tokenizer)

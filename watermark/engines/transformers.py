@@ -26,7 +26,7 @@ from transformers.generation.configuration_utils import BaseWatermarkingConfig
 from watermark.engines.bias_numba import add_biases
 from watermark.errors import TokenizerMismatchError, UnsupportedError
 from watermark.greenlist import GreenList
-from watermark.keys import Key
+from watermark.keys import Key, TokenizerIdentity
 
 PUBLIC_PARAMETERS = ("key_id", "scheme", "gamma_65536", "delta", "context_width")
 CACHE_BYTES = 256 << 20  # rows of recurring contexts: 2,000 at 128k tokens, 5,400 at 49k
@@ -163,6 +163,35 @@ class GreenListProcessor(LogitsProcessor):
         if name not in self._special_ids:
             self._special_ids[name] = self._special_ids["cpu"].to(device)
         return self._special_ids[name]
+
+
+class EachItsOwn(LogitsProcessor):
+    """Marks each sequence of a batch with a key of its own: row i with `keys[i]`. For sampling, not for beams.
+
+    Args:
+        keys: one a row.
+        vocab_size, tokenizer: as `GreenListProcessor`.
+        cache_bytes: bound on all caches of rows together.
+    """
+
+    def __init__(
+        self, keys: Sequence[Key], vocab_size: int, *, tokenizer: Any = None, cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        share = cache_bytes // max(1, len(keys))
+        identity = None if tokenizer is None else TokenizerIdentity.of(tokenizer)  # hashed once
+        self._processors = [GreenListProcessor(key, vocab_size, tokenizer=identity, cache_bytes=share) for key in keys]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Returns `scores` + δ on green, a new tensor.
+
+        Args:
+            input_ids: [batch, length].
+            scores: [batch, V].
+        """
+        if input_ids.shape[0] != len(self._processors):
+            raise ValueError(f"{input_ids.shape[0]} sequences for {len(self._processors)} keys")
+        rows = [one(input_ids[at : at + 1], scores[at : at + 1]) for at, one in enumerate(self._processors)]
+        return torch.cat(rows)
 
 
 class MarkConfig(BaseWatermarkingConfig):

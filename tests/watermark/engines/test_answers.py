@@ -16,6 +16,7 @@ from tests.watermark.engines.helpers import VOCABULARY, green_of_scored, key_for
 from watermark import Key
 from watermark.engines import answers as answers_module
 from watermark.engines.answers import Sampling, answer, answer_resumably, chat_prompt_ids
+from watermark.engines.transformers import EachItsOwn, GreenListProcessor
 from watermark.errors import InputError, ModelError, TokenizerMismatchError
 from watermark.journal import Journal
 from watermark.keys import TokenizerIdentity
@@ -289,3 +290,39 @@ def test_padding_that_the_model_does_not_know_is_replaced(monkeypatch: pytest.Mo
     whole = all_answers(PROMPTS[:3])
     monkeypatch.setattr(type(tokenizer()), "pad_token_id", VOCABULARY + 5, raising=False)
     assert all_answers(PROMPTS[:3]) == whole
+
+
+# --- every answer with a key of its own ---
+
+
+def test_each_row_is_marked_with_its_own_key() -> None:
+    """Row by row what one processor alone does, whatever the batch."""
+    keys = [key_for(number=number) for number in range(3)]
+    ids = torch.tensor([[5, 9], [5, 9], [7, 11]])
+    scores = torch.randn(3, VOCABULARY, generator=torch.Generator().manual_seed(0))
+    found = EachItsOwn(keys, VOCABULARY)(ids, scores)
+    for at, key in enumerate(keys):
+        alone = GreenListProcessor(key, VOCABULARY)(ids[at : at + 1], scores[at : at + 1])
+        assert torch.equal(found[at : at + 1], alone)
+    assert not torch.equal(found[0] - scores[0], found[1] - scores[1])  # the same context, other colours
+    with pytest.raises(ValueError, match="2 sequences for 3 keys"):
+        EachItsOwn(keys, VOCABULARY)(ids[:2], scores[:2])
+
+
+def test_answers_under_keys_of_their_own() -> None:
+    """Each is green under its key, across batches, and not under the next one's."""
+    keys = [key_for(delta=8.0, number=number) for number in range(len(PROMPTS))]
+    answers = all_answers(sampling=replace(SAMPLING, max_new_tokens=40), key=keys)
+    for at, ids in enumerate(answers):
+        own, other = (green_of_scored(one, [ids]) for one in (keys[at], keys[(at + 1) % len(keys)]))
+        assert own.size > 15
+        assert own.mean() > 0.75
+        assert other.mean() < 0.6
+    with pytest.raises(ValueError, match="7 keys for 8 prompts"):
+        all_answers(key=keys[:7])
+
+
+def test_keys_of_another_tokenizer_are_refused() -> None:
+    foreign = Key(bytes(32), replace(key_for().parameters, tokenizer=TokenizerIdentity("", "0" * 64, VOCABULARY, ())))
+    with pytest.raises(TokenizerMismatchError):
+        all_answers(key=[foreign] * len(PROMPTS))
