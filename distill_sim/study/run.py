@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from distill_sim.condition import Condition
-from distill_sim.pipeline import Event, Pipeline, alone
-from distill_sim.stages import STUDENT
+from distill_sim.pipeline import Event, Pipeline, Stage, alone
+from distill_sim.stages import STUDENT, TRANSFORMERS, VLLM
 from distill_sim.stopwatch import Stopwatch, kept_seconds
 from distill_sim.study import scales
 from distill_sim.study.cells import Builder, Cell
@@ -104,13 +104,14 @@ class Laboratory:
         fresh_keys = study.fresh_keys
         builder = Builder(foundation, keys, fresh_keys=fresh_keys, processes=processes, metrics=metrics)
         self.study = study
+        self.engine = foundation.engine
         self.cells = [
             builder.cell(name, condition, seed, key)
             for name, condition in study.conditions.items()
             for seed in range(study.repeats[name].seeds)
             for key in range(study.repeats[name].keys)
         ]
-        self.pipeline = Pipeline(root, builder.graph.stages)
+        self.pipeline = Pipeline(root, _engines_first(builder.graph.stages))
 
     def survival(self) -> Iterator[dict[str, Any]]:
         """Rows of all finished cells."""
@@ -143,6 +144,11 @@ class Laboratory:
         return list(content)
 
 
+def _engines_first(stages: list[Stage]) -> list[Stage]:
+    """What an engine answers comes first, needing nothing: each worker then starts it once, and not for every cell."""
+    return sorted(stages, key=lambda stage: "engine" not in stage.settings)
+
+
 def _where(cell: Cell) -> dict[str, Any]:
     return {"condition": cell.name, "seed": cell.seed, "key": cell.key}
 
@@ -164,6 +170,7 @@ class Runner:
         model: the teacher's directory; None: the scale's own.
         owner_key: everything is derived from it; None: a fresh one, the first time.
         metrics: "tensorboard" or "trackio": trainings write what they measure to `metrics/`; None: they don't.
+        teacher_engine: "transformers" or "vllm": what draws the teacher's answers. Other engines, other answers.
     """
 
     def __init__(
@@ -175,6 +182,7 @@ class Runner:
         owner_key: Path | None = None,
         parallel: Parallel,
         metrics: str | None = None,
+        teacher_engine: str = TRANSFORMERS,
     ) -> None:
         self.root = root
         self.study = study
@@ -182,14 +190,20 @@ class Runner:
         self._owner_key = owner_key
         self._parallel = parallel
         self._metrics = None if metrics is None else {"tool": metrics, "directory": str(root.absolute() / METRICS)}
+        self._engine = teacher_engine
 
     def run(self, *, quiet: bool = False) -> Path:
         """Run, or go on with, the study; returns the page.
 
         Raises:
-            InputError: the directory holds something else, or another run is at work in it, or a stage was refused.
+            InputError: the directory holds something else, or another run is at work in it, or a stage was refused; or
+                the teacher's engine is not installed.
             KeyFileError: the study's keys are not those it began with.
         """
+        if self._engine == VLLM:
+            from watermark.engines.vllm_answers import require_vllm
+
+            require_vllm()
         _claim(self.root)
         with alone(self.root, LOCK):
             clock = Stopwatch(self.root / SECONDS)
@@ -263,7 +277,7 @@ class Runner:
         }
         models = made if teacher is None else {**made, "teacher": teacher}
         keys = StudyKeys.open(self.root / "keys", load_tokenizer(models["teacher"].directory), self._owner_key)
-        foundation = Foundation(scale, models, keys.tokenizer.vocab_size, keys.tokenizer.special_ids)
+        foundation = Foundation(scale, models, keys.tokenizer.vocab_size, keys.tokenizer.special_ids, self._engine)
         processes = self._parallel.processes
         return Laboratory(self.root, self.study, foundation, keys, processes=processes, metrics=self._metrics)
 
@@ -289,7 +303,7 @@ def write_results(root: Path, laboratory: Laboratory, parallel: Parallel, comman
     survival, fresh, quality = list(laboratory.survival()), list(laboratory.fresh()), list(laboratory.quality())
     for name, rows in ((SURVIVAL, survival), (FRESH, fresh), (QUALITY, quality)):
         write_table(root / name, rows)
-    study = describe(root, laboratory.study, parallel)
+    study = describe(root, laboratory.study, parallel, laboratory.engine)
     if command is not None:
         study["command"] = command
     write_json(root / DESCRIPTION, study, overwrite=True)
@@ -301,7 +315,7 @@ def write_results(root: Path, laboratory: Laboratory, parallel: Parallel, comman
     return root / "index.html"
 
 
-def describe(root: Path, study: Study, parallel: Parallel) -> dict[str, Any]:
+def describe(root: Path, study: Study, parallel: Parallel, engine: str = TRANSFORMERS) -> dict[str, Any]:
     """What was asked for, and by what it was carried out."""
     return {
         "schema": "taggant-study/1",
@@ -313,6 +327,7 @@ def describe(root: Path, study: Study, parallel: Parallel) -> dict[str, Any]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(kept_seconds(root / SECONDS), 1),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+        "teacher_engine": engine,
         "machine": {"processor": platform.machine(), **asdict(parallel)},
         "seeds": study.repeats_of_base.seeds,
         "keys": study.repeats_of_base.keys,

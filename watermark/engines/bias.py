@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from watermark.engines.bias_numba import add_bias
 from watermark.errors import TokenizerMismatchError
 from watermark.greenlist import GreenList
 from watermark.keys import Key
@@ -82,6 +81,8 @@ class GreenBias:
     def _add_bias(self, given: Tensor, green: Tensor, out: Tensor) -> None:
         """out = given + δ·green, all [colourable]; green uint8."""
         if given.dtype in _ONE_PASS and given.is_contiguous():
+            from watermark.engines.bias_numba import add_bias  # not before: vLLM 0.32 on a CPU won't start after numba
+
             add_bias(given.numpy(), green.numpy(), _ONE_PASS[given.dtype](self._delta), out.numpy())
         else:
             out.copy_(green)  # torch would convert it in fresh memory
