@@ -19,6 +19,7 @@ from typing import Any
 
 import rfc8785
 
+from distill_sim.kept import let_go
 from distill_sim.stopwatch import Stopwatch
 from distill_sim.workers import Executor, Task, resolve, run_tasks
 from watermark.engines.models import file_sha256
@@ -283,6 +284,7 @@ def run_stage(arguments: Mapping[str, Any], report: Progress) -> float:
             work=work,
             report=_ticking(clock, report),
         )
+        let_go(unless=arguments["function"])
         resolve(arguments["function"])(context)
         seconds = clock.seconds
         sizes = _sizes(directory)

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from distill_sim.condition import Condition
-from distill_sim.pipeline import Event, Pipeline, alone
-from distill_sim.stages import STUDENT
+from distill_sim.pipeline import Event, Pipeline, Stage, alone
+from distill_sim.stages import STUDENT, TRANSFORMERS, VLLM
 from distill_sim.stopwatch import Stopwatch, kept_seconds
 from distill_sim.study import scales
 from distill_sim.study.cells import Builder, Cell
@@ -112,7 +112,7 @@ class Laboratory:
             for seed in range(study.repeats[name].seeds)
             for key in range(study.repeats[name].keys)
         ]
-        self.pipeline = Pipeline(root, builder.graph.stages)
+        self.pipeline = Pipeline(root, _engines_first(builder.graph.stages))
 
     def survival(self) -> Iterator[dict[str, Any]]:
         """Rows of all finished cells."""
@@ -145,6 +145,11 @@ class Laboratory:
         return list(content)
 
 
+def _engines_first(stages: list[Stage]) -> list[Stage]:
+    """What an engine answers comes first, needing nothing: each worker then starts it once, and not for every cell."""
+    return sorted(stages, key=lambda stage: "engine" not in stage.settings)
+
+
 def _where(cell: Cell) -> dict[str, Any]:
     return {"condition": cell.name, "seed": cell.seed, "key": cell.key}
 
@@ -166,6 +171,7 @@ class Runner:
         model: the teacher's directory; None: the scale's own.
         owner_key: everything is derived from it; None: a fresh one, the first time.
         metrics: "tensorboard" or "trackio": trainings write what they measure to `metrics/`; None: they don't.
+        teacher_engine: "transformers" or "vllm": what draws the teacher's answers. Other engines, other answers.
     """
 
     def __init__(
@@ -177,6 +183,7 @@ class Runner:
         owner_key: Path | None = None,
         parallel: Parallel,
         metrics: str | None = None,
+        teacher_engine: str = TRANSFORMERS,
     ) -> None:
         self.root = root
         self.study = study
@@ -184,14 +191,20 @@ class Runner:
         self._owner_key = owner_key
         self._parallel = parallel
         self._metrics = None if metrics is None else {"tool": metrics, "directory": str(root.absolute() / METRICS)}
+        self._engine = teacher_engine
 
     def run(self, *, quiet: bool = False) -> Path:
         """Run, or go on with, the study; returns the page.
 
         Raises:
-            InputError: the directory holds something else, or another run is at work in it, or a stage was refused.
+            InputError: the directory holds something else, or another run is at work in it, or a stage was refused; or
+                the teacher's engine is not installed.
             KeyFileError: the study's keys are not those it began with.
         """
+        if self._engine == VLLM:
+            from watermark.engines.vllm_answers import require_vllm
+
+            require_vllm()
         _claim(self.root)
         with alone(self.root, LOCK):
             clock = Stopwatch(self.root / SECONDS)
@@ -265,7 +278,7 @@ class Runner:
         }
         models = made if teacher is None else {**made, "teacher": teacher}
         keys = StudyKeys.open(self.root / "keys", load_tokenizer(models["teacher"].directory), self._owner_key)
-        foundation = Foundation(scale, models, keys.tokenizer.vocab_size, keys.tokenizer.special_ids)
+        foundation = Foundation(scale, models, keys.tokenizer.vocab_size, keys.tokenizer.special_ids, self._engine)
         processes = self._parallel.processes
         return Laboratory(self.root, self.study, foundation, keys, processes=processes, metrics=self._metrics)
 
@@ -316,6 +329,7 @@ def describe(root: Path, laboratory: Laboratory, parallel: Parallel) -> dict[str
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(kept_seconds(root / SECONDS), 1),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+        "teacher_engine": laboratory.foundation.engine,
         "machine": {"processor": platform.machine(), **asdict(parallel)},
         "seeds": study.repeats_of_base.seeds,
         "keys": study.repeats_of_base.keys,

@@ -324,3 +324,36 @@ def test_a_draws_number_tells_its_parts_apart() -> None:
     assert len({number(*one) for one in parts}) == len(parts)
     assert all(0 <= number(*one) < 2**48 for one in parts)
     assert number("answers", 0, 96) == number("answers", 0, 96)
+
+
+# --- another engine ---
+
+
+@pytest.fixture(scope="module")
+def by_vllm(key_files: Path) -> Callable[[], Builder]:
+    foundation = Foundation(replace(NANO, chunk=8), MODELS, 384, (0, 1, 2), engine="vllm")
+    return lambda: Builder(foundation, StudyKeys(key_files, OWNER), fresh_keys=20)
+
+
+def test_answers_by_another_engine_are_other_answers_and_all_else_follows(
+    new: Callable[[], Builder], by_vllm: Callable[[], Builder], tmp_path: Path
+) -> None:
+    """Only the stages in which the teacher answers say so; what builds on them is another by its needs alone."""
+    cell = (replace(BASE, after=("distil:8",)), 0, 0)
+    plain, other = stages_of(new(), cell), stages_of(by_vllm(), cell)
+    assert kinds(plain) == kinds(other)
+    assert not any("engine" in stage.settings for stage in plain.values())  # so that earlier studies go on
+    said = [stage for stage in other.values() if "engine" in stage.settings]
+    assert {stage.settings["engine"] for stage in said} == {"vllm"}
+    teacher = [
+        stage
+        for stage in other.values()
+        if stage.function == "distill_sim.stages:corpus" and stage.settings["model"] == MODELS["teacher"].id
+    ]
+    assert said == teacher
+    students = [s for s in other.values() if s.function == "distill_sim.stages:corpus" and s not in teacher]
+    assert kinds(stage.name for stage in students) == {"answers": 1}  # the second generation's
+    shared = set(plain) & set(other)
+    assert {kind_of(name) for name in shared} <= {"human", "started"}
+    identities = [set(Pipeline(tmp_path, list(stages.values())).identities.values()) for stages in (plain, other)]
+    assert len(identities[0] & identities[1]) == len(shared)

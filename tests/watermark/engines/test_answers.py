@@ -84,10 +84,10 @@ def test_a_journal_makes_it_whole_again(tmp_path: Path) -> None:
 
 def test_seeds_of_batches_do_not_collide() -> None:
     """Also in the 32 bits that torch's CPU generator looks at. Linear mixing collides: (0, 1000003) and (1, 0)."""
-    seeds = {answers_module._batch_seed(s, n) for s in range(100) for n in (*range(0, 3200, 32), 1_000_003)}
+    seeds = {answers_module.drawing_seed(s, n) for s in range(100) for n in (*range(0, 3200, 32), 1_000_003)}
     assert len({seed & 0xFFFFFFFF for seed in seeds}) == 100 * 101
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert answers_module._batch_seed(1, 23) != answers_module._batch_seed(12, 3)
+    assert answers_module.drawing_seed(1, 23) != answers_module.drawing_seed(12, 3)
 
 
 def test_the_callers_random_numbers_are_the_callers() -> None:
@@ -140,8 +140,8 @@ def test_answers_stop_at_the_first_stop_and_nothing_after_it_leaks(monkeypatch: 
     sampling = Sampling(max_new_tokens=40, batch_size=32)
     prompts = [[5 + i % 300] for i in range(96)]
     raw: list[list[int]] = []
-    until = answers_module._until_stop
-    monkeypatch.setattr(answers_module, "_until_stop", lambda ids, stops: (raw.append(ids), until(ids, stops))[1])
+    until = answers_module.until_stop
+    monkeypatch.setattr(answers_module, "until_stop", lambda ids, stops: (raw.append(ids), until(ids, stops))[1])
     answers = all_answers(prompts, sampling)
     stopped = [(ids, full) for ids, full in zip(answers, raw, strict=True) if EOS in full]
     assert len(stopped) > 3
