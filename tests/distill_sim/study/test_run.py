@@ -113,7 +113,9 @@ def test_what_the_mark_cost(finished: Path) -> None:
     assert len(rows) == len(CONDITIONS) * SEEDS * len(measures)
     assert {row["key"] for row in rows} == {0}  # under the first key alone
     for row in rows:
-        if row["condition"] == "source=unmarked":
+        if row["measure"] in ("held_out_nats", "cloze_accuracy"):
+            assert row["unmarked"] is not None  # of the model it started from
+        elif row["condition"] == "source=unmarked":
             assert row["unmarked"] is None  # it is the counterpart itself
         elif row["measure"] == "perplexity":
             assert row["unmarked"] is not None
@@ -220,6 +222,18 @@ def test_the_status_of_a_finished_study(copy: Path, started: list[str]) -> None:
     assert sum(status.total.values()) == len(list((copy / "stages").iterdir()))
     assert status.total["student"] == 8
     assert started == []
+
+
+def test_a_later_look_leaves_what_is_said_of_the_run(copy: Path, started: list[str]) -> None:
+    """Who looks on another machine, or a year later, did not carry it out."""
+    path = copy / "study.json"
+    before = {**json.loads(path.read_text()), "created": "2020-01-01T00:00:00+00:00", "versions": {"torch": "0"}}
+    path.write_text(json.dumps(before))
+    runner(copy, None).status()
+    after = json.loads(path.read_text())
+    kept = ("command", "created", "versions", "machine", "seconds")
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    assert after["owner_key_id"] == Key.load(copy / "keys" / "owner.key").key_id
 
 
 def test_the_status_of_a_study_on_its_way(copy: Path, started: list[str]) -> None:
