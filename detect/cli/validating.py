@@ -90,7 +90,8 @@ class Validation:
         Raises:
             InputError: a result is there already, or cannot be written.
         """
-        from detect.validation.record import rounded
+        from detect.validation.record import canonical
+        from watermark.files import strict_json
         from watermark.journal import Journal
 
         _prepare(output)
@@ -98,8 +99,9 @@ class Validation:
         with Journal(output / JOURNAL, described) as journal:
             if journal.entries:
                 note(self.ctx, f"{len(journal.entries)} steps are done already; going on")
-            study: dict[str, Any] = rounded(self._study(Steps(journal), described))
-            _write(output, study)
+            written = canonical(self._study(Steps(journal), described))
+            study: dict[str, Any] = strict_json(written)  # page and table are made of what the JSON says, no more
+            _write(output, written, study)
             journal.remove()
         return study
 
@@ -225,14 +227,14 @@ def _prepare(output: Path) -> None:
         output.mkdir(exist_ok=True)
 
 
-def _write(output: Path, study: dict[str, Any]) -> None:
+def _write(output: Path, written: bytes, study: dict[str, Any]) -> None:
     """The JSON last: where it is, the others are."""
     from detect.pages.validation import validation_page
-    from detect.validation.record import canonical, table
+    from detect.validation.record import table
     from watermark.files import new_file
 
     with writing(output / CSV, _GOES_ON), new_file(output / CSV, overwrite=True) as handle:
         handle.write(table(study))
     validation_page(study, output / PAGE)
     with writing(output / JSON, _GOES_ON), new_file(output / JSON) as handle:
-        handle.write(canonical(study))
+        handle.write(written)
