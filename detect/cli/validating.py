@@ -90,7 +90,7 @@ class Validation:
         Raises:
             InputError: a result is there already, or cannot be written.
         """
-        from detect.validation.record import canonical
+        from detect.bundles.canonical import dumps
         from watermark.files import strict_json
         from watermark.journal import Journal
 
@@ -99,7 +99,7 @@ class Validation:
         with Journal(output / JOURNAL, described) as journal:
             if journal.entries:
                 note(self.ctx, f"{len(journal.entries)} steps are done already; going on")
-            written = canonical(self._study(Steps(journal), described))
+            written = dumps(self._study(Steps(journal), described))
             study: dict[str, Any] = strict_json(written)  # page and table are made of what the JSON says, no more
             _write(output, written, study)
             journal.remove()

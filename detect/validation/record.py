@@ -7,15 +7,13 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import rfc8785
-
+from detect.bundles.canonical import rounded
 from detect.validation import nulls, weights
 from detect.validation.keys import FORMAT
 from detect.validation.nulls import NullRow
 from detect.validation.rates import LEVELS, detection_rates, null_rates
 
 EXACT = ("count", "argmax")  # the others are bounds, so they may be small too rarely
-DIGITS = 12  # significant ones of every float
 
 KEYS_NOTE = (
     "Every trial has a key of its own, and the texts are fixed: that is the experiment which the null speaks of. Given "
@@ -158,20 +156,6 @@ def _limits(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                          **{name: rate[name] for name in ("level", "count", "of", "at_most", "at_least")}}
                     )  # fmt: skip
     return {"checked": checked, "within": checked - len(outside), "outside": outside}
-
-
-def canonical(value: Any) -> bytes:
-    """RFC 8785 JSON, every float rounded to 12 significant digits before."""
-    return bytes(rfc8785.dumps(rounded(value)))
-
-
-def rounded(value: Any) -> Any:
-    """A JSON value with its floats rounded to 12 significant digits."""
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}")
-    if isinstance(value, Mapping):
-        return {name: rounded(one) for name, one in value.items()}
-    return [rounded(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 COLUMNS = (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from detect.bundles.canonical import rounded
 from detect.validation.nulls import TESTS
-from detect.validation.record import record, rounded
+from detect.validation.record import record
 from detect.validation.study import Design
 from tests.detect.validation.material import PARAMETERS, SEED, row
 

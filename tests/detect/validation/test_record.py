@@ -4,39 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from typing import Any
 
 import pytest
-import rfc8785
-from hypothesis import given
-from hypothesis import strategies as st
 
 from detect.exact.interval import clopper_pearson
-from detect.validation.record import COLUMNS, canonical, inert, rounded, table
+from detect.validation.record import COLUMNS, inert, table
 from tests.detect.validation.synthetic import study
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     return study()
-
-
-def test_json_is_canonical_and_rounded(found: dict[str, Any]) -> None:
-    written = canonical(found)
-    assert written == rfc8785.dumps(json.loads(written))
-    assert canonical({"a": 0.1 + 0.2, "b": [1 / 3, 5, True, None, "x"]}) == (
-        b'{"a":0.3,"b":[0.333333333333,5,true,null,"x"]}'
-    )
-    assert canonical(json.loads(written)) == written
-
-
-@given(st.floats(allow_nan=False, allow_infinity=False))
-def test_rounding_is_idempotent_and_close(value: float) -> None:
-    once = rounded(value)
-    assert rounded(once) == once
-    assert once == pytest.approx(value, rel=1e-11)
 
 
 def test_pooled_rows_are_the_sum_of_their_lengths(found: dict[str, Any]) -> None:
