@@ -11,8 +11,9 @@ from markupsafe import Markup
 
 from detect.visible import one_line
 from distill_sim.curves import null_quantiles
-from distill_sim.dose import EXTRAPOLATED
-from distill_sim.report.doses import ceiling, dose_lines, fitted, runs_along
+from distill_sim.dose import EXTRAPOLATED, fit_dose
+from distill_sim.hold_out import hold_out
+from distill_sim.report.doses import ceiling, dose_lines, runs_along
 from distill_sim.report.material import Material
 from distill_sim.report.names import TEST_TITLES, amounts, differing, labelled
 from distill_sim.report.plots.axes import DRAWN, MAIN
@@ -145,10 +146,11 @@ def _extrapolation(material: Material) -> Markup | None:
     for _, line in dose_lines(material)[:1]:
         found = {}
         for test in DRAWN:
-            fit = fitted(line, test)
+            runs, most = runs_along(line, test), ceiling(line, test)
+            fit, check = fit_dose(*runs), hold_out(*runs, most=most)
             if fit is not None:
-                doses, evidence, _ = runs_along(line, test)
-                found[test] = Response(doses, evidence, fit, ceiling(line.cells[-1], test))
+                failed = check is not None and check.failed is not None
+                found[test] = Response(runs[0], runs[1], fit, most, failed)
         chosen = {test: found[test] for test in MAIN if test in found} or found
         if chosen:
             return extrapolation(chosen, EXTRAPOLATED)

@@ -129,6 +129,8 @@ class TestWords:
         words = page[1].words("How many answers it takes")
         assert "the line must bend down somewhere" in words
         assert "extrapolation, fitted" in words
+        assert "Reading: fitted to 24 to 96 answers alone, the line says a −log10 p of" in words
+        assert "at the most that this test could give here, a −log10 p of 900, and is cut there" in words
         assert "From 10⁵ to 10⁹ answers the line and the weak end of its interval lie below 10⁻³⁰" in words
         assert "on the line asks for more than this test could give" in words
         assert "Reading <10⁻³⁰" not in words  # no line that says nothing

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from distill_sim.condition import Condition
-from distill_sim.report import summary
+from distill_sim.report import dose_words, summary
 from distill_sim.report.material import gather
 from distill_sim.survival import FRESH, QUALITY, SURVIVAL, read_table, write_table
 from tests.distill_sim.report import synthetic
@@ -98,14 +98,47 @@ class TestAxes:
         assert line["x"] == [24, 48, 96, 192, 384, 768]
         assert line["trends"]["reading"] == {"tau": 1.0, "inversions": []}
 
-    def test_the_law_is_found_again(self, found: dict[str, Any]) -> None:
-        """Evidence grows like the dose."""
+    def test_the_law_is_found_again(self, rows: list[Any]) -> None:
+        """Evidence grows like the dose; so much is weighed that no ceiling is near."""
+        found = summary(synthetic.study(), [{**r, "n_scored": 10**12} for r in rows])
         one = found["dose"]["lines"][0]["tests"]["reading"]
         assert one["fit"]["slope_low"] < 1.0 < one["fit"]["slope_high"]
         assert [each["answers"] for each in one["extrapolation"]] == [10**5, 10**6, 10**7, 10**8, 10**9]
         for each in one["extrapolation"]:
             assert each["extrapolation_from"] == [24, 768]
             assert each["low"] < -24 * each["answers"] / 192 < each["high"]
+            assert not each["at_ceiling"]
+        assert one["hold_out"]["fitted"] == [24, 48, 96]
+        assert one["hold_out"]["promised"] is None
+        assert one["hold_out"]["low"] < one["hold_out"]["measured"] < one["hold_out"]["high"]
+
+    def test_no_extrapolation_goes_beyond_what_the_test_can_give(self, found: dict[str, Any]) -> None:
+        """1,500 pairs weighed, a quarter green: at most 1,500 · log10 4 decades."""
+        for one in found["dose"]["lines"][0]["tests"].values():
+            assert one["ceiling"] == pytest.approx(-1500 * np.log10(4))
+            for each in one["extrapolation"]:
+                assert one["ceiling"] <= each["low"] <= each["log10_p"] <= each["high"] < 0
+                assert each["at_ceiling"] == (each["low"] == one["ceiling"])
+        cut = found["dose"]["lines"][0]["tests"]["reading"]["extrapolation"]
+        assert all(each["log10_p"] == found["dose"]["lines"][0]["tests"]["reading"]["ceiling"] for each in cut)
+
+    @pytest.mark.parametrize(
+        ("factor", "promised", "way"), [(0.2, "too much", "upwards"), (5.0, "too little", "downwards")]
+    )
+    def test_a_line_that_bends_says_that_it_failed(
+        self, rows: list[Any], factor: float, promised: str, way: str
+    ) -> None:
+        bent = [{**r, "log10_p": r["log10_p"] * factor} if r["answers"] >= 384 else r for r in rows]
+        one = summary(synthetic.study(), bent)["dose"]["lines"][0]["tests"]["reading"]
+        check = one["hold_out"]
+        p = p_of(bent, "answers-768", "reading")
+        assert (check["answers"], check["runs"], check["promised"]) == (768, 9, promised)
+        assert check["inside"] == sum(check["low"] <= each <= check["high"] for each in p) < 5
+        assert check["measured"] == pytest.approx(np.median(p))
+        said = dose_words.sentences("reading", one)
+        assert f"this line has failed its own check {way}: it promised {promised}" in said[0]
+        assert f"{check['inside']} of 9 runs inside the interval" in said[0]
+        assert "no forecast" in said[0]
 
     def test_enough_lies_where_nine_of_ten_are_detected(self, found: dict[str, Any], rows: list[Any]) -> None:
         one = found["dose"]["enough"]["reading"]
