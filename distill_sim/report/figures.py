@@ -13,6 +13,7 @@ from detect.visible import one_line
 from distill_sim.curves import null_quantiles
 from distill_sim.dose import EXTRAPOLATED, fit_dose
 from distill_sim.hold_out import hold_out
+from distill_sim.report.controls import control_of
 from distill_sim.report.doses import ceiling, dose_lines, runs_along
 from distill_sim.report.material import Material
 from distill_sim.report.names import TEST_TITLES, amounts, differing, labelled
@@ -115,6 +116,15 @@ def _trend_words(label: str, trends: Mapping[str, Any], size: int) -> list[str]:
         notes.append(f"{start}Kendall's τ: {', '.join(said)}.")
     if wrong:
         notes.append(f"{start}Somewhere more gave less evidence, by more than the runs spread: {', '.join(wrong)}.")
+    kept = {test: one for test, one in trends.items() if one["notices"] and not one["inversions"]}
+    for notices in dict.fromkeys(tuple(map(tuple, one["notices"])) for one in kept.values()):
+        same = [TEST_TITLES[t] for t, one in kept.items() if tuple(map(tuple, one["notices"])) == notices]
+        (small, seldom), (large, often) = notices
+        notes.append(
+            f"{start}Nowhere did more give less evidence by more than the wider quartile range of the two: "
+            f"{', '.join(same)}. That is a blunt check: a true fall of {small:g} standard deviation of a run would be "
+            f"noticed in {seldom:.0%} of studies, one of {large:g} in {often:.0%}."
+        )
     return notes
 
 
@@ -136,7 +146,7 @@ def _nulls(material: Material, fresh: Sequence[Mapping[str, Any]]) -> Markup | N
 
 def control_title(material: Material, name: str) -> str:
     """The words for a control of fresh.parquet, whose name may end in the number of its key."""
-    condition = name.partition(", key ")[0]
+    condition, _ = control_of(name)
     cell = material.cells.get(condition)
     return differing(dict(material.changed(cell))) or condition if cell is not None else condition
 

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from distill_sim.condition import Condition
+from distill_sim.curves import inversions, median_of
 from distill_sim.report import dose_words, summary
 from distill_sim.report.material import gather
+from distill_sim.report.trends import noticed
 from distill_sim.survival import FRESH, QUALITY, SURVIVAL, read_table, write_table
 from tests.distill_sim.report import synthetic
 from tests.distill_sim.report.synthetic import row
@@ -96,7 +98,21 @@ class TestAxes:
     def test_dose_rises(self, found: dict[str, Any]) -> None:
         (line,) = found["series"][0]["lines"]
         assert line["x"] == [24, 48, 96, 192, 384, 768]
-        assert line["trends"]["reading"] == {"tau": 1.0, "inversions": []}
+        assert line["trends"]["reading"] == {
+            "tau": 1.0,
+            "inversions": [],
+            "notices": [[1.0, noticed(9, 1.0)], [2.0, noticed(9, 2.0)]],
+        }
+
+    @pytest.mark.parametrize(("runs", "fall"), [(9, 1.0), (9, 1.35), (9, 2.0), (3, 1.0)])
+    def test_how_large_a_fall_is_noticed(self, runs: int, fall: float) -> None:
+        """Counted again with other draws by `inversions` itself; a limit of four standard deviations."""
+        rng = np.random.default_rng(5)
+        pairs = [(rng.standard_normal(runs), rng.standard_normal(runs) - fall) for _ in range(500)]
+        share = np.mean([bool(inversions([median_of(one), median_of(other)])) for one, other in pairs])
+        stated = noticed(runs, fall)
+        assert abs(share - stated) < 4 * np.sqrt(stated * (1 - stated) / 500) + 0.005
+        assert noticed(runs, 0.0) < stated < noticed(runs, 4.0)
 
     def test_the_law_is_found_again(self, rows: list[Any]) -> None:
         """Evidence grows like the dose; so much is weighed that no ceiling is near."""
@@ -345,7 +361,10 @@ class TestControls:
 
     def test_fresh_keys(self, found: dict[str, Any], fresh: list[Any]) -> None:
         one = found["controls"]["fresh"]
-        assert (one["models"], one["checks"], one["outside"]) == (9, 9 * 3 * 4, [])
+        assert (one["models"], one["checks"], one["outside"]) == (9, 9 * 3 * 4 + 9, [])  # counts at .1 from below too
+        assert set(one["alive"]) == {"reading", "sampled"}
+        assert one["alive"]["reading"] == {"detected": 9, "runs": 9}
+        assert one["no_lower"] == []
         first = one["rows"][0]
         same = [
             r["log10_p"]
@@ -355,6 +374,17 @@ class TestControls:
         assert first["n"] == len(same) == 1000
         assert first["at_or_below"]["0.1"] == sum(p <= -1 for p in same)
         assert first["limits"] == {"0.1": 137, "0.01": 24, "0.001": 6, "0.0001": 3}
+        assert {r["test"] for r in one["rows"] if r["least"]["0.1"] > 0} == {"distinct_pairs"}
+
+    def test_a_dead_count_under_fresh_keys_is_told(self, rows: list[Any], fresh: list[Any]) -> None:
+        dead = [{**r, "log10_p": 0.0} if r["condition"] == "human" else r for r in fresh]
+        outside = summary(synthetic.study(), rows, dead)["controls"]["fresh"]["outside"]
+        assert {(one["condition"], one["test"], one["level"], one["too"]) for one in outside} == {
+            ("human", "distinct_pairs", "0.1", "few")
+        }
+        unknown = [r for r in rows if r["condition"] != "human"]
+        one = summary(synthetic.study(), unknown, dead)["controls"]["fresh"]
+        assert (one["outside"], one["no_lower"]) == ([], ["distinct_pairs"])
 
     def test_small_p_under_fresh_keys_are_told(self, rows: list[Any], fresh: list[Any]) -> None:
         bad = [{**r, "log10_p": r["log10_p"] * 2} if r["condition"] == "human" else r for r in fresh]
