@@ -10,6 +10,7 @@ from typing import Any
 from distill_sim.curves import NULL_LEVEL, bonferroni, null_count
 from distill_sim.report.counts import Identity, a_test, every_run, student
 from distill_sim.report.material import Material
+from distill_sim.report.names import COUNTED
 
 
 def deployed(material: Material) -> dict[str, Any]:
@@ -71,28 +72,64 @@ def imitated(material: Material) -> list[dict[str, Any]]:
     ]
 
 
-def fresh(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Each control under keys that marked nothing; a control that stands under two names counts once."""
+def fresh(material: Material, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Each control under keys that marked nothing; a control that stands under two names counts once.
+
+    Exact counts are checked from above and below, bounds from above alone: that they are not dead is for the base
+    condition to show (`alive`: its runs that they detect). `no_lower`: counts whose number of pairs is not known.
+    """
     models: dict[tuple[str, str, int], list[float]] = defaultdict(list)
     for row in sorted(rows, key=lambda r: (r["condition"], r["test"], r["seed"], r["number"])):
         models[row["condition"], row["test"], row["seed"]].append(row["log10_p"])
     different = {(where[1:], tuple(p)): where for where, p in reversed(models.items())}
     kept = set(different.values())
-    counted = {where: null_count(p) for where, p in models.items() if where in kept}
+    pairs = {where: counted_pairs(material, *where) for where in kept if where[1] in COUNTED}
+    counted = {
+        where: null_count(p, pairs.get(where), _gamma(material, where[0]))
+        for where, p in models.items()
+        if where in kept
+    }
+    base, bounds = material.reference, {test for _, test, _ in kept if test not in COUNTED}
+    alive = {} if base is None else {test: base.tests[test] for test in sorted(bounds) if test in base.tests}
     return {
         "models": len({(condition, seed) for condition, _, seed in counted}),
-        "checks": sum(len(one.limits) for one in counted.values()),
+        "checks": sum(one.checks for one in counted.values()),
         "outside": [
-            {"condition": condition, "test": test, "seed": seed, "level": f"{level:g}"}
+            {"condition": condition, "test": test, "seed": seed, "level": f"{level:g}", "too": too}
             for (condition, test, seed), one in counted.items()
-            for level, limit in one.limits.items()
-            if one.found[level] > limit
+            for level, too in one.outside
         ],
+        "alive": {test: {"detected": one.detected, "runs": len(one.runs)} for test, one in alive.items()},
+        "no_lower": sorted({test for (_, test, _), known in pairs.items() if known is None}),
         "rows": [
             {"condition": condition, "test": test, "seed": seed, **one.to_dict()}
             for (condition, test, seed), one in counted.items()
         ],
     }
+
+
+def control_of(name: str) -> tuple[str, int | None]:
+    """(condition, key) of a control of fresh.parquet, whose name may end in the number of its key."""
+    condition, _, key = name.partition(", key ")
+    return condition, int(key) if key.isdecimal() else None
+
+
+def _gamma(material: Material, name: str) -> float:
+    cell = material.cells.get(control_of(name)[0])
+    return float(material.study["base"]["gamma"] if cell is None else cell.values["gamma"])
+
+
+def counted_pairs(material: Material, name: str, test: str, seed: int) -> int | None:
+    """What a test counted of a control, from the study's own rows; None where they do not tell."""
+    condition, key = control_of(name)
+    cell = material.cells.get(condition)
+    found = {
+        run.scored
+        for tests in (cell.results.values() if cell is not None else ())
+        for run in (tests[test].runs if test in tests else ())
+        if run.seed == seed and key in (None, run.key)
+    }
+    return found.pop() if len(found) == 1 else None
 
 
 def exposure(material: Material) -> list[dict[str, Any]]:

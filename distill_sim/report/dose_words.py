@@ -1,4 +1,4 @@
-"""The dose–response fits in sentences: what bends, what may not be told, and where the line means nothing."""
+"""The dose–response fits in sentences: what a line's own check says, what bends, and where the line means nothing."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ def told(response: Response) -> bool:
 
 
 def sentences(test: str, response: Response) -> list[str]:
-    """What the fit says, the bend first; nothing without one."""
+    """What the fit says, its own check first; nothing without one."""
     fit, title = response["fit"], TEST_TITLES[test]
     if fit is None:
         return []
     return [
+        check_words(title, response["hold_out"]),
         {
             "down": f"{title}: the doses measured bend down already, so the line promises too much beyond them.",
             "up": f"{title}: the doses measured bend up, so the line describes them poorly.",
@@ -46,12 +47,47 @@ def _beyond(response: Response) -> list[str]:
             "number is told."]  # fmt: skip
 
 
+def check_words(title: str, check: Mapping[str, Any] | None) -> str:
+    """What a line fitted to the lower doses said of the largest one, against what was measured there.
+
+    In −log10 p, the line's own scale: no chance below the floor is claimed.
+    """
+    if check is None:
+        return (
+            f"{title}: fewer than four doses stand clear of noise, so the line could not be checked on a dose that "
+            "it was not fitted to."
+        )
+    low, middle, high, measured = (number_words(-check[end]) for end in ("high", "log10_p", "low", "measured"))
+    said = (
+        f"{title}: fitted to {check['fitted'][0]:,.0f} to {check['fitted'][-1]:,.0f} answers alone, the line says a "
+        f"−log10 p of {middle} (95% interval {low} to {high}) for {check['answers']:,.0f} answers. Measured there: "
+        f"median {measured}, {check['inside']} of {check['runs']} runs inside the interval. "
+    )
+    if check["promised"] is None:
+        return (
+            said
+            + "The line has not failed this check, in which a bend can go unseen; the doses below are far beyond it."
+        )
+    way = {"too much": "upwards", "too little": "downwards"}[check["promised"]]
+    return (
+        f"{said}So this line has failed its own check {way}: it promised {check['promised']}, and what it says beyond "
+        "the doses measured is no forecast."
+    )
+
+
 def _ceiling(response: Response) -> list[str]:
+    most, cut = response["ceiling"], [one for one in response["extrapolation"] if one["at_ceiling"]]
+    said = []
+    if cut:
+        whole = all(one["high"] <= most for one in cut)
+        what = "the line and all of its interval stand" if whole else "the line or an end of its interval stands"
+        said.append(f"From {cut[0]['answers']:,.0f} answers on {what} at the most that this test could give here, "
+                    f"a −log10 p of {number_words(-most)}, and is cut there.")  # fmt: skip
     reached = response["passes_ceiling"]
-    if reached is None or reached > EXTRAPOLATED[-1]:
-        return []
-    return [f"From about {number_words(reached)} answers on the line asks for more than this test could give if all it "
-            "weighed were green: there it says nothing."]  # fmt: skip
+    if reached is not None and reached <= EXTRAPOLATED[-1]:
+        said.append(f"From about {number_words(reached)} answers on the line asks for more than this test could give "
+                    "if all it weighed were green: there it says nothing.")  # fmt: skip
+    return said
 
 
 def _details(fit: Mapping[str, Any]) -> str:
@@ -59,8 +95,10 @@ def _details(fit: Mapping[str, Any]) -> str:
     if fit["left_out"]:
         said += f" (too near to noise: {', '.join(f'{dose:,.0f}' for dose in fit['left_out'])})"
     said += f"; slope {fit['slope']:.2f} (95% interval {fit['slope_low']:.2f} to {fit['slope_high']:.2f}"
-    if fit["seed_slopes"] and fit["seed_slopes"][0] != fit["seed_slopes"][1]:
-        said += f"; from seed to seed {fit['seed_slopes'][0]:.2f} to {fit['seed_slopes'][1]:.2f}"
+    for who in ("seed", "key"):
+        low, high = fit[f"{who}_slopes"] or (0.0, 0.0)
+        if low != high:
+            said += f"; from {who} to {who} {low:.2f} to {high:.2f}"
     said += ")."
     if fit["raised"]:
         said += f" Runs with p above .5, counted as .5 because zero has no logarithm: {fit['raised']}."

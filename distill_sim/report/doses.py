@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from distill_sim.dose import EXTRAPOLATED, DoseFit, Enough, enough, fit_dose
+from distill_sim.dose import EXTRAPOLATED, DoseFit, Prediction, fit_dose
+from distill_sim.enough import Enough, enough
+from distill_sim.hold_out import HoldOut, hold_out
 from distill_sim.report.material import Line, Material
-from distill_sim.report.results import ALPHA, Cell
+from distill_sim.report.results import ALPHA
 
 
 def dose_lines(material: Material) -> list[tuple[Mapping[str, Any], Line]]:
@@ -29,29 +31,30 @@ def dose(material: Material) -> dict[str, Any]:
     return {"lines": lines, "enough": {test: one["enough"] for test, one in main.items() if one["enough"]}}
 
 
-def runs_along(line: Line, test: str) -> tuple[list[float], list[float], list[int]]:
-    """(dose, evidence, seed) of every run with a p, at exposed cells."""
+Runs = tuple[list[float], list[float], list[int], list[int]]  # dose, evidence, seed, key
+
+
+def runs_along(line: Line, test: str) -> Runs:
+    """(dose, evidence, seed, key) of every run with a p, at exposed cells."""
     found = [
-        (x, run.evidence, run.seed)
+        (x, run.evidence, run.seed, run.key)
         for x, cell in zip(line.x, line.cells, strict=True)
         if cell.exposed and test in cell.tests
         for run in cell.tests[test].runs
         if run.evidence is not None
     ]
-    doses, evidence, seeds = zip(*found, strict=True) if found else ((), (), ())
-    return list(doses), list(evidence), list(seeds)
+    doses, evidence, seeds, keys = zip(*found, strict=True) if found else ((), (), (), ())
+    return list(doses), list(evidence), list(seeds), list(keys)
 
 
-def fitted(line: Line, test: str) -> DoseFit | None:
-    doses, evidence, seeds = runs_along(line, test)
-    return fit_dose(doses, evidence, seeds)
+def ceiling(line: Line, test: str) -> float | None:
+    """The most evidence in decades that a test can give: all it scored on one side, n · log10(1 / min(γ, 1 − γ)).
 
-
-def ceiling(cell: Cell, test: str) -> float | None:
-    """The most evidence in decades that a test can give: all it scored on one side, n · log10(1 / min(γ, 1 − γ))."""
-    runs = cell.tests[test].runs if test in cell.tests else ()
-    gamma = cell.values["gamma"]
-    return max((run.scored for run in runs), default=0) * -math.log10(min(gamma, 1 - gamma)) or None
+    n: the most that it scored in a run along the line.
+    """
+    scored = max((run.scored for cell in line.cells if test in cell.tests for run in cell.tests[test].runs), default=0)
+    rarest = min(min(cell.values["gamma"], 1 - cell.values["gamma"]) for cell in line.cells)
+    return scored * -math.log10(rarest) or None
 
 
 def _response(line: Line, test: str) -> dict[str, Any] | None:
@@ -63,12 +66,13 @@ def _response(line: Line, test: str) -> dict[str, Any] | None:
     ]
     if not found:
         return None
-    fit = fitted(line, test)
-    beyond = [] if fit is None else [dose for dose in EXTRAPOLATED if dose > fit.doses[-1]]
-    most = ceiling(line.cells[-1], test)
+    runs, most = runs_along(line, test), ceiling(line, test)
+    fit, check = fit_dose(*runs), hold_out(*runs, most=most)
+    beyond = [] if fit is None else [fit.predict(dose, most=most) for dose in EXTRAPOLATED if dose > fit.doses[-1]]
     return {
         "fit": None if fit is None else _fit(fit),
-        "extrapolation": [_prediction(fit, dose) for dose in beyond if fit is not None],
+        "hold_out": None if check is None else _check(check),
+        "extrapolation": [_prediction(one, fit) for one in beyond if fit is not None],
         "ceiling": None if most is None else -most,
         "passes_ceiling": None if fit is None or most is None else _reaches(fit, most),
         "enough": _enough(enough([dose for dose, _ in found], [hit for _, hit in found])),
@@ -82,22 +86,37 @@ def _reaches(fit: DoseFit, evidence: float) -> float | None:
 
 def _fit(fit: DoseFit) -> dict[str, Any]:
     named = {name: value for name, value in asdict(fit).items() if not name.startswith("_")}
-    slopes = [slope for _, slope in fit.seed_lines]
     return {
         "model": "log10(-log10 p) = intercept + slope * log10(answers)",
         **named,
-        "seed_slopes": [min(slopes), max(slopes)] if slopes else None,
+        **{f"{who}_slopes": _ends([b for _, b in named[f"{who}_lines"]]) for who in ("seed", "key")},
     }
 
 
-def _prediction(fit: DoseFit, dose: float) -> dict[str, Any]:
-    one = fit.predict(dose)
+def _ends(slopes: list[float]) -> list[float] | None:
+    return [min(slopes), max(slopes)] if slopes else None
+
+
+def _prediction(one: Prediction, fit: DoseFit) -> dict[str, Any]:
     return {
-        "answers": dose,
+        "answers": one.dose,
         "extrapolation_from": [fit.doses[0], fit.doses[-1]],
         "log10_p": -one.evidence,
         "low": -one.high,
         "high": -one.low,
+        "at_ceiling": one.at_ceiling,
+    }
+
+
+def _check(one: HoldOut) -> dict[str, Any]:
+    """What a line fitted to the lower doses says of the largest one, and what was measured there."""
+    return {
+        **_prediction(one.predicted, one.fit),
+        "fitted": list(one.fit.doses),
+        "measured": -one.measured,
+        "runs": one.runs,
+        "inside": one.inside,
+        "promised": one.failed,
     }
 
 

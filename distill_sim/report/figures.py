@@ -11,8 +11,10 @@ from markupsafe import Markup
 
 from detect.visible import one_line
 from distill_sim.curves import null_quantiles
-from distill_sim.dose import EXTRAPOLATED
-from distill_sim.report.doses import ceiling, dose_lines, fitted, runs_along
+from distill_sim.dose import EXTRAPOLATED, fit_dose
+from distill_sim.hold_out import hold_out
+from distill_sim.report.controls import control_of
+from distill_sim.report.doses import ceiling, dose_lines, runs_along
 from distill_sim.report.material import Material
 from distill_sim.report.names import TEST_TITLES, amounts, differing, labelled
 from distill_sim.report.plots.axes import DRAWN, MAIN
@@ -114,6 +116,15 @@ def _trend_words(label: str, trends: Mapping[str, Any], size: int) -> list[str]:
         notes.append(f"{start}Kendall's τ: {', '.join(said)}.")
     if wrong:
         notes.append(f"{start}Somewhere more gave less evidence, by more than the runs spread: {', '.join(wrong)}.")
+    kept = {test: one for test, one in trends.items() if one["notices"] and not one["inversions"]}
+    for notices in dict.fromkeys(tuple(map(tuple, one["notices"])) for one in kept.values()):
+        same = [TEST_TITLES[t] for t, one in kept.items() if tuple(map(tuple, one["notices"])) == notices]
+        (small, seldom), (large, often) = notices
+        notes.append(
+            f"{start}Nowhere did more give less evidence by more than the wider quartile range of the two: "
+            f"{', '.join(same)}. That is a blunt check: a true fall of {small:g} standard deviation of a run would be "
+            f"noticed in {seldom:.0%} of studies, one of {large:g} in {often:.0%}."
+        )
     return notes
 
 
@@ -135,7 +146,7 @@ def _nulls(material: Material, fresh: Sequence[Mapping[str, Any]]) -> Markup | N
 
 def control_title(material: Material, name: str) -> str:
     """The words for a control of fresh.parquet, whose name may end in the number of its key."""
-    condition = name.partition(", key ")[0]
+    condition, _ = control_of(name)
     cell = material.cells.get(condition)
     return differing(dict(material.changed(cell))) or condition if cell is not None else condition
 
@@ -145,10 +156,11 @@ def _extrapolation(material: Material) -> Markup | None:
     for _, line in dose_lines(material)[:1]:
         found = {}
         for test in DRAWN:
-            fit = fitted(line, test)
+            runs, most = runs_along(line, test), ceiling(line, test)
+            fit, check = fit_dose(*runs), hold_out(*runs, most=most)
             if fit is not None:
-                doses, evidence, _ = runs_along(line, test)
-                found[test] = Response(doses, evidence, fit, ceiling(line.cells[-1], test))
+                failed = check is not None and check.failed is not None
+                found[test] = Response(runs[0], runs[1], fit, most, failed)
         chosen = {test: found[test] for test in MAIN if test in found} or found
         if chosen:
             return extrapolation(chosen, EXTRAPOLATED)

@@ -38,6 +38,7 @@ ACCESS = {  # besides the key
 }
 READ = ("reading", "argmax", "green_mass")  # tests that `probe_tokens` concerns
 ASKED = ("sampled", "distinct_pairs")  # and `sampled_tokens`
+COUNTED = ("argmax", "distinct_pairs", "text")  # tests whose p is exact; of the others it is a bound
 
 SOURCE_TITLES = {
     "account": "marked answers",

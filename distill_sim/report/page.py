@@ -11,6 +11,7 @@ from detect.visible import one_line
 from detect.wording import probability_words
 from distill_sim.dose import EXTRAPOLATED
 from distill_sim.drawing import powers
+from distill_sim.enough import SIMULATED
 from distill_sim.report import dose_words, figures, tables
 from distill_sim.report.material import Material, gather
 from distill_sim.report.names import LOOKED_FOR_TITLES, MODEL_TITLES, SOURCE_TITLES, TEST_TITLES, glossary
@@ -51,6 +52,7 @@ def write_report(
             "shown": figures.shown(material),
             "responses": _responses(found),
             "extrapolated": EXTRAPOLATED,
+            "simulated": SIMULATED,
             "sources": tables.sources(material),
             "met": tables.met(found["exposure"]),
             "fresh": tables.fresh(found["controls"]["fresh"]["rows"]),

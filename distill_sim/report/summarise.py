@@ -56,7 +56,7 @@ def of_material(material: Material, fresh_rows: Rows, quality_rows: Rows) -> dic
         "controls": {
             "deployed": deployed(material),
             "imitated": imitated(material),
-            "fresh": fresh(fresh_rows),
+            "fresh": fresh(material, fresh_rows),
         },
         "exposure": exposure(material),
         "quality": measured,

@@ -141,6 +141,7 @@ def fresh(rows: Sequence[Found]) -> list[dict[str, Any]]:
                     "found": spread([one["at_or_below"][level] for one in members]),
                     "expected": spread([one["n"] * float(level) for one in members]),
                     "limit": spread([one["limits"][level] for one in members]),
+                    "least": spread([one["least"][level] for one in members]),
                 }
                 for level in members[0]["limits"]
             ],

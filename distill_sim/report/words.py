@@ -38,13 +38,22 @@ def of_runs(found: Mapping[str, Any]) -> str:
     return f"{found['detected']} of {found['runs']}"
 
 
+NARROW = 1.1  # doses that are equally likely and further apart than this factor leave no single number to be told
+
+
 def enough_words(one: Mapping[str, Any]) -> str:
-    """ "about 190 (95% interval 130 to 320)"."""
+    """ "between 12 and 27 (95% interval)"; "about 190 (95% interval 130 to 320)" where one number is likelier."""
     smallest, largest = (f(dose for dose, _, _ in one["shares"]) for f in (min, max))
     if one["status"] == "at or below":
         return f"at most {smallest:,.0f}, the smallest dose measured"
     if one["status"] == "not reached":
         return f"not reached with {largest:,.0f}, the largest dose measured"
-    low = f"below {smallest:,.0f}" if one["low"] is None else number_words(one["low"])
-    high = f"above {largest:,.0f}" if one["high"] is None else number_words(one["high"])
+    low, high = (None if one[end] is None else number_words(one[end]) for end in ("low", "high"))
+    if one["flat"][1] > NARROW * one["flat"][0]:
+        if low and high:
+            return f"between {low} and {high} (95% interval)"
+        if high:
+            return f"at most {high} (95% interval)"
+        return f"{low} or more (95% interval)" if low else f"not to be told from {smallest:,.0f} to {largest:,.0f}"
+    low, high = low or f"below {smallest:,.0f}", high or f"above {largest:,.0f}"
     return f"about {number_words(one['dose'])} (95% interval {low} to {high})"

@@ -19,12 +19,18 @@ from distill_sim.report.results import LOG10_ALPHA
 
 @dataclass(frozen=True)
 class Response:
-    """One test: its single runs, the fit, and the most evidence that it could ever give (None: not known)."""
+    """One test: its single runs, the fit, the most evidence that it could ever give (None: not known), and whether the
+    line failed its hold-out check."""
 
     doses: Sequence[float]
     evidence: Sequence[float]
     fit: DoseFit
     ceiling: float | None
+    failed: bool
+
+    @property
+    def remark(self) -> str:
+        return " (the line failed its own check: no forecast)" if self.failed else ""
 
 
 def extrapolation(found: Mapping[str, Response], to: Sequence[float]) -> Markup:
@@ -35,7 +41,7 @@ def extrapolation(found: Mapping[str, Response], to: Sequence[float]) -> Markup:
         axes.set(xscale="log", yscale="log")
         measured = max(max(one.doses) for one in found.values())
         smallest = min(min(one.doses) for one in found.values())
-        top = max(one.fit.predict(max(to)).evidence for one in found.values())
+        top = max(one.fit.predict(max(to), most=one.ceiling).evidence for one in found.values())
         top = 10 * max([100.0, top, *(one.ceiling for one in found.values() if one.ceiling)])
         for test, one in found.items():
             _response(axes, test, one, max(to))
@@ -54,7 +60,7 @@ def extrapolation(found: Mapping[str, Response], to: Sequence[float]) -> Markup:
         axes.legend(loc="upper left", frameon=False, fontsize=SMALL)
         said = "; ".join(
             f"{TEST_TITLES[test]}: measured from {one.fit.doses[0]:g} to {one.fit.doses[-1]:g} answers, slope "
-            f"{one.fit.slope:.2f} ({one.fit.slope_low:.2f} to {one.fit.slope_high:.2f})"
+            f"{one.fit.slope:.2f} ({one.fit.slope_low:.2f} to {one.fit.slope_high:.2f}){one.remark}"
             for test, one in found.items()
         )
         said += ". Beyond the largest dose measured everything is extrapolation."
@@ -64,10 +70,10 @@ def extrapolation(found: Mapping[str, Response], to: Sequence[float]) -> Markup:
 def _response(axes: Axes, test: str, one: Response, last: float) -> None:
     look, fit = LOOKS[test], one.fit
     axes.plot(one.doses, np.clip(one.evidence, LEAST, -FLOOR), look["marker"], color=look["color"], markersize=4,
-              alpha=0.6, label=TEST_TITLES[test])  # fmt: skip
+              alpha=0.6, label=TEST_TITLES[test] + one.remark)  # fmt: skip
     for start, end, dash in ((fit.doses[0], fit.doses[-1], "-"), (fit.doses[-1], last, "--")):
         grid = np.geomspace(start, end, 60)
-        found = [fit.predict(float(dose)) for dose in grid]
+        found = [fit.predict(float(dose), most=one.ceiling) for dose in grid]
         axes.plot(grid, [each.evidence for each in found], linestyle=dash, color=look["color"], linewidth=2)
         axes.fill_between(grid, [each.low for each in found], [each.high for each in found],
                           color=look["color"], alpha=0.14, linewidth=0)  # fmt: skip

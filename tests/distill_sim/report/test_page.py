@@ -129,10 +129,16 @@ class TestWords:
         words = page[1].words("How many answers it takes")
         assert "the line must bend down somewhere" in words
         assert "extrapolation, fitted" in words
+        assert "Reading: fitted to 24 to 96 answers alone, the line says a −log10 p of" in words
+        assert "at the most that this test could give here, a −log10 p of 900, and is cut there" in words
         assert "From 10⁵ to 10⁹ answers the line and the weak end of its interval lie below 10⁻³⁰" in words
         assert "on the line asks for more than this test could give" in words
         assert "Reading <10⁻³⁰" not in words  # no line that says nothing
         assert re.search(r"<10\S+ to <10⁻", words)  # a line that does
+        assert re.search(
+            r"by more than the wider quartile range of the two: Reading.* would be noticed in \d\d% of", words
+        )
+        assert "in 93% of them where keys shift −log10 p by a factor of 10" in words
 
     def test_controls_say_what_they_can_show(self, page: tuple[Path, Page], found: dict[str, Any]) -> None:
         words = page[1].words("Controls")
@@ -142,6 +148,9 @@ class TestWords:
         )
         assert f"Cautious: Reading has {low} to {high} of 1,000 at p ≤ .1, where chance gives 100" in words
         assert "So many keys can't check p = 10⁻⁶" in words
+        assert "is for the base condition to show: Reading detected 9 of 9 runs; Asking detected" in words
+        (least,) = {r["least"]["0.1"] for r in found["controls"]["fresh"]["rows"] if r["test"] == "distinct_pairs"}
+        assert f"chance 100, limit 137, at least {least}" in words
         assert "Not looked at under fresh keys: Argmax reading, Green mass, Text." in words
 
     def test_examples_are_shown_as_they_are(self, tmp_path: Path) -> None:

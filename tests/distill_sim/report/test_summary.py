@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from distill_sim.condition import Condition
-from distill_sim.report import summary
+from distill_sim.curves import inversions, median_of
+from distill_sim.report import dose_words, summary
 from distill_sim.report.material import gather
+from distill_sim.report.trends import noticed
 from distill_sim.survival import FRESH, QUALITY, SURVIVAL, read_table, write_table
 from tests.distill_sim.report import synthetic
 from tests.distill_sim.report.synthetic import row
@@ -96,16 +98,63 @@ class TestAxes:
     def test_dose_rises(self, found: dict[str, Any]) -> None:
         (line,) = found["series"][0]["lines"]
         assert line["x"] == [24, 48, 96, 192, 384, 768]
-        assert line["trends"]["reading"] == {"tau": 1.0, "inversions": []}
+        assert line["trends"]["reading"] == {
+            "tau": 1.0,
+            "inversions": [],
+            "notices": [[1.0, noticed(9, 1.0)], [2.0, noticed(9, 2.0)]],
+        }
 
-    def test_the_law_is_found_again(self, found: dict[str, Any]) -> None:
-        """Evidence grows like the dose."""
+    @pytest.mark.parametrize(("runs", "fall"), [(9, 1.0), (9, 1.35), (9, 2.0), (3, 1.0)])
+    def test_how_large_a_fall_is_noticed(self, runs: int, fall: float) -> None:
+        """Counted again with other draws by `inversions` itself; a limit of four standard deviations."""
+        rng = np.random.default_rng(5)
+        pairs = [(rng.standard_normal(runs), rng.standard_normal(runs) - fall) for _ in range(500)]
+        share = np.mean([bool(inversions([median_of(one), median_of(other)])) for one, other in pairs])
+        stated = noticed(runs, fall)
+        assert abs(share - stated) < 4 * np.sqrt(stated * (1 - stated) / 500) + 0.005
+        assert noticed(runs, 0.0) < stated < noticed(runs, 4.0)
+
+    def test_the_law_is_found_again(self, rows: list[Any]) -> None:
+        """Evidence grows like the dose; so much is weighed that no ceiling is near."""
+        found = summary(synthetic.study(), [{**r, "n_scored": 10**12} for r in rows])
         one = found["dose"]["lines"][0]["tests"]["reading"]
         assert one["fit"]["slope_low"] < 1.0 < one["fit"]["slope_high"]
         assert [each["answers"] for each in one["extrapolation"]] == [10**5, 10**6, 10**7, 10**8, 10**9]
         for each in one["extrapolation"]:
             assert each["extrapolation_from"] == [24, 768]
             assert each["low"] < -24 * each["answers"] / 192 < each["high"]
+            assert not each["at_ceiling"]
+        assert one["hold_out"]["fitted"] == [24, 48, 96]
+        assert one["hold_out"]["promised"] is None
+        assert one["hold_out"]["low"] < one["hold_out"]["measured"] < one["hold_out"]["high"]
+
+    def test_no_extrapolation_goes_beyond_what_the_test_can_give(self, found: dict[str, Any]) -> None:
+        """1,500 pairs weighed, a quarter green: at most 1,500 · log10 4 decades."""
+        for one in found["dose"]["lines"][0]["tests"].values():
+            assert one["ceiling"] == pytest.approx(-1500 * np.log10(4))
+            for each in one["extrapolation"]:
+                assert one["ceiling"] <= each["low"] <= each["log10_p"] <= each["high"] < 0
+                assert each["at_ceiling"] == (each["low"] == one["ceiling"])
+        cut = found["dose"]["lines"][0]["tests"]["reading"]["extrapolation"]
+        assert all(each["log10_p"] == found["dose"]["lines"][0]["tests"]["reading"]["ceiling"] for each in cut)
+
+    @pytest.mark.parametrize(
+        ("factor", "promised", "way"), [(0.2, "too much", "upwards"), (5.0, "too little", "downwards")]
+    )
+    def test_a_line_that_bends_says_that_it_failed(
+        self, rows: list[Any], factor: float, promised: str, way: str
+    ) -> None:
+        bent = [{**r, "log10_p": r["log10_p"] * factor} if r["answers"] >= 384 else r for r in rows]
+        one = summary(synthetic.study(), bent)["dose"]["lines"][0]["tests"]["reading"]
+        check = one["hold_out"]
+        p = p_of(bent, "answers-768", "reading")
+        assert (check["answers"], check["runs"], check["promised"]) == (768, 9, promised)
+        assert check["inside"] == sum(check["low"] <= each <= check["high"] for each in p) < 5
+        assert check["measured"] == pytest.approx(np.median(p))
+        said = dose_words.sentences("reading", one)
+        assert f"this line has failed its own check {way}: it promised {promised}" in said[0]
+        assert f"{check['inside']} of 9 runs inside the interval" in said[0]
+        assert "no forecast" in said[0]
 
     def test_enough_lies_where_nine_of_ten_are_detected(self, found: dict[str, Any], rows: list[Any]) -> None:
         one = found["dose"]["enough"]["reading"]
@@ -312,7 +361,10 @@ class TestControls:
 
     def test_fresh_keys(self, found: dict[str, Any], fresh: list[Any]) -> None:
         one = found["controls"]["fresh"]
-        assert (one["models"], one["checks"], one["outside"]) == (9, 9 * 3 * 4, [])
+        assert (one["models"], one["checks"], one["outside"]) == (9, 9 * 3 * 4 + 9, [])  # counts at .1 from below too
+        assert set(one["alive"]) == {"reading", "sampled"}
+        assert one["alive"]["reading"] == {"detected": 9, "runs": 9}
+        assert one["no_lower"] == []
         first = one["rows"][0]
         same = [
             r["log10_p"]
@@ -322,6 +374,17 @@ class TestControls:
         assert first["n"] == len(same) == 1000
         assert first["at_or_below"]["0.1"] == sum(p <= -1 for p in same)
         assert first["limits"] == {"0.1": 137, "0.01": 24, "0.001": 6, "0.0001": 3}
+        assert {r["test"] for r in one["rows"] if r["least"]["0.1"] > 0} == {"distinct_pairs"}
+
+    def test_a_dead_count_under_fresh_keys_is_told(self, rows: list[Any], fresh: list[Any]) -> None:
+        dead = [{**r, "log10_p": 0.0} if r["condition"] == "human" else r for r in fresh]
+        outside = summary(synthetic.study(), rows, dead)["controls"]["fresh"]["outside"]
+        assert {(one["condition"], one["test"], one["level"], one["too"]) for one in outside} == {
+            ("human", "distinct_pairs", "0.1", "few")
+        }
+        unknown = [r for r in rows if r["condition"] != "human"]
+        one = summary(synthetic.study(), unknown, dead)["controls"]["fresh"]
+        assert (one["outside"], one["no_lower"]) == ([], ["distinct_pairs"])
 
     def test_small_p_under_fresh_keys_are_told(self, rows: list[Any], fresh: list[Any]) -> None:
         bad = [{**r, "log10_p": r["log10_p"] * 2} if r["condition"] == "human" else r for r in fresh]
