@@ -29,6 +29,7 @@ COMMANDS = {
     "case": "detect.cli.casebook:case",
     "seal": "detect.cli.sealing:seal",
     "verify": "detect.cli.verify:verify",
+    "report": "detect.cli.report:report",
     "simulate": "distill_sim.cli:simulate",
     "demo": "distill_sim.cli:demo",
     "doctor": "detect.cli.doctor:doctor",
