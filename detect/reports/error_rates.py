@@ -46,8 +46,11 @@ def validation(given: Given) -> Section:
     blocks: list[Block] = [Paragraph(filled(words.VALIDATION, digest=digest(study.sha256)))]
     blocks.append(_whose_mark(given, study))
     blocks.append(_which_tests(given, content))
-    limits = {name: f"{content['limits'][name]:,}" for name in ("checked", "within")}
+    limits = {name: content["limits"][name] for name in ("checked", "within")}
     blocks += [Paragraph(filled(words.WITHIN, **limits)), Paragraph(words.POPULATION)]
+    blocks += _table(
+        words.POPULATIONS, ("population", "what it is", "documents", "tokens", "SHA-256"), _populations(content)
+    )
     pooled = [
         row
         for one in content["pooled"]
@@ -65,6 +68,19 @@ def validation(given: Given) -> Section:
         Points(tuple(said(note, 1200) for note in content["notes"][:20])),
     ]
     return Section(title, tuple(blocks))
+
+
+def _populations(content: Mapping[str, Any]) -> list[tuple[Text, ...]]:
+    return [
+        (
+            said(one["name"]),
+            said(one["what"], 400),
+            number(one["documents"]),
+            number(one["tokens"]),
+            digest(one["sha256"]),
+        )
+        for one in content["populations"]
+    ]
 
 
 def _whose_mark(given: Given, study: Validation) -> Paragraph:

@@ -40,6 +40,7 @@ def lineup_picture(scores: Sequence[float], key: float, unit: str) -> bytes:
         unit: what is counted, for the axis.
     """
     import numpy as np
+    from matplotlib.ticker import MaxNLocator
 
     with _drawing(6.6, 2.5) as figure:
         axes = figure.add_subplot()
@@ -53,7 +54,7 @@ def lineup_picture(scores: Sequence[float], key: float, unit: str) -> bytes:
         axes.set_xlim(low - room, high + room)
         axes.set_xlabel(unit)
         axes.set_ylabel("decoys")
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_axisbelow(True)
         assert np.isfinite([low, high]).all()

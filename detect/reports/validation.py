@@ -45,6 +45,7 @@ def _holds(**members: Check) -> Check:
 
 _MEMBERS: dict[str, Check] = {
     "mark": _holds(scheme=is_text, gamma_65536=is_count, context_width=is_count, tokenizer_sha256=or_null(is_text)),
+    "populations": list_of(_holds(name=is_text, what=is_text, documents=is_count, tokens=is_count, sha256=is_text)),
     "nulls": list_of(_holds(population=is_text, tokens=is_count, texts=is_count, keys=is_count, tests=_tests)),
     "pooled": list_of(_holds(population=is_text, test=is_text, rates=list_of(_rate))),
     "models": list_of(_holds(population=is_text, keys=is_count, tests=_tests)),

@@ -337,6 +337,7 @@ OTHER_MARK = (
     "this mark."
 )
 SAME_MARK = "The study was made with the parameters of this mark (γ, context width, scheme{tokenizer})."
+POPULATIONS = "The populations of the study: texts in which no key had a part"
 RATES = (
     "False findings by population: how many null trials had p at or below the level, with a 95 % Clopper–Pearson "
     "interval of the rate."

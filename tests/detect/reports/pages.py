@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 from detect.bundles.verify.check import verify_files
+from detect.reports.blocks import Report
 from detect.reports.content import report_of
 from detect.reports.given import Given
 from detect.reports.page import html_of
@@ -21,8 +22,13 @@ def given(name: str) -> Given:
 
 
 @lru_cache
+def whole(name: str) -> Report:
+    return report_of(given(name))
+
+
+@lru_cache
 def page(name: str) -> bytes:
-    return html_of(report_of(given(name)))
+    return html_of(whole(name))
 
 
 class Parsed(HTMLParser):
