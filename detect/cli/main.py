@@ -30,6 +30,7 @@ COMMANDS = {
     "seal": "detect.cli.sealing:seal",
     "verify": "detect.cli.verify:verify",
     "validate": "detect.cli.validate:validate",
+    "report": "detect.cli.report:report",
     "simulate": "distill_sim.cli:simulate",
     "demo": "distill_sim.cli:demo",
     "doctor": "detect.cli.doctor:doctor",

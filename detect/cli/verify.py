@@ -52,7 +52,7 @@ def verify(bundle: Path, trust_files: tuple[Path, ...], root_files: tuple[Path, 
     from detect.bundles.refused import Refused
     from detect.bundles.verify.check import verify_bundle
 
-    trusted, roots = [_public_key(path) for path in trust_files], [_certificate(path) for path in root_files]
+    trusted, roots = [public_key(path) for path in trust_files], [certificate(path) for path in root_files]
     checks: list[tuple[str, str]] = []
 
     def on_check(name: str, found: str) -> None:
@@ -105,7 +105,8 @@ def _content(verified: Verified) -> dict[str, object]:
     }
 
 
-def _public_key(path: Path) -> PublicKey:
+def public_key(path: Path) -> PublicKey:
+    """A signer's public key, of a file (KeyFileError)."""
     from detect.bundles.refused import Refused
     from detect.bundles.signer import PublicKey
     from watermark.errors import KeyFileError
@@ -117,7 +118,8 @@ def _public_key(path: Path) -> PublicKey:
     raise KeyFileError(f"{problem}; give a signer's public key, such as signers/….pem of a bundle")
 
 
-def _certificate(path: Path) -> x509.Certificate:
+def certificate(path: Path) -> x509.Certificate:
+    """A root certificate, of a file (KeyFileError)."""
     from cryptography import x509
 
     from watermark.errors import KeyFileError

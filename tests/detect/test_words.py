@@ -39,8 +39,9 @@ def pages() -> list[Path]:
         for path in sorted((ROOT / package).rglob("*"))
         if path.suffix in (".jinja", ".html", ".js", ".css", ".md", ".svg")
     ]
-    documents = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs" / "adr").glob("*.md"))]
-    return [*documents, *found]
+    documents = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    examples = sorted((ROOT / "docs").rglob("*.html"))
+    return [*documents, *examples, *found]
 
 
 def test_there_is_something_to_look_at() -> None:

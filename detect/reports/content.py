@@ -1,0 +1,115 @@
+"""From what is given to a report: the first page, then the sections in their order."""
+
+from __future__ import annotations
+
+from detect.bundles.verify.runs import RecordedTest
+from detect.reports import words
+from detect.reports.blocks import Block, Paragraph, Report, Table, Text, digest, filled, joined, kept, quoted, said
+from detect.reports.casework import SHORT, items, plan, question
+from detect.reports.closing import reproduce, signatures
+from detect.reports.error_rates import likelihood, validation
+from detect.reports.given import Given, test_words
+from detect.reports.reasoning import formulas, limitations, method, propositions
+from detect.reports.testing import controls, multiplicity, status, tests
+from detect.wording import FLOOR, amount, probability_words
+
+SECTIONS = (
+    question, items, plan, propositions, method, formulas, tests, controls, validation, multiplicity, likelihood,
+    limitations, reproduce, signatures,
+)  # fmt: skip
+MOST_ON_FIRST_PAGE = 6
+LONGEST_QUESTION = 500  # characters of it on the first page
+
+
+def report_of(given: Given) -> Report:
+    """The whole report, as plain values."""
+    manifest = given.verified.manifest
+    return Report(
+        title=words.TITLE,
+        case=manifest.case,
+        bundle=given.bundle,
+        sealed=manifest.created,
+        facts=_facts(given),
+        summary=tuple(_summary(given)),
+        sections=tuple(make(given) for make in SECTIONS),
+    )
+
+
+def _facts(given: Given) -> tuple[tuple[str, Text], ...]:
+    manifest, commission = given.verified.manifest, given.commission
+    facts: list[tuple[str, Text]] = [("Case", digest(manifest.case)), ("Bundle (SHA-256)", digest(given.bundle))]
+    facts += [("Sealed", f"{manifest.created}, key {'opened' if manifest.opened else 'not opened'}")]
+    facts += [("Key examined", digest(given.verified.marked.key_id))]
+    told = (("Examiner", commission.examiner), ("Commissioned by", commission.commissioned_by),
+            ("Matter", commission.reference), ("Dated", commission.dated))  # fmt: skip
+    return (*facts, *((name, said(text, 200)) for name, text in told if text is not None))
+
+
+def _summary(given: Given) -> list[Block]:
+    """The page for a lawyer."""
+    main = given.main_tests
+    blocks: list[Block] = []
+    if given.commission.question is not None:
+        blocks += [Paragraph("The question:"), quoted(given.commission.question, LONGEST_QUESTION)]
+    else:
+        blocks.append(Paragraph(words.NO_QUESTION))
+    blocks.append(Paragraph(_examined(given)))
+    if not main:
+        return [*blocks, Paragraph(words.NOTHING_TESTED), Paragraph(words.NOT_SAID), _checked(given)]
+    rows = tuple(_row(given, test) for test in main[:MOST_ON_FIRST_PAGE])
+    more = len(main) - len(rows)
+    caption = "Results" + (f" (the first {len(rows)}; {more:,} more in section 7)" if more > 0 else "")
+    blocks.append(Table(("test", "finding", "probability by chance", "status"), rows, caption))
+    blocks += [Paragraph(text) for text in _meanings(given, main)]
+    return [*blocks, Paragraph(words.NOT_SAID), _checked(given)]
+
+
+def _row(given: Given, test: RecordedTest) -> tuple[Text, ...]:
+    one = test.evidence
+    return (
+        said(test_words(test)),
+        kept(one["finding"]),
+        kept(probability_words(one["log10_p_adjusted"])),
+        kept(status(given, test)),
+    )
+
+
+def _examined(given: Given) -> Text:
+    """What was done, in one sentence."""
+    runs = [entry for _, entry, end in given.runs() if end is not None and end.event == "finished"]
+    models = {str(entry.details["questioned"]) for entry in runs if entry.details["questioned"] is not None}
+    texts = any(entry.details["questioned"] is None for entry in runs)
+    what = ([amount(len(models), "questioned model")] if models else []) + (["texts"] if texts else [])
+    key = given.verified.marked.key_id[:SHORT]
+    return filled(
+        words.EXAMINED,
+        what=joined(what, " and ") if what else "nothing",
+        key=key,
+        runs=amount(len(list(given.runs())), "run"),
+        tests=amount(len(given.tests), "test"),
+    )
+
+
+def _meanings(given: Given, main: list[RecordedTest]) -> list[Text]:
+    found: list[Text] = []
+    for finding in dict.fromkeys(test.evidence["finding"] for test in main):
+        found.append(filled("“{}”: {}", finding.capitalize(), words.MEANS[finding]))
+    claimed = [test.evidence["log10_p_adjusted"] for test in main if test.evidence["log10_p_adjusted"] is not None]
+    detected = [test for test in main if test.evidence["finding"] == "detected"]
+    if detected:
+        largest = max(test.evidence["log10_p_adjusted"] for test in detected)
+        sentence = words.CHANCE if len(detected) == 1 else words.CHANCES
+        found.append(filled(sentence, chance=probability_words(largest)))
+        found += [words.FLOOR_SAID] if largest < FLOOR else []
+    if claimed:
+        found.append(words.NOT_THE_INVERSE)
+    if len(claimed) < len(main):
+        found.append(words.NO_CHANCE)
+    confirmed = [test for test in main if given.is_confirmatory(test)]
+    found.append(words.CONFIRMATORY if len(confirmed) == len(main) else words.EXPLORATORY)
+    return found
+
+
+def _checked(given: Given) -> Paragraph:
+    unchecked = [said(one, 300) for one in given.verified.unchecked]
+    return Paragraph(filled(words.VERIFIED, unchecked=joined(unchecked, "; ") if unchecked else "nothing"))

@@ -1,0 +1,166 @@
+"""Sections 9 and 11: error rates of a validation study, and a likelihood ratio where there are controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from detect.bundles.material import COUNT, E_PROCESS, SCAN, WEIGHTS
+from detect.bundles.verify.runs import RecordedTest
+from detect.reports import words
+from detect.reports.blocks import (
+    Block,
+    Paragraph,
+    Points,
+    Section,
+    Table,
+    Text,
+    digest,
+    filled,
+    number,
+    quoted,
+    rows_of,
+    said,
+)
+from detect.reports.controls import Controls
+from detect.reports.given import Given, test_words
+from detect.reports.validation import Validation
+from detect.wording import amount
+
+STUDIED = {
+    COUNT: "count",
+    E_PROCESS: "e-value",
+    WEIGHTS: "reading",
+    SCAN: "scan",
+}  # kind of a test → its name in a study
+MOST_ROWS = 300
+
+
+def validation(given: Given) -> Section:
+    """How often the tests err, by population."""
+    title = "Validation study and error rates"
+    study = given.validation
+    if study is None:
+        return Section(title, (Paragraph(words.NO_VALIDATION),))
+    content = study.content
+    blocks: list[Block] = [Paragraph(filled(words.VALIDATION, digest=digest(study.sha256)))]
+    blocks.append(_whose_mark(given, study))
+    blocks.append(_which_tests(given, content))
+    limits = {name: content["limits"][name] for name in ("checked", "within")}
+    blocks += [Paragraph(filled(words.WITHIN, **limits)), Paragraph(words.POPULATION)]
+    blocks += _table(
+        words.POPULATIONS, ("population", "what it is", "documents", "tokens", "SHA-256"), _populations(content)
+    )
+    pooled = [
+        row
+        for one in content["pooled"]
+        for row in _rates(f"{one['population']}, all lengths", one["test"], one["rates"])
+    ]
+    blocks += _table(words.RATES, ("population", "test", "level", "count", "of", "rate, 95 % interval"), pooled)
+    models = [row for one in content["models"] for test, rates in one["tests"].items()
+              for row in _rates(one["population"], test, rates["rates"])]  # fmt: skip
+    blocks += _table(words.MODEL_RATES, ("population", "test", "level", "count", "of", "rate, 95 % interval"), models)
+    marked = [row for one in content["marked"] for test, rates in one["tests"].items()
+              for row in _rates(_marked_words(one), test, rates["rates"][-1:])]  # fmt: skip
+    blocks += _table(words.MARKED_RATES, ("population", "test", "level", "found", "of", "rate, 95 % interval"), marked)
+    blocks += [
+        Paragraph("What the study says of itself:"),
+        Points(tuple(said(note, 1200) for note in content["notes"][:20])),
+    ]
+    return Section(title, tuple(blocks))
+
+
+def _populations(content: Mapping[str, Any]) -> list[tuple[Text, ...]]:
+    return [
+        (
+            said(one["name"]),
+            said(one["what"], 400),
+            number(one["documents"]),
+            number(one["tokens"]),
+            digest(one["sha256"]),
+        )
+        for one in content["populations"]
+    ]
+
+
+def _whose_mark(given: Given, study: Validation) -> Paragraph:
+    mark = given.verified.marked.mark
+    differences = study.differences(mark)
+    if differences:
+        return Paragraph(filled(words.OTHER_MARK, what=said("; ".join(differences), 400)))
+    both = study.content["mark"]["tokenizer_sha256"] is not None and mark.tokenizer_sha256 is not None
+    return Paragraph(
+        filled(words.SAME_MARK, tokenizer=", tokenizer" if both else "; whether with its tokenizer is not known")
+    )
+
+
+def _which_tests(given: Given, content: Mapping[str, Any]) -> Paragraph:
+    rated = {one["test"] for one in content["pooled"]} | {test for one in content["models"] for test in one["tests"]}
+    used = list(dict.fromkeys(STUDIED[test.kind] for test in given.tests))
+    names = ", ".join(name for name in used if name in rated) or "none"
+    return Paragraph(
+        filled(words.TESTED_HERE, names=names, without=", ".join(name for name in used if name not in rated) or "none")
+    )
+
+
+def _marked_words(one: Mapping[str, Any]) -> str:
+    strength = "strength not stated" if one["delta"] is None else f"δ = {number(one['delta'])}"
+    return f"{one['population']}, {strength}, {one['tokens']:,} tokens"
+
+
+def _rates(population: str, test: str, rates: Sequence[Mapping[str, Any]]) -> list[tuple[Text, ...]]:
+    found: list[tuple[Text, ...]] = []
+    for one in rates:
+        rate = one["count"] / one["of"] if one["of"] else None
+        low, high = one["interval95"]
+        shown = f"{number(rate)} ({number(low)} to {number(high)})"
+        found.append(
+            (said(population), said(test), number(one["level"]), number(one["count"]), number(one["of"]), shown)
+        )
+    return found
+
+
+def _table(caption: str, headings: tuple[str, ...], rows: list[tuple[Text, ...]]) -> list[Block]:
+    if not rows:
+        return []
+    cut = "" if len(rows) <= MOST_ROWS else f" The first {MOST_ROWS} of {len(rows):,} rows."
+    return [Table(headings, tuple(rows[:MOST_ROWS]), caption + cut)]
+
+
+def likelihood(given: Given) -> Section:
+    """The weight of the outcome, where controls were given."""
+    blocks: list[Block] = []
+    for test in given.main_tests:
+        for controls in given.controls:
+            if controls.fits(test):
+                blocks += _ratio(test, controls)
+    title = "Likelihood ratio"
+    if not blocks:
+        unfit = [Paragraph(words.UNFIT_CONTROLS)] if given.controls else []
+        return Section(title, (Paragraph(words.NO_RATIO), *unfit))
+    return Section(title, (*blocks, Paragraph(words.RATIO_LAW), Paragraph(words.RATIO_SCOPE)))
+
+
+def _ratio(test: RecordedTest, controls: Controls) -> list[Block]:
+    detected = test.evidence["finding"] == "detected"
+    ratio, (hits, false) = controls.ratio(detected), controls.counts(detected)
+    how, support = ratio.words
+    sentence = filled(
+        words.RATIO,
+        finding="detected" if detected else "other than detected",
+        test=said(test_words(test)),
+        words=how,
+        positives=amount(len(controls.positives), "positive control"),
+        negatives=amount(len(controls.negatives), "negative control"),
+        hits=number(hits),
+        false=number(false),
+    )
+    values: dict[str, Text | None] = {
+        "likelihood ratio": number(ratio.value),
+        "interval": f"{number(ratio.low)} to {number(ratio.high)}",
+        "limits by the number of controls": f"{number(ratio.least)} to {number(ratio.most)}",
+        "on the verbal scale": support,
+        "file of the controls": digest(controls.sha256),
+    }
+    made = [Paragraph("How the controls were made, in the words of whoever made them:"), quoted(controls.what)]
+    return [Paragraph(sentence), Table(("", ""), rows_of(values), "Likelihood ratio"), *made]

@@ -1,0 +1,126 @@
+"""What others wrote stays text: in the page, in a browser, in PDF, on the terminal."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import shutil
+import subprocess
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detect.bundles.events import record_note
+from detect.bundles.verify.check import verify_files
+from detect.reports.commission import NAMES, Commission
+from detect.reports.content import report_of
+from detect.reports.given import Given
+from detect.reports.page import html_of, inert
+from tests.detect.bundles.factory import KEY, Made, sealed, text_families
+from tests.detect.pages.test_highlight import HOSTILE
+from tests.detect.reports.pages import VOID, Parsed, page
+
+FORMULAS = "=cmd|' /C calc'!A0\t@SUM(1)\r+1\r\n-1"
+EVIL = (
+    f"{HOSTILE}{FORMULAS} <base href=//x><meta http-equiv=refresh content=0;url=//x> <svg/onload=document.title='ran'>"
+)
+LONG = "x" * (10 << 20)
+TAGS = {
+    *("html", "head", "meta", "title", "style", "body", "main", "section", "nav", "ol", "ul", "li", "a"),
+    *("h1", "h2", "h3", "p", "div", "span", "bdi", "blockquote", "pre", "figure", "figcaption", "img", "sup"),
+    *("table", "caption", "thead", "tbody", "tr", "th", "td"),
+}
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def hostile_case(made: Made) -> None:
+    record_note(made.case, EVIL[:3900])
+    inputs = [{"name": EVIL, "sha256": "0" * 64, "bytes": 1}]
+    questioned = {"server": EVIL, "model_name": EVIL}
+    details = {"command": EVIL, "key_id": KEY.key_id, "plan": None, "questioned": questioned, "inputs": inputs}
+    details["options"] = {EVIL: EVIL}
+    made.case.begin(details).stop(EVIL)
+    made.case.begin({**details, "command": "detect"}).stop(LONG)
+    made.run("detect", text_families(KEY)[:1])
+
+
+@lru_cache
+def hostile_page() -> bytes:
+    files = sealed(Path(tempfile.mkdtemp()), KEY, hostile_case)
+    told: dict[str, Any] = dict.fromkeys(NAMES, EVIL)
+    commission = Commission(**{**told, "qualifications": LONG}, items={"0" * 64: EVIL, EVIL: LONG}, sha256="0" * 64)
+    return html_of(report_of(Given(verify_files(files), commission)))
+
+
+@pytest.mark.parametrize("which", ["hostile", "plain"])
+def test_no_script_nothing_fetched_one_style(which: str) -> None:
+    data = hostile_page() if which == "hostile" else page("weights")
+    parsed = Parsed(data)
+    assert {tag for tag, _ in parsed.tags} <= TAGS
+    assert parsed.open == []
+    names = {name for _, attributes in parsed.tags for name in attributes}
+    assert names <= {"lang", "charset", "http-equiv", "content", "name", "class", "id", "scope", "href", "src", "alt"}
+    assert all((one["href"] or "").startswith("#") for one in parsed.of("a"))
+    assert all((one["src"] or "").startswith("data:image/svg+xml;base64,") for one in parsed.of("img"))
+    styles = re.findall(r"<style>(.*?)</style>", data.decode(), re.DOTALL)
+    assert len(styles) == 1
+    assert "url(" not in styles[0]
+    assert "@import" not in styles[0]
+    (policy,) = [one["content"] or "" for one in parsed.of("meta") if "http-equiv" in one]
+    hashed = base64.b64encode(hashlib.sha256(styles[0].encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; style-src 'sha256-{hashed}'; img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def test_nothing_hidden_is_left_and_long_texts_are_cut() -> None:
+    text = hostile_page().decode("utf-8")
+    assert {char for char in text if not char.isprintable()} == {"\n"}
+    assert "⟨U+202E⟩" in text
+    assert "⟨U+001B⟩" in text
+    assert len(text) < 1 << 20
+    assert "more characters are left out" in text or "…" in text
+
+
+def test_what_others_wrote_is_kept_apart() -> None:
+    """Its letters may run from right to left: each piece is isolated from what is around it."""
+    pieces = re.findall(r"<bdi>(.*?)</bdi>", hostile_page().decode(), re.DOTALL)
+    assert any("שלום" in piece for piece in pieces)
+    outside = re.sub(r"<bdi>.*?</bdi>|alt=\"[^\"]*\"", "", hostile_page().decode(), flags=re.DOTALL)
+    assert "שלום" not in outside
+    assert "alert(1)" not in outside
+
+
+def test_inert() -> None:
+    assert inert("<b>&\u202e\x1b") == "&lt;b&gt;&amp;⟨U+202E⟩⟨U+001B⟩"
+    assert VOID
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed; the parsers' checks above have run")
+def test_in_a_browser_nothing_runs(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_bytes(hostile_page())
+    assert CHROMIUM is not None
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+               f"--log-net-log={tmp_path / 'net.json'}", "--virtual-time-budget=2000", "--dump-dom",
+               f"file://{tmp_path / 'report.html'}"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    after = Parsed(done.stdout.encode("utf-8"))
+    assert {tag for tag, _ in after.tags} <= TAGS
+    assert "<title>Report on an examination" in done.stdout
+    asked = set(re.findall(r'"url":"([a-z]+)://([^/"]*)', (tmp_path / "net.json").read_text()))
+    assert not [one for one in asked if one[1] in ("x", "evil.example")]
+
+
+def test_as_pdf(tmp_path: Path) -> None:
+    pytest.importorskip("weasyprint", reason="no WeasyPrint is installed: taggant[report]", exc_type=ImportError)
+    from detect.reports.printed import pdf_of
+
+    made = pdf_of(page("text"), "ab" * 32)
+    assert made.startswith(b"%PDF")
+    for word in (b"/JavaScript", b"/JS", b"/Launch", b"/EmbeddedFile", b"/URI"):
+        assert word not in made
+    assert pdf_of(page("text"), "ab" * 32) == made

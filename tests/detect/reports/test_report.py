@@ -1,0 +1,253 @@
+"""What a report says: every section in its order, every test, and the same bytes for the same bundle."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detect.reports.blocks import SIGNIFICANT, Picture, Table, plain, stripped
+from detect.reports.commission import Commission
+from detect.reports.content import report_of
+from detect.reports.controls import Controls
+from detect.reports.page import html_of
+from detect.reports.pictures import lineup_picture, order_picture
+from detect.reports.validation import Validation
+from detect.wording import probability_words
+from tests.detect.bundles.bad.mutations import good
+from tests.detect.reports.pages import Parsed, given, page, whole, words_of
+from tests.detect.reports.test_ratio import CONTROLS, write
+from tests.detect.test_words import BANNED
+from watermark.errors import InputError
+
+KINDS = ["text", "texts-closed", "texts-checked", "early", "exhausted-closed", "weights", "weights-none", "stamped"]
+KINDS.append("nothing")
+TITLES = [
+    "Question and commission",
+    "Items and custody",
+    "What was settled beforehand, and deviations",
+    "Propositions, and the alternatives that the tests cannot exclude",
+    "The method in plain language",
+    "The method in formulas",
+    "Every test that was run",
+    "Controls",
+    "Validation study and error rates",
+    "Multiplicity",
+    "Likelihood ratio",
+    "Limitations",
+    "How to reproduce this",
+    "Signatures",
+]
+
+
+def said(name: str, section: int | None = None, **changes: Any) -> str:
+    """The words of a report, or of one section of it, in one string."""
+    made = plain(report_of(replace(given(name), **changes)) if changes else whole(name))
+    return "\n".join(words_of(made if section is None else made["sections"][section - 1]["text"]))
+
+
+def summary(name: str, **changes: Any) -> str:
+    made = report_of(replace(given(name), **changes)) if changes else whole(name)
+    return "\n".join(words_of(plain(made)["summary"]))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_structure(name: str) -> None:
+    parsed = Parsed(page(name))
+    numbered = [f"{i}{title}" for i, title in enumerate(TITLES, 1)]
+    assert parsed.headings == ["Summary", "Contents", *numbered]
+    assert parsed.open == []
+    ids = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    assert {f"#{one}" for one in ids} >= {attributes["href"] for attributes in parsed.of("a")}
+    case, bundle = given(name).verified.manifest.case, given(name).bundle
+    assert case in parsed.text
+    assert bundle in parsed.text
+    assert page(name).decode().count(bundle[:32]) >= 3  # on every printed page, too
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_test_with_its_numbers(name: str) -> None:
+    text = said(name, 7)
+    for test in given(name).tests:
+        assert f"{test.name} (run {test.run}" in text
+        assert probability_words(test.evidence["log10_p_adjusted"]) in text
+        assert test.evidence["finding"] in text
+    if not given(name).tests:
+        assert "No test gave a result" in text
+        assert "No test gave a result" in summary(name)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_word_claims_too_much(name: str) -> None:
+    found = [hit.group() for text in words_of(plain(whole(name))) if (hit := BANNED.search(text))]
+    assert found == []
+    assert BANNED.search(Parsed(page(name)).text) is None
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_number_is_longer_than_people_are_shown(name: str) -> None:
+    cells = [stripped(cell) for section in whole(name).sections for block in section.blocks if isinstance(block, Table)
+             for row in block.rows for cell in row if "options" not in stripped(cell)]  # fmt: skip
+    fractions = [found for cell in cells for found in re.findall(r"(?<![\d.:])\d+\.\d+(?![\d.:])", cell)]
+    assert [one for one in fractions if len(one.replace(".", "").lstrip("0")) > SIGNIFICANT] == []
+
+
+def test_two_bundles_give_the_same_bytes_twice(tmp_path: Path) -> None:
+    """In an interpreter of its own, with another seed of hashes."""
+    from detect.bundles.seal import write_bundle
+
+    write_bundle(good("stamped"), tmp_path / "bundle.zip")
+    program = (
+        "import sys; from detect.bundles.verify.check import verify_bundle;"
+        "from detect.reports.content import report_of;"
+        "from detect.reports.given import Given; from detect.reports.page import html_of;"
+        "sys.stdout.buffer.write(html_of(report_of(Given(verify_bundle(sys.argv[1])))))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "bundle.zip")]
+    done = subprocess.run(command, capture_output=True, check=True, env=None)
+    assert done.stdout == page("stamped")
+    assert html_of(report_of(given("stamped"))) == page("stamped")
+
+
+def test_the_first_page_says_what_was_found_and_what_not() -> None:
+    found = summary("stamped")
+    assert "detected" in found
+    assert "confirmatory: key, test, level and stopping rule were settled" in found
+    assert "does not say who wrote, copied, trained" in found
+    assert "not the probability that they have nothing to do with each other" in found
+    assert "exploratory" in summary("text")
+    assert "not a sign of absence" in summary("exhausted-closed")
+    assert "counts of green pairs, and S, are the examiner's word" in summary("texts-closed")
+
+
+def test_what_was_settled_and_what_deviated() -> None:
+    assert "No plan was recorded" in said("text", 3)
+    assert "No commitment to the key was recorded" in said("text", 3)
+    assert "The log shows no deviation from the plan." in said("stamped", 3)
+    assert "bears that order out" in said("stamped", 3)
+    stopped = said("texts-checked", 3)
+    assert "ended without a result: answers.jsonl cannot be read" in stopped
+    assert "was checked once on human text" in stopped
+
+
+def test_custody_and_timestamps() -> None:
+    text = said("texts-checked", 2)
+    for event in ("opened", "key-checked", "committed", "noted", "begun", "stopped", "finished", "sealed"):
+        assert event in text
+    assert "the disk came from the court, its seal intact" in text
+    assert "the word of whoever signed them" in text
+    stamps = said("stamped", 2)
+    assert "was not checked, as no roots were given" in stamps
+    assert stamps.count("CN=") >= 3
+
+
+def test_controls_and_the_lineup_as_a_picture() -> None:
+    pictures = [block for block in whole("weights").sections[7].blocks if isinstance(block, Picture)]
+    assert len(pictures) == 2
+    assert all(one.svg.startswith(b"<svg") and b"<script" not in one.svg and b"http://" not in one.svg.replace(
+        b"http://www.w3.org/", b"") for one in pictures)  # fmt: skip
+    assert "19 decoys" in pictures[0].description
+    assert "reading/difference/control" in said("weights", 8)
+    assert "No line-up of decoys was made" in said("nothing", 8)
+    assert "No positive control was tested" in said("text", 8)
+
+
+def test_multiplicity_counts_families_without_controls() -> None:
+    assert "Over the whole case 2 tests gave a p in 2 families" in said("weights", 10)
+
+
+def test_pictures_are_the_same_twice_and_show_the_key() -> None:
+    once, again = (lineup_picture([1.0, 2.0, 2.0, 5.0], 9.0, "green pairs") for _ in range(2))
+    assert once == again
+    other = lineup_picture([1.0, 2.0, 2.0, 5.0], 4.0, "green pairs")
+    assert once != other
+    events = [("2026-11-30T01:02:03Z", f"event {i} $x_1$") for i in range(200)]
+    assert order_picture(events) == order_picture(events)
+    assert len(order_picture(events)) < 2 * len(order_picture(events[:40]))
+
+
+def test_a_commission_is_quoted(tmp_path: Path) -> None:
+    lines = ['question = "Was this text marked?\\nAnd how?"', 'examiner = "A. Expert"', 'commissioned_by = "The court"',
+             "[[items]]", f'sha256 = "{"AB" * 32}"', 'description = "the answers, from the disk"',
+             "[[items]]", f'sha256 = "{"12" * 32}"', 'description = "never read"']  # fmt: skip
+    commission = Commission.load(write(tmp_path / "c.toml", "\n".join(lines)))
+    text = said("text", commission=commission)
+    for words in ("Was this text marked?", "And how?", "A. Expert", "The court", "the answers, from the disk"):
+        assert words in text
+    assert f"were read by no run: {'12' * 32}" in text
+    assert "Was this text marked?" in summary("text", commission=commission)
+    assert "No commission was given" in summary("text")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("question = 1", "question must be text"),
+        ('quest = "x"', "'quest' is not known"),
+        ("[[items]]\nsha256 = 'x'", "sha256 and a description"),
+        ("= =", "no TOML"),
+    ],
+)
+def test_commissions_that_are_none(text: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        Commission.load(write(tmp_path / "c.toml", text))
+
+
+def rate(level: float, count: int, of: int) -> dict[str, Any]:
+    return {"level": level, "count": count, "of": of, "rate": count / of, "interval95": [0.0, 0.0123456789]}
+
+
+STUDY: dict[str, Any] = {
+    "format": "taggant-validation/1",
+    "mark": {"scheme": "greenlist/1", "gamma_65536": 16384, "context_width": 1, "tokenizer_sha256": None},
+    "populations": [{"name": "prose", "what": "letters by clerks", "documents": 9, "tokens": 999, "sha256": "ef" * 32}],
+    "nulls": [],
+    "pooled": [{"population": "prose", "test": "count", "rates": [rate(0.01, 90, 10_000)]}],
+    "models": [{"population": "model", "keys": 100, "tests": {"reading": {"rates": [rate(0.1, 9, 100)]}}}],
+    "marked": [{"population": "answers", "delta": 2.0, "tokens": 100, "texts": 50,
+                "tests": {"count": {"rates": [rate(1e-6, 49, 50)]}}}],
+    "limits": {"checked": 12, "within": 12},
+    "notes": ["texts under one key are no independent experiments"],
+}  # fmt: skip
+
+
+def test_error_rates_are_cited_with_their_population(tmp_path: Path) -> None:
+    study = Validation.load(write(tmp_path / "v.json", STUDY))
+    text = said("texts", 9, validation=study)
+    for words in ("prose, all lengths", "10,000", "0.009 (0 to 0.0123457)", "answers, δ = 2, 100 tokens",
+                  "12 lie within", "letters by clerks",
+                  study.sha256, "no independent experiments", "Without rates in it: scan"):  # fmt: skip
+        assert words in text
+    assert "with the parameters of this mark" in text
+    assert "context_width 1 instead of 2" in said("texts-wide", 9, validation=study)
+    assert "states no measured error rate" in said("texts", 9)
+
+
+@pytest.mark.parametrize("change", [{"pooled": 1}, {"mark": {}}, {"limits": {"checked": -1}}, {"format": "x/1"}])
+def test_studies_that_are_none(change: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="taggant validate"):
+        Validation.load(write(tmp_path / "v.json", {**STUDY, **change}))
+
+
+def test_a_likelihood_ratio_only_from_controls(tmp_path: Path) -> None:
+    controls = Controls.load(write(tmp_path / "c.json", CONTROLS))
+    assert "No likelihood ratio is given" in said("text", 11)
+    with_ratio = said("text", 11, controls=(controls,))
+    detected = given("text").main_tests[0].evidence["finding"] == "detected"
+    assert str(controls.ratio(detected).words[1]) in with_ratio
+    assert "not the odds that a proposition holds" in with_ratio
+    assert "of another test, or of another level" in said("stamped", 11, controls=(controls,))
+
+
+def test_json_holds_the_words_of_the_page() -> None:
+    made = plain(whole("weights"))
+    assert json.loads(json.dumps(made)) == made
+    assert [one["title"] for one in made["sections"]] == TITLES
+    assert "<" not in "".join(words_of(made["summary"]))
