@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from detect.bundles.entries import Entry
@@ -160,8 +160,8 @@ def plan(given: Given) -> Section:
     log, marked = given.verified.log, given.verified.marked
     if marked.plans:
         blocks.append(Paragraph(words.PLAN))
-        for sha, one in marked.plans.items():
-            blocks.append(Table(("", ""), rows_of(_plan_rows(sha, one)), "A plan that was recorded"))
+        for sha, plan in marked.plans.items():
+            blocks.append(Table(("", ""), rows_of(_plan_rows(sha, plan)), "A plan that was recorded"))
     else:
         blocks.append(Paragraph(words.NO_PLAN))
     committed = [entry for _, entry in log.of("committed")]
@@ -246,7 +246,7 @@ def _deviations(given: Given) -> list[Block]:
     return [*blocks, Points(tuple(found))] if found else blocks
 
 
-def _tables(headings: tuple[str, ...], rows: list[tuple[Text, ...]], caption: str) -> list[Block]:
+def _tables(headings: tuple[str, ...], rows: Sequence[tuple[Text, ...]], caption: str) -> list[Block]:
     """A table, cut where it would fill the report; what is left out is said."""
     table = Table(headings, tuple(rows[:MOST_ROWS]), caption)
     if len(rows) <= MOST_ROWS:

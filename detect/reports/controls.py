@@ -65,8 +65,8 @@ class Controls:
         except Refused as error:
             raise InputError(f"{error}; give controls as docs/legal.md has them") from None
         _refuse_shared(content, path)
-        outcomes = [tuple(one["detected"] for one in content[kind]) for kind in ("positives", "negatives")]
-        return cls(content["test"], content["kind"], content["alpha"], content["what"], *outcomes, sha256=sha)
+        hits, false = (tuple(one["detected"] for one in content[kind]) for kind in ("positives", "negatives"))
+        return cls(content["test"], content["kind"], content["alpha"], content["what"], hits, false, sha)
 
     def fits(self, test: RecordedTest) -> bool:
         """Whether they were examined by this test, at its level."""

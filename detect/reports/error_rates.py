@@ -162,5 +162,8 @@ def _ratio(test: RecordedTest, controls: Controls) -> list[Block]:
         "on the verbal scale": support,
         "file of the controls": digest(controls.sha256),
     }
-    made = [Paragraph("How the controls were made, in the words of whoever made them:"), quoted(controls.what)]
+    made: list[Block] = [
+        Paragraph("How the controls were made, in the words of whoever made them:"),
+        quoted(controls.what),
+    ]
     return [Paragraph(sentence), Table(("", ""), rows_of(values), "Likelihood ratio"), *made]
