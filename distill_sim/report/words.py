@@ -43,11 +43,11 @@ NARROW = 1.1  # doses that are equally likely and further apart than this factor
 
 def enough_words(one: Mapping[str, Any]) -> str:
     """ "between 12 and 27 (95% interval)"; "about 190 (95% interval 130 to 320)" where one number is likelier."""
-    smallest, largest = (f(dose for dose, _, _ in one["shares"]) for f in (min, max))
+    (smallest, *first), (largest, *last) = (f(one["shares"]) for f in (min, max))
     if one["status"] == "at or below":
-        return f"at most {smallest:,.0f}, the smallest dose measured"
+        return f"at most {smallest:,.0f}, the smallest dose measured ({' of '.join(map(str, first))} runs there)"
     if one["status"] == "not reached":
-        return f"not reached with {largest:,.0f}, the largest dose measured"
+        return f"not reached with {largest:,.0f}, the largest dose measured ({' of '.join(map(str, last))} runs there)"
     low, high = (None if one[end] is None else number_words(one[end]) for end in ("low", "high"))
     if one["flat"][1] > NARROW * one["flat"][0]:
         if low and high:
