@@ -12,7 +12,7 @@ import pytest
 
 from detect.questioned.questions import Questions
 from detect.questioned.responses import Response, ResponseLog, UnusableAnswer, responses_sha256
-from watermark import journal
+from watermark import lines
 from watermark.errors import InputError
 
 CHAT = Questions("http://h/v1", "m", "chat", ("why?", "how?"))
@@ -150,7 +150,7 @@ def test_a_log_of_other_questions_is_kept_and_refused(other: Questions, tmp_path
 
 def test_cut_anywhere_the_whole_lines_survive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after SIGKILL or a power cut in the middle of a write: every length the file can have."""
-    monkeypatch.setattr(journal.os, "fsync", lambda _: None)
+    monkeypatch.setattr(lines.os, "fsync", lambda _: None)
     path = tmp_path / "log"
     answers = [some(0), some(2, "é\n"), some(1)]
     with ResponseLog(path, CHAT) as log:
@@ -201,7 +201,7 @@ def test_a_damaged_line_in_the_middle_is_refused_and_the_file_kept(tmp_path: Pat
 
 
 def test_one_process_at_a_time_and_a_log_without_answers_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(lines, "WAIT_SECONDS", 0.1)
     path = tmp_path / "log"
     with ResponseLog(path, CHAT), pytest.raises(InputError, match="another process is at this work"):
         ResponseLog(path, CHAT)

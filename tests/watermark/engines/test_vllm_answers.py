@@ -188,7 +188,7 @@ def test_without_vllm_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(vllm_answers, "find_spec", lambda name: None)
     monkeypatch.delenv("TAGGANT_VLLM_PYTHON", raising=False)
     for call in (require_vllm, lambda: VllmEngine(tiny.shared())):
-        with pytest.raises(InputError, match=r"pip install 'taggant\[vllm\]'"):
+        with pytest.raises(InputError, match=r"docs/vllm.md"):
             call()
 
 
