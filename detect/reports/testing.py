@@ -230,7 +230,10 @@ def _lineup(given: Given, test: RecordedTest) -> list[Block]:
         blocks.append(Paragraph(filled(words.LINEUP_UNIFORM, p=number(said_of["uniformity_p"]), remark=remark)))
     tally = retally(test, given.verified.marked)
     scores = lineup(tally, decoys, seed=bytes.fromhex(said_of["seed"])).scores
-    own, unit = (tally.statistic, "S") if isinstance(tally, WeightTally) else (float(tally.n_green), "green pairs")
+    if isinstance(tally, WeightTally):
+        own, unit = tally.statistic, "S"
+    else:
+        own, unit = float(test.evidence["n_green"]), "green pairs"
     described = (
         f"Histogram of the scores ({unit}) of {decoys:,} decoys, from {number(min(scores))} to {number(max(scores))}; "
         f"the key's is {number(own)}."
