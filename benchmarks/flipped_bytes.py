@@ -2,7 +2,7 @@
 
     python -m benchmarks.flipped_bytes [BUNDLE…]      names of the tests' good bundles; default: text-closed and stamped
 
-The suite takes every byte of small files and a sample of large ones; this takes all: some 60,000 bytes, ten minutes.
+The suite takes every byte of small files and a sample of large ones; this takes all, some 30,000.
 A timestamp's bytes go to the first verifier alone: the second asks OpenSSL, which does not mind what nobody signed.
 """
 

@@ -3,7 +3,7 @@
     python -m benchmarks.simulator_speed [MODEL_DIR …]       default: SmolLM2
 
 generation   `watermark.engines.answers.answer` with the mark on, against a bare KV loop without one (forward, softmax,
-             multinomial), the same prompts and batch, tokens per CPU second
+             multinomial), the same prompts, as many together as a study draws (`Scale.chunk`), tokens per CPU second
 training     `distill_sim.student.train_student`'s Trainer against a bare PyTorch loop (forward, backward, AdamW), the
              same examples in the same order
 
@@ -28,6 +28,7 @@ from distill_sim.examples import arrange, collate, make_examples
 from distill_sim.recipe import Recipe
 from distill_sim.stages import built_in_prompts
 from distill_sim.student import prepare
+from distill_sim.study.scales import NANO, SMOLLM2
 from distill_sim.teacher import pull_smollm2
 from distill_sim.trainer import make_trainer
 from watermark.engines.answers import Sampling, answer, chat_prompt_ids
@@ -36,7 +37,8 @@ from watermark.keys import Key
 from watermark.progress import ignore
 
 ROUNDS = 5
-BATCH, NEW_TOKENS = 32, 48
+NEW_TOKENS = 48
+NANO_WEIGHTS = 1e7  # models below are of the nano scale
 ROW_TOKENS = 200
 WEIGHTS_TIMES_ROWS = 2e9  # smaller models are trained on more rows: starting up is not what is measured
 
@@ -49,23 +51,28 @@ def main() -> None:
 
 
 def _size(place: Path) -> str:
-    return f"{sum(weight.numel() for weight in load_model(place).parameters()) / 1e6:.1f} million"
+    return f"{_weights(load_model(place)) / 1e6:.1f} million"
+
+
+def _weights(model: Any) -> int:
+    return sum(weight.numel() for weight in model.parameters())
 
 
 def generation(place: Path) -> dict[str, Any]:
     model, tokenizer = load_model(place), load_tokenizer(place)
-    prompts = [chat_prompt_ids(tokenizer, prompt) for prompt in built_in_prompts()[:BATCH]]
+    batch = (NANO if _weights(model) < NANO_WEIGHTS else SMOLLM2).chunk
+    prompts = [chat_prompt_ids(tokenizer, prompt) for prompt in built_in_prompts()[:batch]]
     key = Key.generate(tokenizer=tokenizer)
-    sampling = Sampling(max_new_tokens=NEW_TOKENS, batch_size=BATCH)
+    sampling = Sampling(max_new_tokens=NEW_TOKENS, batch_size=batch)
 
     def ours() -> int:
         (answers,) = answer(model, tokenizer, prompts, sampling, seed=0, key=key)
         return _drawn(answers)
 
     def bare() -> int:
-        return BATCH * _bare_loop(model, prompts)
+        return batch * _bare_loop(model, prompts)
 
-    return _compare(ours, bare)
+    return {"batch": batch, **_compare(ours, bare)}
 
 
 def _drawn(answers: list[list[int]]) -> int:
@@ -95,7 +102,7 @@ def training(place: Path) -> dict[str, Any]:
     tokenizer = load_tokenizer(place)
     recipe = Recipe(method="full", batch_size=8, learning_rate=1e-5)
     vocab_size = len(tokenizer)
-    weights = sum(weight.numel() for weight in load_model(place).parameters())
+    weights = _weights(load_model(place))
     rows = [_row(number, vocab_size) for number in range(min(320, max(16, int(WEIGHTS_TIMES_ROWS / weights))))]
     examples = make_examples(rows, 512, vocab_size)
     order = [examples[i] for i in arrange([len(one.ids) for one in examples], recipe.batch_size, 1, 0)]

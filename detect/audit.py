@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.exact.binomial import log10_cdf, log10_sf
-from detect.exact.scan import smallest
+from detect.exact.scan import of_all, smallest
 from detect.exact.weighted import CumulantFunction, TailCurve, chernoff, statistic
 from detect.fed import Excluded, ProbePairs
 from watermark.greenlist import GreenList
@@ -130,8 +130,7 @@ def excluded_stretches_log10_p(documents: Sequence[Bools], gamma: float) -> floa
     """
     if not documents:
         return None
-    reddest = min(smallest(~colours, 1.0 - gamma) for colours in documents)
-    return min(0.0, reddest + math.log10(len(documents)))
+    return of_all([smallest(~colours, 1.0 - gamma) for colours in documents])
 
 
 def two_sided_bounds(weights: Floats, sums: Iterable[float], gamma: float) -> Floats:

@@ -128,13 +128,12 @@ def scan_documents(key: ScoredMark, documents: Sequence[Document], exclude: Sequ
         left_out.append(excluded)
         scanned.append(ScannedDocument(positions, colours, exact.smallest(colours, green.gamma)))
     with_pairs = [one for one in scanned if len(one.colours)]
-    best = min((one.log10_p for one in with_pairs), default=0.0)
     return Scan(
         documents=tuple(scanned),
         gamma=green.gamma,
         n_scanned=len(with_pairs),
         intervals=sum(exact.family_size(len(one.colours)) for one in with_pairs),
-        log10_p=min(0.0, best + math.log10(max(1, len(with_pairs)))),
+        log10_p=exact.of_all([one.log10_p for one in with_pairs]),
         excluded_log10_p=excluded_stretches_log10_p([one for one in left_out if len(one)], green.gamma),
     )
 

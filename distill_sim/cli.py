@@ -87,6 +87,13 @@ def demo(ctx: click.Context, output: Path, model_dir: Path | None, seed: int) ->
     help="Processes that train one student together, a GPU each (torchrun).",
 )
 @click.option("--ray", metavar="ADDRESS", help="Work on a Ray cluster; `auto` finds it, or starts one here.")
+@click.option(
+    "--teacher-engine",
+    default="transformers",
+    show_default=True,
+    type=click.Choice(["transformers", "vllm"]),
+    help="What draws the teacher's answers.",
+)
 @click.option("--metrics", type=click.Choice(["tensorboard", "trackio"]), help="Trainings write metrics to metrics/.")
 @click.option("--status", is_flag=True, help="Say how far the study is, write what is finished, and run nothing.")
 @click.option("--fields", is_flag=True, help="List what a condition can vary, and exit.")
@@ -101,6 +108,7 @@ def simulate(
     workers: int | None,
     processes: int,
     ray: str | None,
+    teacher_engine: str,
     metrics: str | None,
     status: bool,
     fields: bool,
@@ -114,10 +122,12 @@ def simulate(
     taggant simulate benchmarks/studies/nano.toml -o runs/nano
     """
     from distill_sim.condition import documentation
+    from distill_sim.study.file import PROFILE, PROFILE_DOC
 
     if fields:
         for name, says, default in documentation():
             emit(f"{name:16} {says}  [{default}]")
+        emit(f"{PROFILE:16} {PROFILE_DOC}")
         return
     if config is None or output is None:
         raise click.UsageError("give a study's TOML file and -o DIRECTORY (or --fields)", ctx)
@@ -127,7 +137,13 @@ def simulate(
     count = workers or cores()
     parallel = Parallel(count, max(1, cores() // count), processes, ray)
     runner = Runner(
-        output, read_study(config), model=model_dir, owner_key=owner_key, parallel=parallel, metrics=metrics
+        output,
+        read_study(config),
+        model=model_dir,
+        owner_key=owner_key,
+        parallel=parallel,
+        metrics=metrics,
+        teacher_engine=teacher_engine,
     )
     if status:
         _show_status(runner)

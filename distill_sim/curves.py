@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from detect.exact.binomial import log10_sf
+from detect.exact.power import critical_count
 from detect.exact.validity import LEVELS, largest_expected
 from watermark.errors import InputError
 
@@ -120,36 +122,65 @@ def half_life(amounts: ArrayLike, evidence: ArrayLike) -> float | None:
 
 @dataclass(frozen=True)
 class NullCount:
-    """Of a model's p-values under fresh keys: how many are small, and how many may be."""
+    """Of a model's p-values under fresh keys: how many are small, how many may be, and how many must be.
+
+    Attributes:
+        least: 0 where nothing is asked: of a bound, whose p may be larger than need be, and where chance allows none.
+    """
 
     n: int
     found: Mapping[float, int]
     limits: Mapping[float, int]
+    least: Mapping[float, int]
+
+    @property
+    def outside(self) -> list[tuple[float, str]]:
+        """(level, "many" or "few")."""
+        many = [(level, "many") for level, limit in self.limits.items() if self.found[level] > limit]
+        return many + [(level, "few") for level, least in self.least.items() if self.found[level] < least]
 
     @property
     def within(self) -> bool:
-        return all(self.found[level] <= limit for level, limit in self.limits.items())
+        return not self.outside
+
+    @property
+    def checks(self) -> int:
+        return len(self.limits) + sum(least > 0 for least in self.least.values())
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "n": self.n,
-            "at_or_below": {f"{level:g}": count for level, count in self.found.items()},
-            "limits": {f"{level:g}": count for level, count in self.limits.items()},
-            "within": self.within,
-        }
+        counts = {"at_or_below": self.found, "limits": self.limits, "least": self.least}
+        named = {name: {f"{level:g}": count for level, count in one.items()} for name, one in counts.items()}
+        return {"n": self.n, **named, "within": self.within}
 
 
-def null_count(log10_p: ArrayLike) -> NullCount:
+def null_count(log10_p: ArrayLike, pairs: int | None = None, gamma: float = 0.25) -> NullCount:
     """Count small p-values at the design's levels.
 
-    Null: fresh keys marked nothing, so p is uniform or larger; each limit is exceeded with chance at most 1e-4.
+    Null: fresh keys marked nothing, so p is uniform or larger; each limit is exceeded with chance at most 1e-4. For an
+    exact test of a count also from below, so that a test that always says 1 is seen: at least the attainable size less
+    the same margin.
+
+    Args:
+        log10_p: [keys].
+        pairs: what an exact test of a count has counted; None: the test is a bound, or this is not known.
+        gamma: chance of one of them to be green; only with pairs.
     """
     values = _log10_p(log10_p)
+    limits = {level: largest_expected(values.size, level) for level in LEVELS}
+    sizes = {level: 0.0 if pairs is None else attainable_size(pairs, gamma, level) for level in LEVELS}
+    margins = {level: limits[level] - values.size * level for level in LEVELS}
     return NullCount(
         n=values.size,
         found={level: int((values <= math.log10(level)).sum()) for level in LEVELS},
-        limits={level: largest_expected(values.size, level) for level in LEVELS},
+        limits=limits,
+        least={level: max(0, math.ceil(values.size * sizes[level] - margins[level])) for level in LEVELS},
     )
+
+
+def attainable_size(pairs: int, gamma: float, level: float) -> float:
+    """The chance that an exact count gives p at or below the level: the largest such tail of Binomial(pairs, γ)."""
+    critical = critical_count(pairs, gamma, level)
+    return float(10 ** log10_sf(critical, pairs, gamma)) if critical <= pairs else 0.0
 
 
 def bonferroni(log10_p: ArrayLike) -> Floats:

@@ -19,6 +19,7 @@ from typing import Any
 
 import rfc8785
 
+from distill_sim.kept import let_go
 from distill_sim.stopwatch import Stopwatch
 from distill_sim.workers import Executor, Task, resolve, run_tasks
 from watermark.engines.models import file_sha256
@@ -32,6 +33,8 @@ LARGE = 64 << 20  # bytes; what is larger is read again only where a stage is ab
 VERSION = 1  # of the stages' meaning; raise it when the same settings would give another result
 REVISIONS = {  # of single stages, on top of it
     "distill_sim.stages:sampled": 1,  # a batch's answers beyond the planned tokens no longer count
+    "distill_sim.stages:student": 1,  # trainings of a few steps have no warm-up, which took the first of them
+    "distill_sim.study.making:tuned": 1,  # the same
 }
 
 
@@ -281,6 +284,7 @@ def run_stage(arguments: Mapping[str, Any], report: Progress) -> float:
             work=work,
             report=_ticking(clock, report),
         )
+        let_go(unless=arguments["function"])
         resolve(arguments["function"])(context)
         seconds = clock.seconds
         sizes = _sizes(directory)

@@ -20,7 +20,7 @@ class Recipe:
     layers: int = 8  # trained, counted from the top; "top" only
     learning_rate: float = 4e-4
     schedule: Literal["constant_with_warmup", "linear", "cosine"] = "constant_with_warmup"
-    warmup: float = 0.05  # share of all steps
+    warmup: float = 0.05  # share of all steps; none where that is less than one
     epochs: int = 1
     batch_size: int = 8
     max_length: int = 256  # tokens, prompt and answer; the answer's end is cut

@@ -8,12 +8,13 @@ answers) are made without a key; only `corpus` opens one, and only to mark. Judg
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill_sim.corpus import CorpusRow, read_corpus, write_corpus
+from distill_sim.kept import keep
 from distill_sim.pipeline import StageContext
 from watermark.errors import InputError, KeyFileError
 from watermark.files import strict_json, write_json
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from distill_sim.metrics import Metrics
+    from watermark.engines.answers import Sampling
 
+TRANSFORMERS, VLLM = "transformers", "vllm"  # engines that draw a teacher's answers
 CORPUS, STUDENT, READING, ANSWERS, EXCESS, FLUENCY = (
     "corpus.parquet",
     "model",
@@ -39,16 +42,16 @@ CORPUS, STUDENT, READING, ANSWERS, EXCESS, FLUENCY = (
 def corpus(context: StageContext) -> None:
     """A teacher answers prompts, marked or not. Kept batch by batch while it lasts.
 
-    Settings: prompts, samples, sampling, seed, key_id and delta (null: unmarked), model. Private: model, key.
+    Settings: prompts, samples, sampling, seed, key_id and delta (null: unmarked), model, engine (what draws the
+    answers; missing: transformers). Private: model, key.
     """
-    from watermark.engines.answers import Sampling, answer_resumably, chat_prompt_ids
-    from watermark.engines.models import load_model, load_tokenizer
+    from watermark.engines.answers import Sampling, chat_prompt_ids, resumed
+    from watermark.engines.models import load_tokenizer
     from watermark.journal import Journal
 
     settings = context.settings
     key = None if settings["key_id"] is None else stage_key(context)
-    directory = model_directory(context)
-    model, tokenizer = load_model(directory), load_tokenizer(directory)
+    tokenizer = load_tokenizer(model_directory(context))
     sampling = Sampling(**settings["sampling"])
     prompts = [prompt for prompt in settings["prompts"] for _ in range(settings["samples"])]
     ids = [chat_prompt_ids(tokenizer, prompt) for prompt in prompts]
@@ -59,14 +62,40 @@ def corpus(context: StageContext) -> None:
         done += answers
         context.report(done, len(ids), f"{done} of {len(ids)} answers")
 
+    draw, version = _drawing(context, tokenizer, ids, sampling, key)
     with Journal(context.work / "answers.jsonl", {"settings": dict(settings)}) as journal:
-        answers = answer_resumably(
-            model, tokenizer, ids, sampling, journal,
-            seed=settings["seed"], key=key, on_answers=advance,
-        )  # fmt: skip
-    drawn = {**sampling.to_dict(), "delta": settings["delta"], "gamma": None if key is None else key.gamma}
+        answers = resumed(draw, journal, advance)
+    drawn = {**sampling.to_dict(), **version, "delta": settings["delta"], "gamma": None if key is None else key.gamma}
     rows = answer_rows(settings, tokenizer, prompts, ids, answers, drawn, key_id=settings["key_id"])
     write_corpus(context.output / CORPUS, rows, {"settings": dict(settings)})
+
+
+def _drawing(
+    context: StageContext,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    key: Key | None,
+) -> tuple[Callable[[int], Iterator[list[list[int]]]], dict[str, str]]:
+    """What draws the answers from a prompt on, by the engine that the settings name; and its version where it tells."""
+    directory, seed = model_directory(context), context.settings["seed"]
+    engine = context.settings.get("engine", TRANSFORMERS)
+    if engine == VLLM:
+        from watermark.engines.vllm_answers import VllmEngine
+
+        model = keep(f"{__name__}:corpus", str(directory), lambda: VllmEngine(directory))
+        key_file = None if key is None else Path(context.private["key"])
+        return (
+            lambda first: model.answer(tokenizer, prompts, sampling, seed=seed, key_file=key_file, first=first),
+            {VLLM: model.version},
+        )
+    if engine != TRANSFORMERS:
+        raise ValueError(f"no engine is called {engine!r}")
+    from watermark.engines.answers import answer
+    from watermark.engines.models import load_model
+
+    loaded = load_model(directory)
+    return lambda first: answer(loaded, tokenizer, prompts, sampling, seed=seed, key=key, first=first), {}
 
 
 def answer_rows(

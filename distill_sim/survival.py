@@ -77,7 +77,7 @@ SCHEMAS = {
             *_WHERE,
             pa.field("measure", pa.string(), nullable=False),
             pa.field("value", pa.float64(), nullable=False),
-            pa.field("unmarked", pa.float64()),  # the same of the unmarked counterpart, where there is one
+            pa.field("unmarked", pa.float64()),  # the same of the counterpart, where there is one (docs/simulator.md)
         ]
     ),
 }

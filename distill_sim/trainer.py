@@ -65,7 +65,7 @@ def make_trainer(
         per_device_train_batch_size=share,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.schedule,
-        warmup_steps=recipe.warmup,
+        warmup_steps=_warmup(recipe, -(-len(examples) // recipe.batch_size)),
         weight_decay=0.0,
         max_grad_norm=recipe.max_grad_norm,
         seed=recipe.seed,
@@ -99,6 +99,14 @@ def make_trainer(
         trainer.add_callback(metrics.callback(steps_done(last_checkpoint(work))))
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, which is for data
     return trainer
+
+
+def _warmup(recipe: Recipe, steps: int) -> float:
+    """The share of the steps that the Trainer warms up in, at least one, whose learning rate is 0.
+
+    A training that is too short for it goes without: of a single step nothing would be learnt.
+    """
+    return recipe.warmup if recipe.warmup * steps >= 1 else 0.0
 
 
 def answer_loss(model: Any, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -431,9 +431,24 @@ def runs(b):
             members(family, "tests key_check", "run", here)
             b.families.append((family["key_check"], [tests[name] for name in family["tests"]]))
         b.tests += tests.values()
-        planned = {test.e["plan"]["test"] for test in tests.values() if "plan" in test.e}
-        wanted = {*b.plans[begin["plan"]]["tests"]} if begin["plan"] in b.plans else planned
-        need(planned == wanted, "run", f"{here}: not the tests that were planned")
+        plan, primary, together = b.plans.get(begin["plan"]), None, {}
+        if plan:
+            primary = f"{plan['primary']['test']}/{plan['primary']['weights']}"
+            planned = {name: test.e for name, test in tests.items() if "plan" in test.e}
+            right = planned.keys() == {*plan["tests"]} and all(e["plan"]["test"] == name for name, e in planned.items())
+            need(right, "run", f"{here}: not the tests that were planned")
+            for name, e in planned.items():
+                wanted = {"alpha": plan["alpha"], "primary": name == primary, **plan["lineup"]}
+                wanted |= {"maximum_pairs": plan["maximum_pairs"]} if "sequential" in e else {}
+                found = wanted | {"alpha": e["alpha"], "primary": e["plan"]["primary"]}
+                found |= {n: v for part in ("lineup", "sequential") for n, v in e.get(part, {}).items()
+                          if n in ("decoys", "seed", "maximum_pairs")}
+                need(found == wanted, "evidence", f"run {run}, {name}: {found}, planned: {wanted}")
+        for name in tests:  # what must be judged together: whoever splits a family pays less for many tests
+            alone = name == primary or name.endswith("/control")
+            together.setdefault(name if alone else name.startswith("each/"), set()).add(name)
+        judged_so = sorted(sorted(one["tests"]) for one in said["family"] if one["tests"])
+        need(sorted(map(sorted, together.values())) == judged_so, "run", f"{here}: other families than there must be")
     return f"{len(begun)} begun, {len(b.tests)} tests"
 
 def numbers(b):
@@ -593,6 +608,9 @@ def order(b):
         need(not seen, "premature", f"{test.what}: the model had been questioned before it was planned")
         checked = [one for one in b.log[entry.number :] if one.event == "key-checked"]
         need(not checked and "plan" in test.e, "premature", f"{test.what}: key checked late, or no test of the plan")
+        gate = [one.e["finding"] for one in tests if one.begun is test.begun and one.e["plan"]["primary"]]
+        right = "detected" in gate or test.e["finding"] != "detected"
+        need(right, "premature", f"{test.what}: behind a primary test that found nothing")
     return f"{len(tests)} of {len(b.tests)} tests are confirmatory"
 
 # --- all of them ---

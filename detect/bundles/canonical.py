@@ -21,7 +21,7 @@ def dumps(value: Any) -> bytes:
     Raises:
         ValueError: NaN, infinite, or a number that RFC 8785 does not write so that it is read again.
     """
-    return rfc8785.dumps(_rounded(value))  # type: ignore[no-any-return]
+    return rfc8785.dumps(rounded(value))  # type: ignore[no-any-return]
 
 
 def dump_lines(values: Iterable[Any]) -> bytes:
@@ -69,14 +69,19 @@ def load_lines(data: bytes, what: str) -> list[Any]:
     return [loads(line, f"{what}, line {number}") for number, line in enumerate(lines_of(data, what), start=1)]
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """A JSON value with its floats rounded to 12 significant digits.
+
+    Raises:
+        ValueError: a float that would be written as an integer beyond what JSON holds exactly.
+    """
     if isinstance(value, float):
-        rounded = float(f"{value:.{SIGNIFICANT - 1}e}")
-        if rounded.is_integer() and EXACT <= abs(rounded) < 1e21:
+        number = float(f"{value:.{SIGNIFICANT - 1}e}")
+        if number.is_integer() and EXACT <= abs(number) < 1e21:
             raise ValueError(f"{value} would be written as an integer that is not exact")
-        return rounded
+        return number
     if isinstance(value, dict):
-        return {name: _rounded(member) for name, member in value.items()}
+        return {name: rounded(member) for name, member in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
+        return [rounded(item) for item in value]
     return value

@@ -26,7 +26,7 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
-RESUMABLE = ("generate", "demo")
+RESUMABLE = ("generate", "demo", "validate")
 _OURS = ("watermark", "detect", "distill_sim")
 
 

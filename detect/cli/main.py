@@ -29,6 +29,7 @@ COMMANDS = {
     "case": "detect.cli.casebook:case",
     "seal": "detect.cli.sealing:seal",
     "verify": "detect.cli.verify:verify",
+    "validate": "detect.cli.validate:validate",
     "report": "detect.cli.report:report",
     "simulate": "distill_sim.cli:simulate",
     "demo": "distill_sim.cli:demo",
@@ -82,8 +83,9 @@ def cli(ctx: click.Context) -> None:
     taggant suspect --key owner.key --model OTHER \\
         --reference BASE --probes probes.jsonl                find it in a questioned model
 
-    stdout is data, stderr is for people. Exit codes: 0 done, whatever the finding; 1 --fail-on-detect met; 2 bad
-    options; 3 refused input; 4 inconclusive under --strict; 5 key refused; 70 internal; 130 interrupted.
+    stdout is data, stderr is for people. Exit codes: 0 done, whatever the finding; 1 --fail-on-detect met, or verify
+    failed; 2 bad options; 3 refused input; 4 inconclusive under --strict; 5 key or trust refused; 70 internal;
+    130 interrupted.
     """
     ctx.ensure_object(dict)
     ctx.with_resource(logs_as_notes(ctx))

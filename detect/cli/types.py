@@ -50,6 +50,25 @@ class Label(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{error}.", param, ctx)
 
 
+class NamedFiles(click.ParamType):  # type: ignore[type-arg]
+    """NAME=FILE: (name, path). The name stands in tables, so it is plain."""
+
+    name = "name=file"
+    _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, path = value.partition("=")
+        if not equals or not path:
+            self.fail("must be NAME=FILE.", param, ctx)
+        if not self._NAME.fullmatch(name):
+            self.fail(
+                "a name has 1 to 40 letters, digits, spaces, dots, - or _, the first a letter or digit.", param, ctx
+            )
+        return name, path
+
+
 class Place(click.ParamType):  # type: ignore[type-arg]
     """Text that may be a path, for completion only: `kind` is "dir" for DIR|ID, "file" for FILES; or one of `words`."""
 

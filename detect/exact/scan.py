@@ -11,6 +11,7 @@ docs/adr/0008-scan-and-normalisation.md. Source of the idea that few intervals a
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import SupportsIndex
@@ -122,8 +123,19 @@ def smallest(colours: NDArray[np.bool_], gamma: float) -> float:
     for length, cost in log10_costs(len(colours)):
         begin = starts(len(colours), length)
         most = int((green[begin + length] - green[begin]).max())
-        best = min(best, log10_sf(most, length, gamma) + cost)
+        best = min(best, _tail(most, length, gamma) + cost)
     return best
+
+
+def of_all(log10_p: Sequence[float]) -> float:
+    """log10 p of several scans together, each with the same share of the level; 0 of none.
+
+    Null: as `smallest`, of each. Valid bound (union), one-sided (upper).
+
+    Args:
+        log10_p: of each scan that has a pair.
+    """
+    return min(0.0, min(log10_p) + math.log10(len(log10_p))) if log10_p else 0.0
 
 
 def significant(colours: NDArray[np.bool_], gamma: float, at_most: float) -> Intervals:
@@ -183,6 +195,12 @@ def span_found(n: SupportsIndex, gamma: float, effect: float, alpha: float, powe
         except (InputError, UnsupportedError):  # a level below what is computed, or more pairs than anybody has
             return None
     return None
+
+
+@lru_cache(maxsize=1 << 16)  # thousands of keys share some hundred counts
+def _tail(k: int, length: int, gamma: float) -> float:
+    """As `log10_sf`."""
+    return log10_sf(k, length, gamma)
 
 
 def _count(n: int, length: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from detect.bundles.entries import Entry
@@ -251,7 +251,7 @@ def _deviations(given: Given) -> list[Block]:
     return [*blocks, Points(tuple(found))] if found else blocks
 
 
-def _tables(headings: tuple[str, ...], rows: list[tuple[Text, ...]], caption: str) -> list[Block]:
+def _tables(headings: tuple[str, ...], rows: Sequence[tuple[Text, ...]], caption: str) -> list[Block]:
     """A table, cut where it would fill the report; what is left out is said."""
     table = Table(headings, tuple(rows[:MOST_ROWS]), caption)
     if len(rows) <= MOST_ROWS:

@@ -8,6 +8,7 @@ from typing import Any
 
 from distill_sim import texts
 from distill_sim.condition import Condition
+from distill_sim.stages import TRANSFORMERS
 from distill_sim.study.graph import MAKING, STAGES, Graph, Ref, number
 from distill_sim.study.keys import StudyKeys
 from distill_sim.study.scales import Foundation
@@ -77,6 +78,8 @@ class Authors:
             "key_id": None if key is None else key.key_id,
             "delta": None if key is None else key.delta,
         }
+        if writer == self._teacher and self._foundation.engine != TRANSFORMERS:
+            settings["engine"] = self._foundation.engine
         private = writer.private("model") | ({} if key is None else {"key": str(self._keys.file(key))})
         kind = "answers" if key is None else "marked"
         return self.graph.add(kind, f"{STAGES}:corpus", settings, writer.needs, private)

@@ -29,6 +29,7 @@ class Cell:
     """One condition under one seed and one key.
 
     Attributes:
+        corpus: the stage that holds what its student was trained on.
         judged: the stage that holds its rows.
         fresh: for controls, the stage that holds the p-values under fresh keys; the same under every key.
         quality: the stage that says what the mark cost; measured under the first key alone.
@@ -38,6 +39,7 @@ class Cell:
     condition: Condition
     seed: int
     key: int
+    corpus: str
     judged: str
     fresh: str | None
     quality: str | None
@@ -75,12 +77,10 @@ class Builder:
         ask, corpus = self._examiners, self._authors.corpus(condition, seed, key)
         student = self._afterwards(condition, seed, self._student(condition, seed, key, corpus), corpus)
         reading, excess = ask.reading(condition, seed, student), ask.excess(condition, seed, student)
-        unmarked = replace(condition, source="unmarked", share=1.0, accounts=1, attack=())
-        counterpart = self._authors.corpus(unmarked, seed, 0)
         judged = ask.judged(condition, key, corpus, reading, excess)
         fresh = ask.fresh(condition, reading, excess) if condition.source in CONTROLS else None
-        quality = ask.quality(condition, corpus, counterpart, student) if key == 0 else None
-        return Cell(name, condition, seed, key, judged, fresh, quality)
+        quality = ask.quality(condition, seed, corpus, student) if key == 0 else None
+        return Cell(name, condition, seed, key, corpus, judged, fresh, quality)
 
     def _student(self, condition: Condition, seed: int, key: int, corpus: str) -> str:
         start = Ref.of(self._foundation.start(condition))

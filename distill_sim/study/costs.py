@@ -1,4 +1,4 @@
-"""What the mark costs readers and students, as rows: measure, value, and the same of the unmarked counterpart."""
+"""What the mark costs readers and students, as rows: measure, value, and the same of what it is compared with."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ if TYPE_CHECKING:
 
 TEXT_TOKENS = 2000  # at most, for perplexity and repetition
 HUMAN_TEXTS, CLOZE_ITEMS = 24, 40
-CHANCE_AUC = 0.5
 
 
 def costs_of_text(
-    teacher: Path, text: Sequence[CorpusRow], unmarked: Sequence[CorpusRow] | None, *, blind: bool
+    teacher: Path,
+    text: Sequence[CorpusRow],
+    unmarked: Sequence[CorpusRow] | None,
+    unmarked_again: Sequence[CorpusRow] | None,
 ) -> list[dict[str, Any]]:
     """Of what a student is given, beside what the unmarked teacher answered to the same prompts.
 
     Args:
         unmarked: None: the text is that itself.
-        blind: whether a classifier without the key tries to tell the two apart.
+        unmarked_again: the same drawn once more: how well a classifier tells two unmarked texts apart is what its AUC
+            is compared with; None: no classifier tries.
     """
     from distill_sim.fluency import fluency
     from watermark.engines.models import load_model
@@ -40,18 +43,26 @@ def costs_of_text(
         {"measure": name, "value": measure(text), "unmarked": None if unmarked is None else measure(unmarked)}
         for name, measure in measures.items()
     ]
-    if unmarked is not None and blind:
-        from distill_sim.blind import blind as told_apart
+    if unmarked is not None and unmarked_again is not None:
+        from distill_sim.blind import blind
 
-        rows.append({"measure": "auc", "value": told_apart(text, unmarked).auc, "unmarked": CHANCE_AUC})
+        aucs = {"value": blind(text, unmarked).auc, "unmarked": blind(unmarked_again, unmarked).auc}
+        rows.append({"measure": "auc", **aucs})
     return rows
 
 
-def costs_of_student(student: PreTrainedModel, human: Sequence[CorpusRow]) -> list[dict[str, Any]]:
-    """Of the student: how well it still predicts what people write, and picks how their texts go on."""
-    nats = quality.held_out_loss(student, human[:HUMAN_TEXTS]).nats_per_token
-    accuracy = quality.cloze(student, human, items=CLOZE_ITEMS).accuracy
+def costs_of_student(
+    student: PreTrainedModel, human: Sequence[CorpusRow], started: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """`ability` of the student, beside that of the model it started from."""
     return [
-        {"measure": "held_out_nats", "value": nats, "unmarked": None},
-        {"measure": "cloze_accuracy", "value": accuracy, "unmarked": None},
+        {"measure": name, "value": value, "unmarked": started[name]} for name, value in ability(student, human).items()
     ]
+
+
+def ability(model: PreTrainedModel, human: Sequence[CorpusRow]) -> dict[str, float]:
+    """How well a model predicts what people write, and picks how their texts go on."""
+    return {
+        "held_out_nats": quality.held_out_loss(model, human[:HUMAN_TEXTS]).nats_per_token,
+        "cloze_accuracy": quality.cloze(model, human, items=CLOZE_ITEMS).accuracy,
+    }

@@ -105,17 +105,26 @@ class Examiners:
         }
         return self.graph.add("fresh", f"{JUDGING}:fresh", settings, [reading, excess])
 
-    def quality(self, condition: Condition, corpus: str, counterpart: str, student: str) -> str:
-        text = self._authors.human("probes", (), Ref.of(self._foundation.start(condition)))
+    def quality(self, condition: Condition, seed: int, corpus: str, student: str) -> str:
+        """What the mark cost."""
+        start = Ref.of(self._foundation.start(condition))
+        text = self._authors.human("probes", (), start)
+        beginning = {"model": start.id, "human": text}
+        started = self.graph.add("started", f"{JUDGING}:started", beginning, [text], start.private("model"))
+        unmarked = replace(condition, source="unmarked", share=1.0, accounts=1, attack=())
+        counterpart = self._authors.corpus(unmarked, seed, 0)
+        blind = HAS_CLASSIFIER and condition.answers >= LEAST_TOLD_APART and corpus != counterpart
+        again = self._authors.corpus(unmarked, seed + 1, 0) if blind else None
         settings = {
             "corpus": corpus,
             "unmarked": counterpart,
-            "blind": HAS_CLASSIFIER and condition.answers >= LEAST_TOLD_APART,
+            "unmarked_again": again,
             "model": self._teacher.id,
             "questioned": student,
+            "started": started,
             "human": text,
         }
-        needs = [corpus, counterpart, student, text]
+        needs = [corpus, counterpart, student, started, text, *([] if again is None else [again])]
         return self.graph.add("quality", f"{JUDGING}:quality", settings, needs, self._teacher.private("model"))
 
 

@@ -14,6 +14,9 @@
     answers = [24, 48, 96, 192, 384]
 
     [[vary]]
+    profile = ["trace", "discreet"]       # stands for delta, gamma and context_width
+
+    [[vary]]
     name = "after training"
     after = ["int8", "int4", ["prune:0.3", "heal:96"]]
     seeds = 1                             # a series may have fewer repeats
@@ -33,11 +36,16 @@ from typing import Any
 from distill_sim.condition import Condition
 from distill_sim.study.cells import CONTROLS
 from distill_sim.study.scales import SCALES, Scale, bases
-from watermark.errors import InputError
+from watermark.errors import InputError, KeyFileError
+from watermark.keys.parameters import GAMMA_UNITS
+from watermark.keys.profiles import PROFILES, profile_named
 
 BASE = "base"
 _WORDS = frozenset({"title", "description", "scale", "seeds", "keys", "fresh_keys", "base", "vary"})
 _LISTS = frozenset({"after", "attack", "domains"})
+PROFILE = "profile"
+PROFILE_DOC = f"{', '.join(PROFILES)}: delta, gamma and context_width as `taggant keygen --profile` has them"
+_OF_PROFILE = ("delta", "gamma", "context_width")
 
 
 @dataclass(frozen=True)
@@ -189,7 +197,8 @@ def _series(
         before = found.get(name, (condition, repeats))[1]
         found[name] = (condition, before.joined(repeats))
         members.append(name)
-    return Series(str(table.get("name", ", ".join(vary))), tuple(vary), tuple(dict.fromkeys(members)))
+    varied = [name for each in vary for name in (_OF_PROFILE if each == PROFILE else (each,))]
+    return Series(str(table.get("name", ", ".join(vary))), tuple(varied), tuple(dict.fromkeys(members)))
 
 
 def _condition(base: Condition, values: Any, what: str) -> Condition:
@@ -197,9 +206,32 @@ def _condition(base: Condition, values: Any, what: str) -> Condition:
         raise InputError(f"{what}: write it as a table")
     values = {name: [one] if name in _LISTS and isinstance(one, str) else one for name, one in values.items()}
     try:
-        return base.with_values(values)
+        return base.with_values(_without_profile(values))
     except InputError as error:
         raise InputError(f"{what}: {error}") from None
+
+
+def _without_profile(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A profile of the mark as the fields that it stands for.
+
+    Raises:
+        InputError: there is none of that name, or one of these fields is given as well.
+    """
+    if PROFILE not in values:
+        return values
+    twice = [name for name in _OF_PROFILE if name in values]
+    if twice:
+        raise InputError(
+            f"profile and {twice[0]}: a profile stands for {', '.join(_OF_PROFILE)}; give one or the other"
+        )
+    try:
+        profile = profile_named(values[PROFILE])
+    except (KeyFileError, TypeError):
+        raise InputError(f"profile: {values[PROFILE]!r} is none of {', '.join(PROFILES)}") from None
+    meant = (profile.delta, profile.gamma_65536 / GAMMA_UNITS, profile.context_width)
+    return {name: value for name, value in values.items() if name != PROFILE} | dict(
+        zip(_OF_PROFILE, meant, strict=True)
+    )
 
 
 def _repeats(table: Mapping[str, Any], default: Repeats) -> Repeats:

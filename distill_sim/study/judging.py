@@ -20,7 +20,7 @@ from distill_sim.pipeline import StageContext
 from distill_sim.questioning import witness
 from distill_sim.stages import CORPUS, EXCESS, READING, model_directory
 from watermark.errors import KeyFileError
-from watermark.files import write_json
+from watermark.files import strict_json, write_json
 from watermark.greenlist import GreenList
 from watermark.keys import Key, decoy_key
 from watermark.keys.parameters import gamma_units
@@ -140,17 +140,31 @@ def _as_rows(test: str, log10_p: NDArray[np.float64]) -> list[dict[str, Any]]:
 def quality(context: StageContext) -> None:
     """What the mark cost, as rows of quality.parquet without the condition.
 
-    Settings: corpus, unmarked (its counterpart), blind (whether a classifier tries to tell the two apart), questioned
-    (the student), human (text nobody trained on), model (the unmarked teacher). Private: model.
+    Settings: corpus, unmarked (its counterpart), unmarked_again (the same drawn once more; null: no classifier tries to
+    tell them apart), questioned (the student), started (the ability of the model it started from), human (text nobody
+    trained on), model (the unmarked teacher). Private: model.
     """
     from distill_sim.study.costs import costs_of_student, costs_of_text
 
     settings = context.settings
-    text, other, human = (
-        read_corpus(context.inputs[settings[name]] / CORPUS) for name in ("corpus", "unmarked", "human")
+    text, other, again, human = (
+        None if settings[name] is None else read_corpus(context.inputs[settings[name]] / CORPUS)
+        for name in ("corpus", "unmarked", "unmarked_again", "human")
     )
+    assert text is not None
+    assert human is not None
     counterpart = None if settings["corpus"] == settings["unmarked"] else other
-    rows = costs_of_text(model_directory(context), text, counterpart, blind=settings["blind"])
+    rows = costs_of_text(model_directory(context), text, counterpart, again)
+    started = strict_json((context.inputs[settings["started"]] / ROWS).read_bytes())
     with witness(model_directory(context, "questioned")) as questioned:
-        rows += costs_of_student(questioned.model, human)
+        rows += costs_of_student(questioned.model, human, started)
     write_json(context.output / ROWS, rows)
+
+
+def started(context: StageContext) -> None:
+    """How able a model is that students start from. Settings: model, human. Private: model."""
+    from distill_sim.study.costs import ability
+    from watermark.engines.models import load_model
+
+    human = read_corpus(context.inputs[context.settings["human"]] / CORPUS)
+    write_json(context.output / ROWS, ability(load_model(model_directory(context)), human))

@@ -61,6 +61,10 @@ class StudyKeys:
         assert self._owner.tokenizer is not None
         return self._owner.tokenizer
 
+    @property
+    def owner_key_id(self) -> str:
+        return self._owner.key_id
+
     def marking(self, condition: Condition, key: int) -> list[Key]:
         """Whose marks the condition's answers carry, in turns."""
         if condition.source == "licensed":

@@ -12,38 +12,29 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import shlex
-import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from distill_sim.condition import Condition
 from distill_sim.pipeline import Event, Pipeline, alone
-from distill_sim.stages import STUDENT
-from distill_sim.stopwatch import Stopwatch, kept_seconds
+from distill_sim.stages import STUDENT, TRANSFORMERS, VLLM
+from distill_sim.stopwatch import Stopwatch
 from distill_sim.study import scales
-from distill_sim.study.cells import Builder, Cell
-from distill_sim.study.file import BASE, Study
-from distill_sim.study.judging import ROWS
+from distill_sim.study.file import Study
 from distill_sim.study.keys import StudyKeys
+from distill_sim.study.laboratory import Laboratory
+from distill_sim.study.results import DESCRIPTION, SECONDS, write_results
 from distill_sim.study.scales import Foundation, Model
 from distill_sim.study.show import StudyProgress, kind_of
-from distill_sim.survival import FRESH, QUALITY, SURVIVAL, write_table
+from distill_sim.survival import FRESH, QUALITY, SURVIVAL
 from distill_sim.workers import Executor
 from watermark.errors import InputError
-from watermark.files import strict_json, write_json
 from watermark.progress import bar
 
-LOCK, SECONDS, LOG, DESCRIPTION = ".study.lock", ".seconds", "log.jsonl", "study.json"
+LOCK, LOG = ".study.lock", "log.jsonl"
 METRICS = "metrics"
-PACKAGES = ("taggant", "torch", "transformers", "tokenizers", "numpy", "scipy")
 
 
 @dataclass(frozen=True)
@@ -88,70 +79,6 @@ class Status:
         return cls({kind: sum(kinds[name] == kind for name in done) for kind in total}, dict(total))
 
 
-class Laboratory:
-    """A study in its directory, ready to run: the foundation is made first, since the keys need its tokenizer."""
-
-    def __init__(
-        self,
-        root: Path,
-        study: Study,
-        foundation: Foundation,
-        keys: StudyKeys,
-        *,
-        processes: int = 1,
-        metrics: Mapping[str, str] | None = None,
-    ) -> None:
-        fresh_keys = study.fresh_keys
-        builder = Builder(foundation, keys, fresh_keys=fresh_keys, processes=processes, metrics=metrics)
-        self.study = study
-        self.cells = [
-            builder.cell(name, condition, seed, key)
-            for name, condition in study.conditions.items()
-            for seed in range(study.repeats[name].seeds)
-            for key in range(study.repeats[name].keys)
-        ]
-        self.pipeline = Pipeline(root, builder.graph.stages)
-
-    def survival(self) -> Iterator[dict[str, Any]]:
-        """Rows of all finished cells."""
-        done = self.pipeline.finished()
-        for cell in self.cells:
-            if cell.judged in done:
-                for row in self._rows(cell.judged):
-                    yield {**_where(cell), **_of(cell.condition), **row}
-
-    def fresh(self) -> Iterator[dict[str, Any]]:
-        """Rows of the controls under fresh keys; each control once, whatever key it stands beside."""
-        done, seen = self.pipeline.finished(), set()
-        for cell in self.cells:
-            if cell.fresh in done and (cell.fresh, cell.name, cell.seed) not in seen:
-                seen.add((cell.fresh, cell.name, cell.seed))
-                name = cell.name if cell.condition.source != "another-owner" else f"{cell.name}, key {cell.key}"
-                for row in self._rows(str(cell.fresh)):
-                    yield {"condition": name, "seed": cell.seed, **row}
-
-    def quality(self) -> Iterator[dict[str, Any]]:
-        """Rows of what the mark cost."""
-        done = self.pipeline.finished()
-        for cell in self.cells:
-            if cell.quality in done:
-                for row in self._rows(str(cell.quality)):
-                    yield {**_where(cell), **row}
-
-    def _rows(self, stage: str) -> list[dict[str, Any]]:
-        content: Any = strict_json((self.pipeline.directory(stage) / ROWS).read_bytes())
-        return list(content)
-
-
-def _where(cell: Cell) -> dict[str, Any]:
-    return {"condition": cell.name, "seed": cell.seed, "key": cell.key}
-
-
-def _of(condition: Condition) -> dict[str, Any]:
-    values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(condition).items()}
-    return {**values, "exposed": condition.exposed, "licensed": condition.source == "licensed"}
-
-
 def cores() -> int:
     """Processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
@@ -164,6 +91,7 @@ class Runner:
         model: the teacher's directory; None: the scale's own.
         owner_key: everything is derived from it; None: a fresh one, the first time.
         metrics: "tensorboard" or "trackio": trainings write what they measure to `metrics/`; None: they don't.
+        teacher_engine: "transformers" or "vllm": what draws the teacher's answers. Other engines, other answers.
     """
 
     def __init__(
@@ -175,6 +103,7 @@ class Runner:
         owner_key: Path | None = None,
         parallel: Parallel,
         metrics: str | None = None,
+        teacher_engine: str = TRANSFORMERS,
     ) -> None:
         self.root = root
         self.study = study
@@ -182,14 +111,20 @@ class Runner:
         self._owner_key = owner_key
         self._parallel = parallel
         self._metrics = None if metrics is None else {"tool": metrics, "directory": str(root.absolute() / METRICS)}
+        self._engine = teacher_engine
 
     def run(self, *, quiet: bool = False) -> Path:
         """Run, or go on with, the study; returns the page.
 
         Raises:
-            InputError: the directory holds something else, or another run is at work in it, or a stage was refused.
+            InputError: the directory holds something else, or another run is at work in it, or a stage was refused; or
+                the teacher's engine is not installed.
             KeyFileError: the study's keys are not those it began with.
         """
+        if self._engine == VLLM:
+            from watermark.engines.vllm_answers import require_vllm
+
+            require_vllm()
         _claim(self.root)
         with alone(self.root, LOCK):
             clock = Stopwatch(self.root / SECONDS)
@@ -197,7 +132,7 @@ class Runner:
                 self._carry_out(self._ground(), "models", clock, quiet)
                 laboratory = self._laboratory()
                 self._carry_out(laboratory.pipeline, "study", clock, quiet)
-            return write_results(self.root, laboratory, self._parallel)
+            return write_results(self.root, laboratory, asdict(self._parallel))
 
     def status(self) -> Status:
         """How far it is; writes the results of what is finished.
@@ -212,7 +147,7 @@ class Runner:
             return Status.of(ground)
         laboratory = self._laboratory()
         if next(laboratory.survival(), None) is not None:
-            write_results(self.root, laboratory, self._parallel, command=_last_command(self.root))
+            write_results(self.root, laboratory, asdict(self._parallel), carried_out=False)
         return Status.of(laboratory.pipeline)
 
     def _carry_out(self, pipeline: Pipeline, name: str, clock: Stopwatch, quiet: bool) -> None:
@@ -263,7 +198,7 @@ class Runner:
         }
         models = made if teacher is None else {**made, "teacher": teacher}
         keys = StudyKeys.open(self.root / "keys", load_tokenizer(models["teacher"].directory), self._owner_key)
-        foundation = Foundation(scale, models, keys.tokenizer.vocab_size, keys.tokenizer.special_ids)
+        foundation = Foundation(scale, models, keys.tokenizer.vocab_size, keys.tokenizer.special_ids, self._engine)
         processes = self._parallel.processes
         return Laboratory(self.root, self.study, foundation, keys, processes=processes, metrics=self._metrics)
 
@@ -271,59 +206,6 @@ class Runner:
 def _log_line(event: Event) -> str:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     return json.dumps({"time": now, "event": event.kind, "stage": event.stage, "seconds": event.seconds}) + "\n"
-
-
-def _last_command(root: Path) -> str | None:
-    """Of the run that wrote the results that are there; None: there are none."""
-    path = root / DESCRIPTION
-    content: Any = strict_json(path.read_bytes()) if path.exists() else {}
-    return str(content["command"]) if "command" in content else None
-
-
-def write_results(root: Path, laboratory: Laboratory, parallel: Parallel, command: str | None = None) -> Path:
-    """Write the tables, the summary and the page of what is finished.
-
-    Args:
-        command: that carried the study out; None: the one that runs now.
-    """
-    survival, fresh, quality = list(laboratory.survival()), list(laboratory.fresh()), list(laboratory.quality())
-    for name, rows in ((SURVIVAL, survival), (FRESH, fresh), (QUALITY, quality)):
-        write_table(root / name, rows)
-    study = describe(root, laboratory.study, parallel)
-    if command is not None:
-        study["command"] = command
-    write_json(root / DESCRIPTION, study, overwrite=True)
-    from distill_sim.report import write_report
-    from distill_sim.report.summarise import summary
-
-    write_json(root / "summary.json", summary(study, survival, fresh, quality), overwrite=True)
-    write_report(root / "index.html", study, survival, fresh, quality)
-    return root / "index.html"
-
-
-def describe(root: Path, study: Study, parallel: Parallel) -> dict[str, Any]:
-    """What was asked for, and by what it was carried out."""
-    return {
-        "schema": "taggant-study/1",
-        "name": root.resolve().name,
-        "title": study.title,
-        "description": study.description,
-        "scale": study.scale.name,
-        "command": shlex.join(["taggant", *sys.argv[1:]]),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(kept_seconds(root / SECONDS), 1),
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
-        "machine": {"processor": platform.machine(), **asdict(parallel)},
-        "seeds": study.repeats_of_base.seeds,
-        "keys": study.repeats_of_base.keys,
-        "fresh_keys": study.fresh_keys,
-        "reference": BASE,
-        "base": _of(study.base),
-        "series": [
-            {"name": one.name, "title": one.name, "vary": list(one.vary), "conditions": list(one.conditions)}
-            for one in study.series
-        ],
-    }
 
 
 def _claim(root: Path) -> None:

@@ -18,7 +18,7 @@ from distill_sim import texts
 from distill_sim.condition import Condition
 from distill_sim.pipeline import Stage
 from distill_sim.recipe import Recipe
-from distill_sim.stages import built_in_prompts
+from distill_sim.stages import TRANSFORMERS, built_in_prompts
 from watermark.errors import InputError
 
 QUESTIONS = "questions"  # the kind of prompts that only an instructed model can answer
@@ -153,12 +153,14 @@ class Foundation:
         models: the teacher, and what students start from, by the name of a condition's base; "fresh" is untrained.
         vocab_size: of the teacher's tokenizer.
         special_ids: of the teacher's tokenizer.
+        engine: what draws the teacher's answers.
     """
 
     scale: Scale
     models: Mapping[str, Model]
     vocab_size: int
     special_ids: tuple[int, ...] = field(default=())
+    engine: str = TRANSFORMERS
 
     @property
     def teacher(self) -> Model:

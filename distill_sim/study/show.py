@@ -28,6 +28,7 @@ TITLES = {
     "excess": "answers weighed",
     "judged": "cells judged",
     "fresh": "controls under fresh keys",
+    "started": "starting models measured",
     "quality": "costs measured",
 }
 COSTS = {  # CPU seconds of the nano scale, about; only ratios matter

@@ -13,6 +13,7 @@ import pytest
 
 from distill_sim import pipeline
 from distill_sim.condition import Condition
+from distill_sim.kept import let_go
 from distill_sim.study import file, run
 from distill_sim.survival import SURVIVAL, read_table
 from distill_sim.workers import Task
@@ -20,6 +21,7 @@ from tests import tiny
 from tests.detect.cli.helpers import Cli, execute, save_key
 from tests.distill_sim.small import inline
 from tests.distill_sim.study.small import shrink
+from tests.watermark.engines.test_vllm_answers import STUB
 from watermark.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -100,7 +102,9 @@ def test_help_needs_no_torch() -> None:
 def test_every_field_is_listed_with_its_default(cli: Cli) -> None:
     found = cli("simulate", "--fields")
     assert (found.code, found.err) == (0, "")
-    lines = found.out.splitlines()
+    *lines, profile = found.out.splitlines()
+    assert profile.startswith("profile ")
+    assert "trace, balanced, discreet: delta, gamma and context_width" in profile
     assert [line.split()[0] for line in lines] == [one.name for one in fields(Condition)]
     for line, one in zip(lines, fields(Condition), strict=True):
         assert line.endswith(f"[{one.default!r}]")
@@ -129,7 +133,51 @@ def test_a_study_from_the_command_line_and_how_far_it_is(cli: Cli, study: Path, 
     assert (quiet.code, quiet.out, quiet.err) == (0, f"{root / 'index.html'}\n", "")
 
 
+@pytest.mark.usefixtures("small")
+def test_a_study_whose_teacher_answers_through_vllm(
+    cli: Cli, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for vLLM: other answers, and from there on the same stages; the same command finds them finished."""
+    monkeypatch.syspath_prepend(STUB)
+    monkeypatch.delenv("TAGGANT_VLLM_PYTHON", raising=False)
+    root, key = tmp_path / "run", save_key(tmp_path / "owner.key", 3)
+    arguments = (study, "-o", root, "--model", tiny.shared(), "--key", key, "--workers", 1)
+    done = cli("simulate", *arguments, "--teacher-engine", "vllm")
+    let_go()  # a worker's end would do it
+    assert (done.code, done.out) == (0, f"{root / 'index.html'}\n")
+    described = json.loads((root / "study.json").read_text())
+    assert described["teacher_engine"] == "vllm"
+    answers = [json.loads(path.read_text())["settings"] for path in root.glob("stages/marked-*/stage.json")]
+    assert {one["engine"] for one in answers} == {"vllm"}
+    begun = [json.loads(line)["stage"] for line in (root / "log.jsonl").read_text().splitlines() if "started" in line]
+    kinds = [name.partition("-")[0] in ("marked", "answers") for name in begun]
+    assert kinds == sorted(kinds, reverse=True)  # the engine is started once
+    green = {row["condition"]: row["green_fraction"] for row in read_table(root / SURVIVAL) if row["test"] == "text"}
+    assert green.pop("base") > 0.5
+    assert len(green) == 3
+    assert max(green.values()) < 0.45
+    stages = len(list((root / "stages").iterdir()))
+    status = cli("simulate", *arguments, "--teacher-engine", "vllm", "--status")
+    assert status.out.splitlines()[-1].split() == ["all", "stages", str(stages), "of", str(stages)]
+    other = cli("simulate", *arguments, "--status")  # the same study by transformers: little is shared
+    shared, total = (int(number) for number in other.out.splitlines()[-1].split()[2::2])
+    assert 0 < shared < total / 2
+
+
 # --- what it refuses ---
+
+
+@pytest.mark.usefixtures("unstarted")
+def test_a_teacher_in_vllm_where_there_is_none(
+    cli: Cli, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("watermark.engines.vllm_answers.find_spec", lambda name: None)
+    monkeypatch.delenv("TAGGANT_VLLM_PYTHON", raising=False)
+    found = cli("simulate", study, "-o", tmp_path / "run", "--teacher-engine", "vllm")
+    assert (found.code, found.out) == (3, "")
+    assert "docs/vllm.md" in found.err
+    assert len(found.err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.usefixtures("unstarted")

@@ -96,6 +96,27 @@ class TestNulls:
         assert not null_count(p * 1.2).within
         assert not null_count([-0.1] * 990 + [-5.0] * 10).within
 
+    @pytest.mark.parametrize(("pairs", "gamma"), [(1100, 0.25), (1200, 0.5), (40, 0.1)])
+    def test_a_count_that_never_gives_small_p_is_not_within(self, pairs: int, gamma: float) -> None:
+        one = null_count(np.zeros(1000), pairs, gamma)
+        assert not one.within
+        assert one.outside == [(0.1, "few")]
+        tails = stats.binom.sf(np.arange(pairs + 1) - 1, pairs, gamma)
+        for level, least in one.least.items():
+            margin = one.limits[level] - 1000 * level
+            assert least == max(0, np.ceil(1000 * tails[tails <= level].max() - margin))
+        assert one.checks == 5
+        rng = np.random.default_rng(3)
+        true = null_count(np.log10(tails[rng.binomial(pairs, gamma, 1000)]), pairs, gamma)
+        assert true.within
+        few = null_count(np.log10(tails[rng.binomial(pairs, gamma * 0.7, 1000)]), pairs, gamma)
+        assert (0.1, "few") in few.outside
+
+    def test_of_a_bound_and_of_a_count_that_can_attain_nothing_no_small_p_is_asked(self) -> None:
+        assert null_count(np.zeros(1000)).within
+        assert null_count(np.zeros(1000)).checks == 4
+        assert null_count(np.zeros(1000), pairs=1, gamma=0.25).within  # its smallest p is .25
+
     def test_bonferroni(self) -> None:
         p = np.array([-3.0, -0.1, -8.0])
         np.testing.assert_allclose(bonferroni(p), [-3 + np.log10(3), 0, -8 + np.log10(3)])

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from detect import tally
 from detect.fed import Probe
 from detect.observation import Reading
 from distill_sim import stages
@@ -247,3 +248,45 @@ def test_a_damaged_corpus_and_a_missing_model_are_refused(run: Run, tmp_path: Pa
 def test_the_prompts_are_shipped_with_the_package() -> None:
     assert (Path(stages.__file__).parent / "data" / "prompts.txt").is_file()
     assert all(prompt.strip() == prompt for prompt in stages.built_in_prompts())
+
+
+# --- answers by vLLM (a stand-in for it) ---
+
+
+def test_a_teacher_in_vllm(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answers are kept batch by batch, marked, and the engine serves the next stage; a student's stage ends it."""
+    from tests.watermark.engines.test_vllm_answers import STUB
+    from watermark.engines import vllm_answers
+    from watermark.engines.vllm_answers import VllmEngine
+
+    monkeypatch.syspath_prepend(STUB)
+    monkeypatch.delenv("TAGGANT_VLLM_PYTHON", raising=False)
+    made: list[VllmEngine] = []
+
+    def noted(directory: Path) -> VllmEngine:
+        made.append(VllmEngine(directory))
+        return made[-1]
+
+    monkeypatch.setattr(vllm_answers, "VllmEngine", noted)
+    for name in ("marked", "unmarked"):
+        arguments = again(run, name, tmp_path / name)
+        run_stage({**arguments, "settings": {**arguments["settings"], "engine": "vllm"}}, lambda *_: None)
+    assert len(made) == 1
+    assert made[0].is_open
+    marked, unmarked = (read_corpus(tmp_path / name / "out" / CORPUS) for name in ("marked", "unmarked"))
+    assert [row.prompt for row in marked] == [row.prompt for row in run.rows("marked")]
+    assert {row.key_id for row in marked} == {run.key.key_id}
+    assert {row.key_id for row in unmarked} == {None}
+    assert [row.token_ids for row in marked] != [row.token_ids for row in unmarked]
+    assert {json.loads(row.sampling)["vllm"] for row in marked} == {"0.0.stub"}
+    assert read_provenance(tmp_path / "marked" / "out" / CORPUS)["settings"]["engine"] == "vllm"
+    green = [tally(run.key, [row.token_ids for row in rows]) for rows in (marked, unmarked)]
+    assert green[0].n_green / green[0].n_scored > 0.4 > green[1].n_green / green[1].n_scored
+    run_stage(again(run, "fluency", tmp_path / "fluency"), lambda *_: None)
+    assert not made[0].is_open
+
+
+def test_an_engine_that_nobody_knows_is_a_mistake(run: Run, tmp_path: Path) -> None:
+    arguments = again(run, "marked", tmp_path)
+    with pytest.raises(ValueError, match="no engine is called 'pen'"):
+        run_stage({**arguments, "settings": {**arguments["settings"], "engine": "pen"}}, lambda *_: None)

@@ -25,6 +25,7 @@ from tests import tiny
 from tests.distill_sim.test_corpus import ROW
 from watermark.engines.models import load_model, load_tokenizer
 from watermark.errors import InputError, ModelError
+from watermark.progress import ignore
 
 RECIPE = Recipe(layers=1, batch_size=4, learning_rate=1e-2)
 NEVER = 1e9
@@ -230,6 +231,22 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: 
     torch.manual_seed(12345)
     assert same(first, train_student(tiny.shared(), corpus(), recipe, tmp_path / "b"))
     assert not same(first, train_student(tiny.shared(), corpus(), replace(recipe, seed=1), tmp_path / "c"))
+
+
+@pytest.mark.parametrize("schedule", ["constant_with_warmup", "linear", "cosine"])
+def test_a_training_of_one_step_changes_the_weights(tmp_path: Path, schedule: Any) -> None:
+    """A warm-up begins at a learning rate of 0: were it the only step, nothing would be learnt."""
+    recipe = replace(RECIPE, schedule=schedule, batch_size=8)
+    student = train_student(tiny.shared(), corpus(3), recipe, tmp_path / "s")
+    assert not same(tiny.shared(), student)
+
+
+@pytest.mark.parametrize(("steps", "warm"), [(1, 0), (19, 0), (20, 1), (21, 2), (100, 5)])
+def test_warm_up_is_a_share_of_the_steps_where_that_is_a_step(steps: int, warm: int, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, batch_size=2)
+    examples = make_examples(corpus(1) * (2 * steps - 1), 64, 384)
+    made = trainer.make_trainer(load_model(tiny.shared()), examples, recipe, tmp_path, NEVER, ignore)
+    assert made.args.get_warmup_steps(steps) == warm
 
 
 class Killed(BaseException):

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from watermark.engines.models import first_line
-from watermark.engines.transformers import GreenListProcessor
+from watermark.engines.transformers import EachItsOwn, GreenListProcessor
 from watermark.errors import InputError, ModelError
 from watermark.journal import Journal
 from watermark.keys import Key
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def answer(
     sampling: Sampling,
     *,
     seed: int,
-    key: Key | None = None,
+    key: Key | Sequence[Key] | None = None,
     first: int = 0,
     on_tokens: Callable[[int], None] | None = None,
 ) -> Iterator[list[list[int]]]:
@@ -86,7 +86,7 @@ def answer(
 
     Args:
         prompts: token ids per prompt, none empty.
-        key: marks the answers; None leaves them unmarked.
+        key: marks the answers; several, one a prompt, mark each its own; None leaves them unmarked.
         first: the prompt to begin with, a multiple of the batch size.
         on_tokens: called with the number of new tokens after each decoding step (all rows of the batch together).
 
@@ -94,16 +94,20 @@ def answer(
         InputError: a prompt without tokens.
         ModelError: the model's end-of-text ids are no ids.
         TokenizerMismatchError: the key was made for another tokenizer.
-        ValueError: `first` is not where a batch begins.
+        ValueError: `first` is not where a batch begins, or there are not as many keys as prompts.
     """
-    _check(prompts, first, sampling.batch_size)
-    processors = []
-    if key is not None:
-        vocab_size = model.config.get_text_config().vocab_size
-        processors.append(GreenListProcessor(key, vocab_size, tokenizer=tokenizer))
+    check_prompts(prompts, first, sampling.batch_size)
+    vocab_size = model.config.get_text_config().vocab_size
+    processors: list[LogitsProcessor] = []
+    if isinstance(key, Key):
+        processors = [GreenListProcessor(key, vocab_size, tokenizer=tokenizer)]
+    elif key is not None and len(key) != len(prompts):
+        raise ValueError(f"{len(key)} keys for {len(prompts)} prompts")
     for start in range(first, len(prompts), sampling.batch_size):
         batch = prompts[start : start + sampling.batch_size]
-        with _seeded(_batch_seed(seed, start), model.device):
+        if key is not None and not isinstance(key, Key):
+            processors = [EachItsOwn(key[start : start + len(batch)], vocab_size, tokenizer=tokenizer)]
+        with _seeded(drawing_seed(seed, start), model.device):
             answers = _answer_batch(model, tokenizer, batch, sampling, processors, on_tokens)
         yield answers  # outside the block: the caller's random numbers are the caller's
 
@@ -125,10 +129,25 @@ def answer_resumably(
         journal: its identity names model, key, prompts, sampling and seed.
         on_answers: called with the number of answers just added, those of earlier runs included.
     """
+    return resumed(
+        lambda first: answer(model, tokenizer, prompts, sampling, seed=seed, key=key, first=first), journal, on_answers
+    )
+
+
+def resumed(
+    draw: Callable[[int], Iterator[list[list[int]]]],
+    journal: Journal,
+    on_answers: Callable[[int], None] | None = None,
+) -> list[list[int]]:
+    """`answer_resumably` for any engine.
+
+    Args:
+        draw: takes the number of the first prompt that has no answer yet; yields batches, as `answer` does.
+    """
     answers = [ids for batch in journal.entries for ids in batch]
     if on_answers is not None and answers:
         on_answers(len(answers))
-    for batch in answer(model, tokenizer, prompts, sampling, seed=seed, key=key, first=len(answers)):
+    for batch in draw(len(answers)):
         journal.append(batch)
         answers += batch
         if on_answers is not None:
@@ -136,7 +155,8 @@ def answer_resumably(
     return answers
 
 
-def _check(prompts: Sequence[Sequence[int]], first: int, batch_size: int) -> None:
+def check_prompts(prompts: Sequence[Sequence[int]], first: int, batch_size: int) -> None:
+    """Refuse, before anything is drawn, what `answer` says."""
     if first < 0 or (first % batch_size and first < len(prompts)):
         raise ValueError(f"no batch of {batch_size} begins at prompt {first}")
     for number, prompt in enumerate(prompts):
@@ -144,8 +164,8 @@ def _check(prompts: Sequence[Sequence[int]], first: int, batch_size: int) -> Non
             raise InputError(f"prompt {number} (from 0) has no tokens; leave it out")
 
 
-def _batch_seed(seed: int, number: int) -> int:
-    """63 bits. A hash, because torch's CPU generator looks at the lower 32 only."""
+def drawing_seed(seed: int, number: int) -> int:
+    """Of the draw that begins at prompt `number`, 63 bits. A hash: torch's CPU generator looks at the lower 32 only."""
     return int.from_bytes(hashlib.sha256(f"taggant answers {seed} {number}".encode()).digest()[:8], "little") >> 1
 
 
@@ -162,12 +182,13 @@ def _answer_batch(
     tokenizer: PreTrainedTokenizerBase,
     batch: Sequence[Sequence[int]],
     sampling: Sampling,
-    processors: list[GreenListProcessor],
+    processors: list[LogitsProcessor],
     on_tokens: Callable[[int], None] | None,
 ) -> list[list[int]]:
-    stops = _stop_ids(model, tokenizer)
+    vocab_size = model.config.get_text_config().vocab_size
+    stops = stop_ids(model.generation_config.eos_token_id, tokenizer, vocab_size, model.name_or_path)
     padding = tokenizer.pad_token_id
-    if padding is None or not 0 <= padding < model.config.get_text_config().vocab_size:
+    if padding is None or not 0 <= padding < vocab_size:
         padding = min(stops, default=0)
     width = max(len(prompt) for prompt in batch)
     ids = torch.full((len(batch), width), padding, dtype=torch.long)  # [batch, width], padded on the left
@@ -190,22 +211,24 @@ def _answer_batch(
             logits_processor=processors,
             stopping_criteria=None if streamer is None else [streamer],
         )
-    return [_until_stop(row, stops) for row in output[:, width:].tolist()]
+    return [until_stop(row, stops) for row in output[:, width:].tolist()]
 
 
-def _stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Ids that end an answer; those that the model cannot draw are left out.
+def stop_ids(configured: Any, tokenizer: PreTrainedTokenizerBase, vocab_size: int, where: str) -> set[int]:
+    """Ids that end an answer: the model's and the tokenizer's; those that the model cannot draw are left out.
+
+    Args:
+        configured: `eos_token_id` of the model's generation settings.
+        where: the model, for the message.
 
     Raises:
         ModelError: the model's settings name something else than ids.
     """
-    configured = model.generation_config.eos_token_id
     stops = [*(configured if isinstance(configured, list | tuple) else [configured]), tokenizer.eos_token_id]
     for stop in stops:
         if stop is not None and (isinstance(stop, bool) or not isinstance(stop, int)):
-            where = model.name_or_path
             raise ModelError(f"{where}: eos_token_id must be a token id or a list of them; mend generation_config.json")
-    return {stop for stop in stops if stop is not None and 0 <= stop < model.config.get_text_config().vocab_size}
+    return {stop for stop in stops if stop is not None and 0 <= stop < vocab_size}
 
 
 @contextmanager
@@ -220,7 +243,8 @@ def _without_own_defaults(model: PreTrainedModel) -> Iterator[None]:
         model.generation_config = own
 
 
-def _until_stop(ids: list[int], stops: set[int]) -> list[int]:
+def until_stop(ids: list[int], stops: set[int]) -> list[int]:
+    """What comes before the first stop."""
     for position, token in enumerate(ids):
         if token in stops:
             return ids[:position]

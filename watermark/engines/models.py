@@ -21,7 +21,7 @@ from watermark.errors import InputError, ModelError
 from watermark.files import strict_json
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 INDEX = "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
@@ -73,6 +73,23 @@ def load_model(path_or_id: str | Path) -> PreTrainedModel:
     model.name_or_path = model.config._name_or_path = str(directory)  # not the links, which are gone
     model.eval()
     return model
+
+
+def load_settings(path_or_id: str | Path) -> tuple[PretrainedConfig, GenerationConfig]:
+    """A model's settings, and how it ends and draws answers by default, without its weights.
+
+    Raises:
+        ModelError: as `load_model`, as far as it shows without loading.
+    """
+    directory = local_directory(path_or_id, MODEL_PATTERNS)
+    check_model_directory(directory)
+    with _only(directory, MODEL_SETTINGS, f"{path_or_id}: the model") as checked, quiet_transformers():
+        from transformers import AutoConfig, GenerationConfig
+
+        config = AutoConfig.from_pretrained(checked, trust_remote_code=False, local_files_only=True)
+        if not (checked / "generation_config.json").exists():
+            return config, GenerationConfig.from_model_config(config)
+        return config, GenerationConfig.from_pretrained(checked, local_files_only=True)
 
 
 def load_tokenizer(path_or_id: str | Path) -> PreTrainedTokenizerBase:

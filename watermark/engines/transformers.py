@@ -12,31 +12,21 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor
 from transformers.generation.configuration_utils import BaseWatermarkingConfig
 
-from watermark.engines.bias_numba import add_bias
-from watermark.errors import TokenizerMismatchError, UnsupportedError
-from watermark.greenlist import GreenList
-from watermark.keys import Key
+from watermark.engines.bias import CACHE_BYTES, GreenBias
+from watermark.errors import UnsupportedError
+from watermark.keys import Key, TokenizerIdentity
 
 PUBLIC_PARAMETERS = ("key_id", "scheme", "gamma_65536", "delta", "context_width")
-CACHE_BYTES = 256 << 20  # rows of recurring contexts: 2,000 at 128k tokens, 5,400 at 49k
-# How much wider than the tokenizer logits may be: models are padded to round numbers (phi-2 by 905, DeepSeek by 2.4 %).
-PADDING_COLUMNS, PADDING_SHARE = 1024, 0.05
 
 _log = logging.getLogger(__name__)
-
-
-_ONE_PASS = {torch.float32: np.float32, torch.float64: np.float64}  # types that NumPy has too
 
 
 class GreenListProcessor(LogitsProcessor):
@@ -45,7 +35,7 @@ class GreenListProcessor(LogitsProcessor):
     Special tokens are never biased, and nothing is biased after a context that holds one. Columns beyond the key's
     tokenizer are left alone. A sequence shorter than h is left alone. A processor never sees the attention mask: it
     knows padding by its being a special token of the key's tokenizer. A key without tokenizer takes it for text.
-    Threads may share a processor.
+    Threads may share a processor. The rule itself is `watermark.engines.bias`'s.
 
     Not for `model.generate_batch`: it ignores `logits_processor` in silence and writes unmarked text. Give it a
     generation config with `watermarking_config=MarkConfig(key)`.
@@ -62,18 +52,9 @@ class GreenListProcessor(LogitsProcessor):
     """
 
     def __init__(self, key: Key, vocab_size: int, *, tokenizer: Any = None, cache_bytes: int = CACHE_BYTES) -> None:
-        if key.tokenizer is not None:
-            _refuse_other_width(key.tokenizer.vocab_size, vocab_size)
-        if tokenizer is not None:
-            key.check_tokenizer(tokenizer)
+        self.bias = GreenBias(key, vocab_size, tokenizer=tokenizer, cache_bytes=cache_bytes)
         self.vocab_size = vocab_size
         self.context_width = key.context_width
-        self._delta = key.delta
-        self._green = GreenList(key)
-        self._colourable = vocab_size if key.tokenizer is None else key.tokenizer.vocab_size
-        self._special_set = frozenset(key.special_ids)
-        self._special_ids = {"cpu": torch.tensor(sorted(key.special_ids), dtype=torch.long)}  # a copy per device
-        self._rows = _RowCache(cache_bytes, self._colourable)
 
     @property
     def supports_continuous_batching(self) -> bool:
@@ -106,56 +87,36 @@ class GreenListProcessor(LogitsProcessor):
         if input_ids.shape[1] < self.context_width:
             return scores
         contexts = input_ids[:, input_ids.shape[1] - self.context_width :]
-        if scores.device.type == "cpu":
-            return self._add_cached_rows(contexts, scores)
-        return self._add_on_device(contexts, scores)
+        return self.bias.added(contexts, scores)
 
-    def _add_cached_rows(self, contexts: Tensor, scores: Tensor) -> Tensor:
-        out = torch.empty_like(scores)
-        width = self._colourable
-        for context, given, row in zip(map(tuple, contexts.tolist()), scores[:, :width], out[:, :width], strict=True):
-            if self._special_set.isdisjoint(context):
-                with self._rows.lock:  # until it is used: another thread's context may take its place
-                    self._add_bias(given, self._rows.get(context, self._fill_green), row)
-            else:
-                row.copy_(given)
-        if width < self.vocab_size:
-            out[:, width:] = scores[:, width:]
-        return out
 
-    def _add_bias(self, given: Tensor, green: Tensor, out: Tensor) -> None:
-        """out = given + δ·green, all [colourable]; green uint8."""
-        if given.dtype in _ONE_PASS and given.is_contiguous():
-            add_bias(given.numpy(), green.numpy(), _ONE_PASS[given.dtype](self._delta), out.numpy())
-        else:
-            out.copy_(green)  # torch would convert it in fresh memory
-            torch.add(given, out, alpha=self._delta, out=out)
+class EachItsOwn(LogitsProcessor):
+    """Marks each sequence of a batch with a key of its own: row i with `keys[i]`. For sampling, not for beams.
 
-    def _fill_green(self, context: tuple[int, ...], row: Tensor) -> None:
-        """1 on green columns but special ones, 0 elsewhere: into `row`, uint8 [colourable].
+    Args:
+        keys: one a row.
+        vocab_size, tokenizer: as `GreenListProcessor`.
+        cache_bytes: bound on all caches of rows together.
+    """
 
-        Bytes, because torch takes nine times as long to convert bools; and no bias in the dtype of the scores, which
-        would take four times the memory and, on the way through it, half as much time again.
+    def __init__(
+        self, keys: Sequence[Key], vocab_size: int, *, tokenizer: Any = None, cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        share = cache_bytes // max(1, len(keys))
+        identity = None if tokenizer is None else TokenizerIdentity.of(tokenizer)  # hashed once
+        self._processors = [GreenListProcessor(key, vocab_size, tokenizer=identity, cache_bytes=share) for key in keys]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Returns `scores` + δ on green, a new tensor.
+
+        Args:
+            input_ids: [batch, length].
+            scores: [batch, V].
         """
-        self._green.fill_row(context, row.numpy().view(np.bool_))  # in NumPy a row is one call of OpenSSL
-        if self._special_set:
-            row.index_fill_(0, self._special_on(row.device), 0)
-
-    def _add_on_device(self, contexts: Tensor, scores: Tensor) -> Tensor:
-        contexts, special_ids = contexts.to(scores.device), self._special_on(scores.device)
-        green = self._green.mask(contexts, self._colourable).view(torch.uint8).index_fill_(1, special_ids, 0)
-        # compared one by one: torch.isin may sort, and then waits for the device
-        special = (contexts[:, :, None] == special_ids).flatten(1).any(dim=1)  # [B]
-        out = scores.clone()
-        out[:, : self._colourable].add_(green.masked_fill_(special[:, None], 0), alpha=self._delta)
-        return out
-
-    def _special_on(self, device: torch.device) -> Tensor:
-        """The special ids, int64 [S], copied to a device once and not in every step."""
-        name = str(device)
-        if name not in self._special_ids:
-            self._special_ids[name] = self._special_ids["cpu"].to(device)
-        return self._special_ids[name]
+        if input_ids.shape[0] != len(self._processors):
+            raise ValueError(f"{input_ids.shape[0]} sequences for {len(self._processors)} keys")
+        rows = [one(input_ids[at : at + 1], scores[at : at + 1]) for at, one in enumerate(self._processors)]
+        return torch.cat(rows)
 
 
 class MarkConfig(BaseWatermarkingConfig):
@@ -217,18 +178,6 @@ class MarkConfig(BaseWatermarkingConfig):
         raise UnsupportedError("a MarkConfig does not change; make another from another key")
 
 
-def _refuse_other_width(tokens: int, logits: int) -> None:
-    """Raise unless `logits` are the tokenizer's tokens and padding: on other models a key's ids mean other tokens."""
-    padded = tokens + max(PADDING_COLUMNS, int(tokens * PADDING_SHARE))
-    if not tokens <= logits <= padded:
-        raise TokenizerMismatchError(
-            f"the model has {logits} logits, the key's tokenizer {tokens} tokens; "
-            "make a key for this model's tokenizer (taggant keygen --tokenizer)",
-            expected=str(tokens),
-            found=str(logits),
-        )
-
-
 def _is_saving() -> bool:
     """Whether a GenerationConfig that writes its file asks: it calls `to_dict` then just as it does for printing."""
     frame = inspect.currentframe()
@@ -239,46 +188,3 @@ def _is_saving() -> bool:
         if frame.f_code.co_name == "to_json_file" and isinstance(frame.f_locals.get("self"), GenerationConfig):
             return True
     return False
-
-
-class _RowCache:
-    """The rows used last, in memory that is taken once: allocating a row anew costs as much as half its colours.
-
-    Args:
-        limit: bytes; at least one row is kept.
-        width: bytes of a row.
-
-    Attributes:
-        lock: to be held from `get` until the row has been used.
-    """
-
-    def __init__(self, limit: int, width: int) -> None:
-        slots = max(1, limit // max(width, 1))
-        self.lock = threading.Lock()
-        self._table = torch.from_numpy(np.empty((slots, width), dtype=np.uint8))  # pages are taken when first written
-        self._slots: OrderedDict[tuple[int, ...], int] = OrderedDict()
-        self._fresh = 0  # slots from here on were never used
-
-    def get(self, context: tuple[int, ...], fill: Callable[[tuple[int, ...], Tensor], None]) -> Tensor:
-        """The row of `context`, uint8 [width], filled by `fill(context, row)` where it is not there.
-
-        A context is entered when its row is whole, not before: a Ctrl-C on the way loses a slot, never a colour.
-        """
-        slot = self._slots.get(context)
-        if slot is not None:
-            self._slots.move_to_end(context)
-            return self._table[slot]
-        slot = self._free_slot()
-        row = self._table[slot]
-        fill(context, row)
-        self._slots[context] = slot
-        return row
-
-    def _free_slot(self) -> int:
-        if self._fresh < self._table.shape[0]:
-            self._fresh += 1
-            return self._fresh - 1
-        return self._slots.popitem(last=False)[1] if self._slots else 0  # the one not used for longest
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _RowCache:
-        return _RowCache(self._table.numel(), self._table.shape[1])  # a copy fills its own rows; locks are not copied

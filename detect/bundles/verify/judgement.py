@@ -52,7 +52,20 @@ def check_order(tests: Sequence[RecordedTest], log: Log) -> list[RecordedTest]:
             raise Refused("premature", f"{test.what} is called confirmatory, and {reasons[0]}")
         if "plan" not in test.evidence:
             raise Refused("premature", f"{test.what} is called confirmatory, and is none of the plan's tests")
+        if test.evidence["finding"] == "detected" and not _opened(test, confirmatory):
+            raise Refused(
+                "premature", f"{test.what} is called confirmatory, and the primary test found nothing that is"
+            )
     return confirmatory
+
+
+def _opened(test: RecordedTest, confirmatory: Sequence[RecordedTest]) -> bool:
+    """Whether the primary test of a test's run has a confirmatory detection: it opens the gate for the others."""
+    return any(
+        one.run == test.run and "plan" in one.evidence and one.evidence["plan"]["primary"]
+        for one in confirmatory
+        if one.evidence["finding"] == "detected"
+    )
 
 
 def _alpha(tests: Sequence[RecordedTest]) -> float:

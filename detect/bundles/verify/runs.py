@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from detect.bundles.seal import FILES
 from detect.bundles.verify.manifest import Files
 from detect.bundles.verify.marked import Marked
 from detect.evidence import SCHEMA
+from detect.plans.plan import Plan
 
 FINDINGS, STATUSES = ("detected", "inconclusive", "not detected"), ("exploratory", "confirmatory")
 ENDS = ("early", "maximum", "exhausted")
@@ -171,10 +172,43 @@ def _read_run(files: Files, log: Log, marked: Marked, finished: Entry, begun: in
         if "plan" in test.evidence and test.evidence["plan"]["sha256"] != begin["plan"]:
             raise Refused("evidence", f"{test.what}: of another plan than the run")
     plan = marked.plans.get(begin["plan"])
-    planned = {test.evidence["plan"]["test"] for test in tests.values() if "plan" in test.evidence}
-    if plan is not None and planned != set(plan.tests):
-        raise Refused("run", f"{what}: not the tests that were planned")
+    if plan is not None:
+        _check_planned(plan, tests, what)
+    _check_families([one["tests"] for one in said["family"]], None if plan is None else plan.primary, what)
     return [RecordedFamily(tuple(tests[name] for name in one["tests"]), one["key_check"]) for one in said["family"]]
+
+
+def _check_planned(plan: Plan, tests: Mapping[str, RecordedTest], what: str) -> None:
+    """Raise Refused unless just the plan's tests were made, and judged, stopped and lined up as it says."""
+    of_plan = {test.evidence["plan"]["test"]: test for test in tests.values() if "plan" in test.evidence}
+    if of_plan.keys() != set(plan.tests) or any(name != test.name for name, test in of_plan.items()):
+        raise Refused("run", f"{what}: not the tests that were planned")
+    for name, test in of_plan.items():
+        one = test.evidence
+        said = {"alpha": one["alpha"], "primary": one["plan"]["primary"]}
+        planned: dict[str, Any] = {"alpha": plan.alpha, "primary": name == plan.primary}
+        if "sequential" in one:
+            said["maximum_pairs"], planned["maximum_pairs"] = one["sequential"]["maximum_pairs"], plan.maximum_pairs
+        if "lineup" in one:
+            said["line-up"] = (one["lineup"]["decoys"], one["lineup"]["seed"])
+            planned["line-up"] = (plan.lineup.decoys, plan.lineup.seed)
+        for member, value in planned.items():
+            if said[member] != value:
+                raise Refused("evidence", f"{test.what}: {member} is {said[member]}, the plan says {value}")
+
+
+def _check_families(families: Sequence[Sequence[str]], primary: str | None, what: str) -> None:
+    """Raise Refused unless tests were judged together that must be: whoever splits a family pays less for many tests.
+
+    Documents by themselves are one family; the plan's primary test, and every control, is one alone; all else is one.
+    """
+    together: dict[str, set[str]] = {}
+    for name in (name for family in families for name in family):
+        alone = name == primary or name.endswith("/control")
+        group = name if alone else "each" if name.startswith("each/") else "all else"
+        together.setdefault(group, set()).add(name)
+    if sorted(map(sorted, together.values())) != sorted(map(sorted, filter(None, families))):
+        raise Refused("run", f"{what}: tests that must be judged together are in several families, or others beside")
 
 
 def _read_test(files: Files, marked: Marked, finished: Entry, begun: int, name: str, said: Any) -> RecordedTest:

@@ -110,7 +110,8 @@ class Made:
         return whole
 
     def plan(self, *, stamped: bool = False, **changes: Any) -> Plan:
-        one = plan(created=BEGUN + timedelta(hours=1), key=self.key, inclusion=inclusion(self.key), **changes)
+        changes |= {"key": self.key, "inclusion": inclusion(self.key), "decoys": 19, "seed": SEED}
+        one = plan(created=BEGUN + timedelta(hours=1), **changes)
         follow(one, key=self.key)
         record_plan(self.case, one, self.stamp(one.canonical) if stamped else None)
         return one
@@ -280,7 +281,7 @@ def planned(made: Made, *, green: float = 0.6, number: int = 30, stamped: bool =
     made.run("suspect", planned_families(made, one, tests), plan=one, questioned=MODEL)
 
 
-def weights(made: Made, *, strength: float = 1.0) -> None:
+def weights(made: Made, *, strength: float = 2.5) -> None:
     made.check()
     made.commit()
     one = made.plan(

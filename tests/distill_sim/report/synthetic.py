@@ -167,8 +167,8 @@ def row(
         "test": test,
         "n_tokens": 2000,
         "n_scored": 1500,
-        "green_fraction": None,
-        "z_score": None,
+        "green_fraction": (0.6 if condition.exposed else 0.25) if test == "text" else None,
+        "z_score": z_of(log10_p) if test in ("reading", "sampled", "text") else None,
         "log10_p": log10_p,
         "log10_p_adjusted": log10_p,
         "finding": None if log10_p is None else "detected" if log10_p <= -6 else "not detected",
@@ -176,6 +176,11 @@ def row(
     }
     assert set(values) == set(SCHEMAS["survival.parquet"].names)
     return values
+
+
+def z_of(log10_p: float | None) -> float | None:
+    """About what has such a tail."""
+    return None if log10_p is None else float(np.sqrt(2 * np.log(10) * -log10_p))
 
 
 def fresh(keys: int = 1000) -> list[Row]:
@@ -202,9 +207,9 @@ def quality() -> list[Row]:
         delta = condition.delta if condition.exposed else 0.0
         measures: Mapping[str, tuple[float, float | None]] = {
             "perplexity": (11 * 1.28**delta, 11.0),
-            "auc": (0.5 + 0.06 * delta**1.3, None),
+            "auc": (0.5 + 0.06 * delta**1.3, 0.5),
             "repetition": (0.08 + 0.004 * delta, 0.08),
-            "student_loss": (3.1 + 0.02 * delta, 3.1),
+            "held_out_nats": (3.1 + 0.02 * delta + (0.3 if condition.after else 0.0), None),
         }
         for seed in range(3):
             for key in range(3):

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from distill_sim.condition import Condition
-from distill_sim.report import summary
+from distill_sim.curves import inversions, median_of
+from distill_sim.report import dose_words, summary
 from distill_sim.report.material import gather
+from distill_sim.report.trends import noticed
 from distill_sim.survival import FRESH, QUALITY, SURVIVAL, read_table, write_table
 from tests.distill_sim.report import synthetic
 from tests.distill_sim.report.synthetic import row
@@ -36,7 +38,27 @@ def p_of(rows: list[Any], condition: str, test: str, who: str = "account") -> li
 class TestConditions:
     def test_there_are_at_least_forty(self, found: dict[str, Any]) -> None:
         assert len(found["conditions"]) == len(synthetic.CHANGES) >= 40
-        assert found["missing"] == []
+        assert found["counts"]["conditions"] == len(synthetic.CHANGES)
+
+    def test_what_was_neither_varied_nor_tried_is_told(self, found: dict[str, Any]) -> None:
+        """From every field, attack and step that a condition can have."""
+        assert found["missing"] == [
+            "Not varied: kinds of prompts (held: all kinds of prompts).",
+            "Not varied: tokens of an answer, at most (held: answers of 48 tokens).",
+            "Not varied: temperature of the teacher's sampling (held: teacher's temperature 1).",
+            "Not varied: top-p of the teacher's sampling (held: teacher's top-p 1).",
+            "Not varied: green fraction γ: share of the tokens that is green (held: green fraction 0.25).",
+            "Not varied: accounts whose answers one student mixes (held: 1 account).",
+            "Not varied: layers trained, where only the top ones are (held: 2 layers trained).",
+            "Not varied: rank of the adapter, where there is one (held: adapter of rank 8).",
+            "Not varied: learning rate at its peak (held: learning rate 0.001).",
+            "Not varied: passes over the answers (held: 2 passes over the answers).",
+            "Not varied: answers in a training step (held: 8 answers a step).",
+            "Not tried, what the student starts from: started from a smaller model or started from a model with "
+            "another tokenizer.",
+            "Not tried on the answers: tokens drawn anew.",
+            "No two treatments of the answers were combined.",
+        ]
 
     @pytest.mark.parametrize("condition", ["base", "answers-24", "clean-8000", "h-0"])
     @pytest.mark.parametrize("test", ["reading", "sampled", "text"])
@@ -69,23 +91,70 @@ class TestConditions:
         assert (one["runs"], one["claimed"], one["detected"], one["median"]) == (4, 3, 3, -8.0)
         none = [{**r, "log10_p": None} for r in rows]
         one = of(summary(synthetic.study(series=[]), none), "base")["tests"]["reading"]
-        assert one == {"runs": 4, "claimed": 0, "detected": 0, "median": None}
+        assert one == {"runs": 4, "claimed": 0, "detected": 0, "z": one["z"], "median": None}
 
 
 class TestAxes:
     def test_dose_rises(self, found: dict[str, Any]) -> None:
         (line,) = found["series"][0]["lines"]
         assert line["x"] == [24, 48, 96, 192, 384, 768]
-        assert line["trends"]["reading"] == {"tau": 1.0, "inversions": []}
+        assert line["trends"]["reading"] == {
+            "tau": 1.0,
+            "inversions": [],
+            "notices": [[1.0, noticed(9, 1.0)], [2.0, noticed(9, 2.0)]],
+        }
 
-    def test_the_law_is_found_again(self, found: dict[str, Any]) -> None:
-        """Evidence grows like the dose."""
+    @pytest.mark.parametrize(("runs", "fall"), [(9, 1.0), (9, 1.35), (9, 2.0), (3, 1.0)])
+    def test_how_large_a_fall_is_noticed(self, runs: int, fall: float) -> None:
+        """Counted again with other draws by `inversions` itself; a limit of four standard deviations."""
+        rng = np.random.default_rng(5)
+        pairs = [(rng.standard_normal(runs), rng.standard_normal(runs) - fall) for _ in range(500)]
+        share = np.mean([bool(inversions([median_of(one), median_of(other)])) for one, other in pairs])
+        stated = noticed(runs, fall)
+        assert abs(share - stated) < 4 * np.sqrt(stated * (1 - stated) / 500) + 0.005
+        assert noticed(runs, 0.0) < stated < noticed(runs, 4.0)
+
+    def test_the_law_is_found_again(self, rows: list[Any]) -> None:
+        """Evidence grows like the dose; so much is weighed that no ceiling is near."""
+        found = summary(synthetic.study(), [{**r, "n_scored": 10**12} for r in rows])
         one = found["dose"]["lines"][0]["tests"]["reading"]
         assert one["fit"]["slope_low"] < 1.0 < one["fit"]["slope_high"]
         assert [each["answers"] for each in one["extrapolation"]] == [10**5, 10**6, 10**7, 10**8, 10**9]
         for each in one["extrapolation"]:
             assert each["extrapolation_from"] == [24, 768]
             assert each["low"] < -24 * each["answers"] / 192 < each["high"]
+            assert not each["at_ceiling"]
+        assert one["hold_out"]["fitted"] == [24, 48, 96]
+        assert one["hold_out"]["promised"] is None
+        assert one["hold_out"]["low"] < one["hold_out"]["measured"] < one["hold_out"]["high"]
+
+    def test_no_extrapolation_goes_beyond_what_the_test_can_give(self, found: dict[str, Any]) -> None:
+        """1,500 pairs weighed, a quarter green: at most 1,500 · log10 4 decades."""
+        for one in found["dose"]["lines"][0]["tests"].values():
+            assert one["ceiling"] == pytest.approx(-1500 * np.log10(4))
+            for each in one["extrapolation"]:
+                assert one["ceiling"] <= each["low"] <= each["log10_p"] <= each["high"] < 0
+                assert each["at_ceiling"] == (each["low"] == one["ceiling"])
+        cut = found["dose"]["lines"][0]["tests"]["reading"]["extrapolation"]
+        assert all(each["log10_p"] == found["dose"]["lines"][0]["tests"]["reading"]["ceiling"] for each in cut)
+
+    @pytest.mark.parametrize(
+        ("factor", "promised", "way"), [(0.2, "too much", "upwards"), (5.0, "too little", "downwards")]
+    )
+    def test_a_line_that_bends_says_that_it_failed(
+        self, rows: list[Any], factor: float, promised: str, way: str
+    ) -> None:
+        bent = [{**r, "log10_p": r["log10_p"] * factor} if r["answers"] >= 384 else r for r in rows]
+        one = summary(synthetic.study(), bent)["dose"]["lines"][0]["tests"]["reading"]
+        check = one["hold_out"]
+        p = p_of(bent, "answers-768", "reading")
+        assert (check["answers"], check["runs"], check["promised"]) == (768, 9, promised)
+        assert check["inside"] == sum(check["low"] <= each <= check["high"] for each in p) < 5
+        assert check["measured"] == pytest.approx(np.median(p))
+        said = dose_words.sentences("reading", one)
+        assert f"this line has failed its own check {way}: it promised {promised}" in said[0]
+        assert f"{check['inside']} of 9 runs inside the interval" in said[0]
+        assert "no forecast" in said[0]
 
     def test_enough_lies_where_nine_of_ten_are_detected(self, found: dict[str, Any], rows: list[Any]) -> None:
         one = found["dose"]["enough"]["reading"]
@@ -113,11 +182,11 @@ class TestAxes:
         series = [{"name": "grid", "title": "Grid", "vary": ["answers", "context_width"], "conditions": names}]
         found = summary(synthetic.study(series=series), rows)
         assert {line["label"]: line["x"] for line in found["series"][0]["lines"]} == {
-            "context_width 0": [50, 100, 200],
-            "context_width 1": [50, 100, 200],
+            "context width 0": [50, 100, 200],
+            "context width 1": [50, 100, 200],
         }
-        assert [line["label"] for line in found["dose"]["lines"]] == ["context_width 1", "context_width 0"]
-        assert "no results" in found["headline"][0]  # the reference has none
+        assert [line["label"] for line in found["dose"]["lines"]] == ["context width 1", "context width 0"]
+        assert any("no results" in line for line in found["headline"])  # the reference has none
 
     def test_the_line_through_the_base_is_the_main_one_and_no_cell_stands_twice(self) -> None:
         """The reference is also a cell of the grid, by another name."""
@@ -137,10 +206,10 @@ class TestAxes:
         ]
         series = [{"name": "g", "title": "G", "vary": ["answers", "context_width"], "conditions": list(cells)}]
         found = summary(synthetic.study(series=series), rows)
-        assert [line["label"] for line in found["dose"]["lines"]] == ["context_width 1", "context_width 0"]
+        assert [line["label"] for line in found["dose"]["lines"]] == ["context width 1", "context width 0"]
         assert {line["label"]: line["conditions"] for line in found["series"][0]["lines"]} == {
-            "context_width 0": ["96-0", "192-0", "384-0"],
-            "context_width 1": ["96-1", "192-1", "384-1"],
+            "context width 0": ["96-0", "192-0", "384-0"],
+            "context width 1": ["96-1", "192-1", "384-1"],
         }
         assert found["dose"]["enough"]["reading"]["shares"][0][1] == 0  # 96 answers: p = 10^-2.4
 
@@ -178,14 +247,80 @@ class TestTreatments:
             for key in range(3)
         ]
         said = summary(synthetic.study(series=[]), rows)["headline"]
-        assert any("cannot say what erases the mark" in sentence for sentence in said)
+        assert any("none can say what erases the mark" in sentence for sentence in said)
 
     def test_ladders_are_the_same_steps_at_growing_strength(self, rows: list[Any]) -> None:
-        ladders = {one.label: one for one in gather(synthetic.study(), rows).ladders()}
-        assert [ladders["prune, heal"].strength(rung) for rung in ladders["prune, heal"].rungs] == ["0.3", "0.5"]
-        assert [rung.cell.name for rung in ladders["clean"].rungs] == ["clean-2000", "clean-8000", "clean-32000"]
-        assert ladders["shuffle"].strength(ladders["shuffle"].rungs[0]) == ""
-        assert ladders["distil"].plain is not None
+        ladders = {one.title: one for one in gather(synthetic.study(), rows).ladders()}
+        pruned, cleaned = ladders["Pruned, then healed"], ladders["Fine-tuned on human text"]
+        assert [pruned.strength(rung) for rung in pruned.rungs] == ["30% of the weights", "50% of the weights"]
+        assert [rung.cell.name for rung in cleaned.rungs] == ["clean-2000", "clean-8000", "clean-32000"]
+        assert ladders["Sentences shuffled"].strength(ladders["Sentences shuffled"].rungs[0]) == ""
+        assert ladders["Second generation"].plain is not None
+
+    def test_what_a_treatment_needs_and_costs(self, found: dict[str, Any], quality: list[Any]) -> None:
+        treated = {one["condition"]: one for one in found["treatments"]}
+        assert not any(one["needs"]["key"] for one in found["treatments"])
+        assert treated["prune-0.3"]["needs"] == {"key": False, "unmarked_teacher": True, "start_model": False}
+        assert treated["neutralise-1"]["needs"] == {"key": False, "unmarked_teacher": False, "start_model": True}
+        assert treated["delete"]["needs"] == {"key": False, "unmarked_teacher": False, "start_model": False}
+
+        def loss(name: str) -> float:
+            return float(
+                np.median([q["value"] for q in quality if (q["condition"], q["measure"]) == (name, "held_out_nats")])
+            )
+
+        assert treated["int4"]["held_out_loss"] == pytest.approx([loss("base"), loss("int4")])
+
+    def test_what_is_left_is_told_in_z(self, found: dict[str, Any], rows: list[Any]) -> None:
+        (one,) = [each for each in found["treatments"] if each["condition"] == "prune-0.5"]
+        z = {
+            name: np.median([r["z_score"] for r in rows if (r["condition"], r["test"]) == (name, "reading")])
+            for name in ("base", "prune-0.5")
+        }
+        assert one["tests"]["reading"]["z_left"] == pytest.approx(z["prune-0.5"] / z["base"])
+        assert "z_left" in one["tests"]["argmax"]
+        assert one["tests"]["argmax"]["z_left"] is None  # it has no z
+
+
+class TestLearning:
+    def test_what_is_hardly_learnt_and_what_answers_alone_show(self) -> None:
+        evidence = {"base": (20, 2), "half": (20, 2), "lora": (3, 1), "wide": (1, 0), "hot": (30, 9), "int4": (1, 0)}
+        conditions = {
+            "base": Condition(),
+            "half": Condition(share=0.5),
+            "lora": Condition(method="lora"),
+            "wide": Condition(context_width=3),
+            "hot": Condition(temperature=0.5),
+            "int4": Condition(after=("int4",)),
+        }
+        rows = [
+            row(name, condition, 0, key, "account", test, -float(p))
+            for name, condition in conditions.items()
+            for key in range(4)
+            for test, p in zip(("reading", "sampled"), evidence[name], strict=True)
+        ]
+        found = summary(synthetic.study(series=[], seeds=1, keys=4), rows)
+        assert [one["condition"] for one in found["learning"]["weaker"]] == ["wide", "lora"]  # int4 is a treatment
+        assert [one["what"] for one in found["learning"]["weaker"]] == ["context width 3", "low-rank adapter (LoRA)"]
+        assert [one["condition"] for one in found["learning"]["stronger"]] == ["hot"]
+        (said,) = [line for line in found["headline"] if line.startswith("What keeps it from being learnt")]
+        assert "context width 3 (0 of 4); low-rank adapter (LoRA) (0 of 4)." in said
+        (said,) = [line for line in found["headline"] if line.startswith("Asking")]
+        assert "under: teacher's temperature 0.5 (4 of 4)." in said
+        (said,) = [line for line in found["headline"] if line.startswith("What erases it")]
+        assert said == (
+            "What erases it: after 1 treatment of answers or students, Reading detected no run after: weights "
+            "rounded to 4 bits."
+        )
+
+    def test_values_of_one_field_are_one_phrase(self) -> None:
+        rows = [
+            row(name, Condition(context_width=h), 0, key, "account", "reading", -9.0 if h == 1 or key < k else -1.0)
+            for name, h, k in (("base", 1, 3), ("two", 2, 1), ("three", 3, 0))
+            for key in range(3)
+        ]
+        said = summary(synthetic.study(series=[], seeds=1), rows)["headline"]
+        assert any("under: context width 2 or 3 (0 to 1 of 3)." in line for line in said)
 
 
 class TestControls:
@@ -218,7 +353,7 @@ class TestControls:
     def test_a_study_without_controls_says_so(self, rows: list[Any]) -> None:
         marked = [r for r in rows if r["exposed"] and not r["licensed"]]
         found = summary(synthetic.study(), marked)
-        assert "There is no control" in found["headline"][0]
+        assert "there is no control" in found["headline"][0]
         assert found["controls"]["deployed"]["quiet"] is None
         assert "No student of unmarked answers." in found["missing"]
         assert "No control was looked at under fresh keys." in found["missing"]
@@ -226,7 +361,10 @@ class TestControls:
 
     def test_fresh_keys(self, found: dict[str, Any], fresh: list[Any]) -> None:
         one = found["controls"]["fresh"]
-        assert (one["models"], one["checks"], one["outside"]) == (9, 9 * 3 * 4, [])
+        assert (one["models"], one["checks"], one["outside"]) == (9, 9 * 3 * 4 + 9, [])  # counts at .1 from below too
+        assert set(one["alive"]) == {"reading", "sampled"}
+        assert one["alive"]["reading"] == {"detected": 9, "runs": 9}
+        assert one["no_lower"] == []
         first = one["rows"][0]
         same = [
             r["log10_p"]
@@ -236,6 +374,17 @@ class TestControls:
         assert first["n"] == len(same) == 1000
         assert first["at_or_below"]["0.1"] == sum(p <= -1 for p in same)
         assert first["limits"] == {"0.1": 137, "0.01": 24, "0.001": 6, "0.0001": 3}
+        assert {r["test"] for r in one["rows"] if r["least"]["0.1"] > 0} == {"distinct_pairs"}
+
+    def test_a_dead_count_under_fresh_keys_is_told(self, rows: list[Any], fresh: list[Any]) -> None:
+        dead = [{**r, "log10_p": 0.0} if r["condition"] == "human" else r for r in fresh]
+        outside = summary(synthetic.study(), rows, dead)["controls"]["fresh"]["outside"]
+        assert {(one["condition"], one["test"], one["level"], one["too"]) for one in outside} == {
+            ("human", "distinct_pairs", "0.1", "few")
+        }
+        unknown = [r for r in rows if r["condition"] != "human"]
+        one = summary(synthetic.study(), unknown, dead)["controls"]["fresh"]
+        assert (one["outside"], one["no_lower"]) == ([], ["distinct_pairs"])
 
     def test_small_p_under_fresh_keys_are_told(self, rows: list[Any], fresh: list[Any]) -> None:
         bad = [{**r, "log10_p": r["log10_p"] * 2} if r["condition"] == "human" else r for r in fresh]
@@ -253,11 +402,13 @@ class TestControls:
         assert groups[True, True, False, "account"] == (9, 0)
         assert groups[False, False, False, "account"] == (27, 0)
         assert groups[False, False, True, "account"][0] == 9
-        assert sum(runs for runs, _ in groups.values()) == 9 * (len(synthetic.CHANGES) + 2)
+        questioning = sum({"probe_tokens", "sampled_tokens"} & set(c) != set() for c in synthetic.CHANGES.values())
+        assert questioning == 5  # conditions whose students are the base's
+        assert sum(runs for runs, _ in groups.values()) == 9 * (len(synthetic.CHANGES) + 2 - questioning)
 
     def test_imitation_is_a_warning_and_no_control(self, found: dict[str, Any]) -> None:
         assert "imitated" not in {one["condition"] for one in found["controls"]["deployed"]["rows"]}
-        assert any("from an imitation of them" in sentence for sentence in found["headline"])
+        assert any("answers that imitate the mark" in sentence for sentence in found["headline"])
 
 
 class TestForm:
@@ -298,6 +449,41 @@ class TestForm:
     def test_incomplete_runs_are_told(self, rows: list[Any]) -> None:
         some = [r for r in rows if (r["condition"], r["seed"]) != ("lora", 2)]
         assert "Fewer than 9 runs (seeds × keys): lora." in summary(synthetic.study(), some)["missing"]
+
+    def test_students_that_two_conditions_share_count_once(self) -> None:
+        """A share of 0 and unmarked answers give the same student, under every key; probes change no student."""
+        conditions = {
+            "base": Condition(),
+            "none": Condition(share=0.0),
+            "unmarked": Condition(source="unmarked"),
+            "few": Condition(probe_tokens=250),
+        }
+        rows = [
+            row(name, condition, seed, key, "account", test, -9.0 if condition.exposed else -0.5)
+            for name, condition in conditions.items()
+            for seed in range(2)
+            for key in range(3)
+            for test in ("reading", "sampled", "text")
+        ]
+        found = summary(synthetic.study(series=[], seeds=2, keys=3), rows)
+        assert found["counts"] == {
+            "conditions": 4,
+            "cells": 24,  # condition × seed × key
+            "students": 6 + 2,
+            "tests": 6 * 3 + 6 * 3 + 6,  # of the marked, of the unmarked, and the second reading of the marked
+        }
+        deployed = found["controls"]["deployed"]
+        assert deployed["tests"] == 6 * 3
+        assert [(one["students"], one["keys"], one["new"]) for one in deployed["rows"]] == [(2, 3, 18), (2, 3, 0)]
+        met = {one["exposed"]: (one["runs"], one["detected"]) for one in found["exposure"] if one["test"] == "reading"}
+        assert met == {True: (6, 6), False: (6, 0)}
+
+    def test_a_control_under_two_names_is_one_under_fresh_keys(self, rows: list[Any], fresh: list[Any]) -> None:
+        again = [{**r, "condition": "also-human"} for r in fresh if r["condition"] == "human"]
+        models = [
+            summary(synthetic.study(), rows, each)["controls"]["fresh"]["models"] for each in (fresh, fresh + again)
+        ]
+        assert models == [9, 9]
 
     def test_a_share_of_zero_is_a_control(self) -> None:
         condition = replace(Condition(), share=0.0)

@@ -253,3 +253,34 @@ def test_the_shipped_studies_are_read() -> None:
     files = sorted((Path(__file__).parents[3] / "benchmarks" / "studies").glob("*.toml"))
     for path in files:
         assert read_study(path).series
+
+
+def test_a_profile_stands_for_the_numbers_of_the_mark() -> None:
+    named = parsed('[base]\nprofile = "discreet"\n[[vary]]\nname = "profiles"\nprofile = ["trace", "discreet"]')
+    assert named.base == Condition(delta=1.0, gamma=0.25, context_width=2)
+    (series,) = named.series
+    assert series.vary == ("delta", "gamma", "context_width")
+    assert series.conditions == ("delta=2, context_width=1", BASE)
+    assert named.conditions["delta=2, context_width=1"] == Condition(delta=2.0, gamma=0.25, context_width=1)
+
+
+def test_a_profile_may_be_one_side_of_a_grid() -> None:
+    series = parsed('[[vary]]\nprofile = ["trace", "balanced"]\nanswers = [24, 48]').series[0]
+    assert series.vary == ("delta", "gamma", "context_width", "answers")
+    assert len(series.conditions) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[base]\nprofile = "loud"', "'loud' is none of trace, balanced, discreet"),
+        ("[base]\nprofile = 2", "2 is none of trace"),
+        ("[base]\nprofile = []", "is none of trace"),
+        ('[base]\nprofile = "trace"\ndelta = 3', "profile and delta"),
+        ('[[vary]]\nprofile = ["trace"]\ngamma = [0.5]', "profile and gamma"),
+    ],
+)
+def test_a_profile_that_says_nothing_is_refused(text: str, says: str) -> None:
+    with pytest.raises(InputError, match=says) as refused:
+        parsed(text)
+    assert_one_line(refused)

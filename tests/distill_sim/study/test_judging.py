@@ -24,7 +24,7 @@ from detect.questioned.excess import excess_of
 from detect.questioned.reading import read_model
 from distill_sim.corpus import CorpusRow
 from distill_sim.stages import EXCESS, READING
-from distill_sim.study import judging
+from distill_sim.study import costs, judging
 from distill_sim.study.judging import FRESH_SEED, ROWS, counted_log10_p, weighted_log10_p
 from distill_sim.survival import TESTS
 from tests import tiny
@@ -288,9 +288,11 @@ def cost(bench: Bench, marked: Sequence[CorpusRow], **changes: Any) -> dict[str,
     ):
         bench.corpus(name, rows)
     settings = {
-        "corpus": "corpus", "unmarked": "plain", "blind": False, "model": "digest", "questioned": "digest",
-        "human": "human", **changes,
+        "corpus": "corpus", "unmarked": "plain", "unmarked_again": None, "model": "digest", "questioned": "digest",
+        "started": "started", "human": "human", **changes,
     }  # fmt: skip
+    beginning = {"model": "digest", "human": "human"}
+    bench.run("started", judging.started, beginning, model=tiny.build(bench.root / "start", seed=7))
     files = {"model": tiny.shared(), "questioned": tiny.shared()}
     return {one["measure"]: one for one in rows_of(bench.run("quality", judging.quality, settings, **files))}
 
@@ -305,20 +307,29 @@ def test_what_the_mark_cost_stands_beside_the_unmarked_counterpart(bench: Bench)
     expected = fluency(model(), marked, max_tokens=10_000).perplexity
     assert found["perplexity"]["value"] == pytest.approx(expected)
     assert found["perplexity"]["unmarked"] != found["perplexity"]["value"]
-    assert found["held_out_nats"]["unmarked"] is None
-    assert math.isfinite(found["held_out_nats"]["value"])
     assert "auc" not in found
+
+
+def test_what_a_student_can_do_stands_beside_the_model_it_started_from(bench: Bench) -> None:
+    from distill_sim.quality import held_out_loss
+
+    found = cost(bench, [marked_by(KEY, row(i, "nobody", 6 + i)) for i in range(4)])["held_out_nats"]
+    start = load_model(tiny.build(bench.root / "start", seed=7))
+    for value, of in ((found["value"], load_model(tiny.shared())), (found["unmarked"], start)):
+        assert value == pytest.approx(held_out_loss(of, drawn(8, 40, 50)[: costs.HUMAN_TEXTS]).nats_per_token)
+    assert found["unmarked"] != found["value"]
 
 
 def test_the_counterpart_itself_has_none(bench: Bench) -> None:
     found = cost(bench, [row(i, "nobody", 9) for i in range(4)], corpus="plain")
-    assert all(one["unmarked"] is None for one in found.values())
+    assert all(found[name]["unmarked"] is None for name in ("perplexity", "repetition", "distinct_2"))
 
 
 def test_a_classifier_without_the_key_is_asked_where_there_are_answers_enough(bench: Bench) -> None:
     pytest.importorskip("sklearn")
     marked = [marked_by(KEY, one) for one in drawn(24, 12, 200)]
     bench.corpus("as many", drawn(24, 12, 100))
-    found = cost(bench, marked, unmarked="as many", blind=True)
-    assert found["auc"]["unmarked"] == 0.5
+    bench.corpus("again", [replace(one, token_ids=one.token_ids[::-1]) for one in drawn(24, 12, 100)])
+    found = cost(bench, marked, unmarked="as many", unmarked_again="again")
+    assert 0.2 < found["auc"]["unmarked"] < 0.8  # words of one distribution
     assert found["auc"]["value"] > 0.9  # other words altogether

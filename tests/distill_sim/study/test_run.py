@@ -10,16 +10,21 @@ from typing import Any
 
 import pytest
 
+from distill_sim.corpus import read_corpus
 from distill_sim.pipeline import alone
+from distill_sim.stages import CORPUS
 from distill_sim.study.cells import CONTROLS
 from distill_sim.study.file import BASE
+from distill_sim.study.portrait import EXAMPLES, LONGEST
 from distill_sim.study.run import LOCK
 from distill_sim.study.show import kind_of
 from distill_sim.survival import FRESH, QUALITY, SURVIVAL, TESTS, read_table
+from tests import tiny
 from tests.distill_sim.study import small
 from tests.distill_sim.study.small import CONTENT, FRESH_KEYS, KEYS, MORE, SEEDS, runner
 from tests.watermark.engines.helpers import key_for
 from tests.watermark.keys.helpers import assert_one_line
+from watermark.engines.models import load_model
 from watermark.errors import InputError
 from watermark.keys import Key
 
@@ -108,7 +113,9 @@ def test_what_the_mark_cost(finished: Path) -> None:
     assert len(rows) == len(CONDITIONS) * SEEDS * len(measures)
     assert {row["key"] for row in rows} == {0}  # under the first key alone
     for row in rows:
-        if row["condition"] == "source=unmarked":
+        if row["measure"] in ("held_out_nats", "cloze_accuracy"):
+            assert row["unmarked"] is not None  # of the model it started from
+        elif row["condition"] == "source=unmarked":
             assert row["unmarked"] is None  # it is the counterpart itself
         elif row["measure"] == "perplexity":
             assert row["unmarked"] is not None
@@ -122,8 +129,26 @@ def test_the_description_and_the_page(finished: Path, owner: Path) -> None:
     assert study["series"][0]["conditions"] == ["answers=8", BASE]
     assert study["base"]["answers"] == 16
     assert study["reference"] == BASE
+    assert set(study["models"]) == {"teacher"}
+    weights = load_model(tiny.shared())
+    assert study["models"]["teacher"]["parameters"] == sum(one.numel() for one in weights.parameters())
+    assert study["models"]["teacher"]["layers"] == weights.config.num_hidden_layers
     assert json.loads((finished / "summary.json").read_text())["study"]["title"] == "A tiny study"
     assert "A tiny study" in (finished / "index.html").read_text()
+
+
+def test_answers_to_look_at_are_kept(finished: Path) -> None:
+    """Marked and unmarked, to the same prompts."""
+    shown = json.loads((finished / "study.json").read_text())["examples"]
+    assert len(shown) == EXAMPLES
+    texts: dict[bool, dict[str, set[str]]] = {True: {}, False: {}}
+    for stage in (finished / "stages").glob("corpus-*"):
+        for row in read_corpus(stage / CORPUS):
+            texts[row.marked].setdefault(row.prompt[:LONGEST], set()).add(row.text[:LONGEST])
+    for one in shown:
+        assert one["marked"] in texts[True][one["prompt"]]
+        assert one["unmarked"] in texts[False][one["prompt"]]
+        assert one["marked"] != one["unmarked"]
 
 
 def test_nothing_secret_leaves_the_key_files(finished: Path) -> None:
@@ -197,6 +222,18 @@ def test_the_status_of_a_finished_study(copy: Path, started: list[str]) -> None:
     assert sum(status.total.values()) == len(list((copy / "stages").iterdir()))
     assert status.total["student"] == 8
     assert started == []
+
+
+def test_a_later_look_leaves_what_is_said_of_the_run(copy: Path, started: list[str]) -> None:
+    """Who looks on another machine, or a year later, did not carry it out."""
+    path = copy / "study.json"
+    before = {**json.loads(path.read_text()), "created": "2020-01-01T00:00:00+00:00", "versions": {"torch": "0"}}
+    path.write_text(json.dumps(before))
+    runner(copy, None).status()
+    after = json.loads(path.read_text())
+    kept = ("command", "created", "versions", "machine", "seconds")
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    assert after["owner_key_id"] == Key.load(copy / "keys" / "owner.key").key_id
 
 
 def test_the_status_of_a_study_on_its_way(copy: Path, started: list[str]) -> None:

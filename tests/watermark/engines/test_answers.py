@@ -16,6 +16,7 @@ from tests.watermark.engines.helpers import VOCABULARY, green_of_scored, key_for
 from watermark import Key
 from watermark.engines import answers as answers_module
 from watermark.engines.answers import Sampling, answer, answer_resumably, chat_prompt_ids
+from watermark.engines.transformers import EachItsOwn, GreenListProcessor
 from watermark.errors import InputError, ModelError, TokenizerMismatchError
 from watermark.journal import Journal
 from watermark.keys import TokenizerIdentity
@@ -83,10 +84,10 @@ def test_a_journal_makes_it_whole_again(tmp_path: Path) -> None:
 
 def test_seeds_of_batches_do_not_collide() -> None:
     """Also in the 32 bits that torch's CPU generator looks at. Linear mixing collides: (0, 1000003) and (1, 0)."""
-    seeds = {answers_module._batch_seed(s, n) for s in range(100) for n in (*range(0, 3200, 32), 1_000_003)}
+    seeds = {answers_module.drawing_seed(s, n) for s in range(100) for n in (*range(0, 3200, 32), 1_000_003)}
     assert len({seed & 0xFFFFFFFF for seed in seeds}) == 100 * 101
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert answers_module._batch_seed(1, 23) != answers_module._batch_seed(12, 3)
+    assert answers_module.drawing_seed(1, 23) != answers_module.drawing_seed(12, 3)
 
 
 def test_the_callers_random_numbers_are_the_callers() -> None:
@@ -139,8 +140,8 @@ def test_answers_stop_at_the_first_stop_and_nothing_after_it_leaks(monkeypatch: 
     sampling = Sampling(max_new_tokens=40, batch_size=32)
     prompts = [[5 + i % 300] for i in range(96)]
     raw: list[list[int]] = []
-    until = answers_module._until_stop
-    monkeypatch.setattr(answers_module, "_until_stop", lambda ids, stops: (raw.append(ids), until(ids, stops))[1])
+    until = answers_module.until_stop
+    monkeypatch.setattr(answers_module, "until_stop", lambda ids, stops: (raw.append(ids), until(ids, stops))[1])
     answers = all_answers(prompts, sampling)
     stopped = [(ids, full) for ids, full in zip(answers, raw, strict=True) if EOS in full]
     assert len(stopped) > 3
@@ -289,3 +290,39 @@ def test_padding_that_the_model_does_not_know_is_replaced(monkeypatch: pytest.Mo
     whole = all_answers(PROMPTS[:3])
     monkeypatch.setattr(type(tokenizer()), "pad_token_id", VOCABULARY + 5, raising=False)
     assert all_answers(PROMPTS[:3]) == whole
+
+
+# --- every answer with a key of its own ---
+
+
+def test_each_row_is_marked_with_its_own_key() -> None:
+    """Row by row what one processor alone does, whatever the batch."""
+    keys = [key_for(number=number) for number in range(3)]
+    ids = torch.tensor([[5, 9], [5, 9], [7, 11]])
+    scores = torch.randn(3, VOCABULARY, generator=torch.Generator().manual_seed(0))
+    found = EachItsOwn(keys, VOCABULARY)(ids, scores)
+    for at, key in enumerate(keys):
+        alone = GreenListProcessor(key, VOCABULARY)(ids[at : at + 1], scores[at : at + 1])
+        assert torch.equal(found[at : at + 1], alone)
+    assert not torch.equal(found[0] - scores[0], found[1] - scores[1])  # the same context, other colours
+    with pytest.raises(ValueError, match="2 sequences for 3 keys"):
+        EachItsOwn(keys, VOCABULARY)(ids[:2], scores[:2])
+
+
+def test_answers_under_keys_of_their_own() -> None:
+    """Each is green under its key, across batches, and not under the next one's."""
+    keys = [key_for(delta=8.0, number=number) for number in range(len(PROMPTS))]
+    answers = all_answers(sampling=replace(SAMPLING, max_new_tokens=40), key=keys)
+    for at, ids in enumerate(answers):
+        own, other = (green_of_scored(one, [ids]) for one in (keys[at], keys[(at + 1) % len(keys)]))
+        assert own.size > 15
+        assert own.mean() > 0.75
+        assert other.mean() < 0.6
+    with pytest.raises(ValueError, match="7 keys for 8 prompts"):
+        all_answers(key=keys[:7])
+
+
+def test_keys_of_another_tokenizer_are_refused() -> None:
+    foreign = Key(bytes(32), replace(key_for().parameters, tokenizer=TokenizerIdentity("", "0" * 64, VOCABULARY, ())))
+    with pytest.raises(TokenizerMismatchError):
+        all_answers(key=[foreign] * len(PROMPTS))

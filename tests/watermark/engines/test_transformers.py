@@ -16,6 +16,7 @@ from tests.watermark.engines.helpers import SPECIALS, VOCABULARY, key_for, model
 from tests.watermark.test_chacha_torch import no_host
 from watermark import GreenList, GreenListProcessor, Key, greenlist
 from watermark.engines import transformers as engine
+from watermark.engines.bias import _RowCache
 from watermark.errors import KeyFileError, TokenizerMismatchError, UnsupportedError
 from watermark.keys import TokenizerIdentity
 
@@ -58,7 +59,7 @@ def assert_marked(key: Key, ids: torch.Tensor, columns: int = VOCABULARY, dtype:
         assert got.dtype == dtype
         assert torch.equal(got, expected)
     if ids.shape[1] >= key.context_width:
-        on_device = processor._add_on_device(ids[:, ids.shape[1] - key.context_width :], scores)
+        on_device = processor.bias._added_on_device(ids[:, ids.shape[1] - key.context_width :], scores)
         assert on_device.dtype == dtype
         assert torch.equal(on_device, got)
         assert got.data_ptr() != scores.data_ptr()
@@ -202,9 +203,9 @@ def test_a_small_cache_stays_within_its_bound_and_changes_nothing(rows: int, mon
         ids = torch.from_numpy(random.integers(0, 12, (4, 2)))
         scores = scores_for(4, VOCABULARY, DTYPES[random.integers(4)])
         assert torch.equal(small(ids, scores), large(ids, scores))
-        assert small._rows._table.nbytes <= max(limit, VOCABULARY)  # one row at least
-        assert len(small._rows._slots) <= max(rows, 1)
-    assert len(large._rows._slots) == 9  # contexts 3 … 11
+        assert small.bias._rows.table.nbytes <= max(limit, VOCABULARY)  # one row at least
+        assert len(small.bias._rows._slots) <= max(rows, 1)
+    assert len(large.bias._rows._slots) == 9  # contexts 3 … 11
 
 
 def test_the_row_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,26 +232,26 @@ class Filler:
 
 
 def test_rows_in_the_cache_do_not_share_memory() -> None:
-    cache, fill = engine._RowCache(30, 10), Filler()
+    cache, fill = _RowCache(30, 10), Filler()
     for number in (1, 2, 3, 1, 2, 3):
-        assert cache.get((number,), fill).tolist() == [number] * 10
+        assert cache.table[cache.slot((number,), fill)].tolist() == [number] * 10
     assert fill.filled == [1, 2, 3]
-    cache.get((9,), fill)
-    assert cache.get((2,), fill).tolist() == [2] * 10
+    cache.slot((9,), fill)
+    assert cache.table[cache.slot((2,), fill)].tolist() == [2] * 10
     assert fill.filled == [1, 2, 3, 9]
-    cache.get((1,), fill)
+    cache.slot((1,), fill)
     assert fill.filled == [1, 2, 3, 9, 1], "the one used longest ago made room"
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3])
 def test_an_interrupted_row_is_filled_again_and_costs_no_other(slots: int) -> None:
-    cache, fill = engine._RowCache(slots * 10, 10), Filler()
+    cache, fill = _RowCache(slots * 10, 10), Filler()
     random = np.random.default_rng(slots)
     for step in range(200):
         number = int(random.integers(5))
         fill.interrupt = KeyboardInterrupt() if step % 3 == 0 else None
         try:
-            row = cache.get((number,), fill)
+            row = cache.table[cache.slot((number,), fill)]
         except KeyboardInterrupt:
             continue
         assert row.tolist() == [number] * 10
@@ -314,7 +315,7 @@ def test_on_a_device_nothing_is_read_back(width: int, monkeypatch: pytest.Monkey
     contexts, scores = ids[:, 9 - width :], scores_for(6, VOCABULARY)
     monkeypatch.setattr(greenlist, "_check_tensor", lambda *_: None)
     with no_host():
-        got = processor._add_on_device(contexts, scores)
+        got = processor.bias._added_on_device(contexts, scores)
     bias = torch.tensor([expected_bias(key, row, VOCABULARY) for row in ids.tolist()])
     assert torch.equal(got, scores + bias)
 
@@ -326,7 +327,7 @@ def test_on_a_device_without_data_only_shapes_are_asked() -> None:
         for _ in range(2):
             got = processor(torch.zeros((3, 9), dtype=torch.long, device="meta"), scores)
         assert (got.shape, got.dtype, got.device.type) == (scores.shape, torch.float16, "meta")
-        assert sorted(processor._special_ids) == ["cpu", "meta"]  # copied once
+        assert sorted(processor.bias._special_ids) == ["cpu", "meta"]  # copied once
 
 
 # --- what is refused ---

@@ -981,6 +981,44 @@ def planned_test_left_out(d: Draft) -> None:
     d.entry("finished")["details"]["tests"].remove("sampled/excess")
 
 
+@bad("run")
+def family_that_was_split(d: Draft) -> None:
+    """Each test by itself would have to pay for none of the others."""
+    value = d.json(RUN)
+    value["family"] = [{"tests": [name], "key_check": False} for name in value["tests"]]
+    d.put(RUN, value)
+    for name in ("text", "text-scan"):
+        path = f"case/runs/0001/{name}.json"
+        d.change(path, log10_p_adjusted=d.json(path)["log10_p"])
+
+
+@bad("run", "weights")
+def primary_test_among_the_others(d: Draft) -> None:
+    value = d.json(RUN)
+    value["family"][0]["tests"] += value["family"].pop(1)["tests"]
+    d.put(RUN, value)
+
+
+@bad("evidence", "early")
+def other_alpha_than_planned(d: Draft) -> None:
+    d.change(SAMPLED, alpha=0.01)
+
+
+@bad("evidence", "early")
+def other_maximum_than_planned(d: Draft) -> None:
+    d.change(SAMPLED, sequential__maximum_pairs=d.json(SAMPLED)["sequential"]["maximum_pairs"] + 1)
+
+
+@bad("evidence", "early")
+def other_decoys_than_planned(d: Draft) -> None:
+    d.change(SAMPLED, lineup__seed="ab" * 32)
+
+
+@bad("evidence", "weights")
+def other_primary_test_than_planned(d: Draft) -> None:
+    d.change(READING, plan__primary=False)
+
+
 @bad("evidence")
 def evidence_of_another_gamma(d: Draft) -> None:
     d.change(TEXT, gamma=0.2)
@@ -1401,3 +1439,8 @@ def renumber(d: Draft) -> None:
             subject["name"] = subject["name"].replace("runs/0001", "runs/0002")
     d.files = {name.replace("runs/0001", "runs/0002"): data for name, data in d.files.items()}
     d.change("case/runs/0002/run.json", run="0002")
+
+
+@bad("premature", "weights")
+def confirmatory_behind_a_primary_test_that_is_not(d: Draft) -> None:
+    d.change(READING, status="exploratory")

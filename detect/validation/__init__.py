@@ -1,0 +1,1 @@
+"""Validation: how often the tests err where nothing is marked, and how often they find what is."""

@@ -1,0 +1,181 @@
+"""What a mark adds to logits: δ on the green columns of every row. The one rule, for every engine.
+
+Special tokens are never biased, and nothing is biased after a context that holds one. Columns beyond the key's
+tokenizer are left alone: models are often wider.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from watermark.errors import TokenizerMismatchError
+from watermark.greenlist import GreenList
+from watermark.keys import Key
+
+CACHE_BYTES = 256 << 20  # rows of recurring contexts: 2,000 at 128k tokens, 5,400 at 49k
+# How much wider than the tokenizer logits may be: models are padded to round numbers (phi-2 by 905, DeepSeek by 2.4 %).
+PADDING_COLUMNS, PADDING_SHARE = 1024, 0.05
+
+Context = tuple[int, ...]
+_ONE_PASS = {torch.float32: np.float32, torch.float64: np.float64}  # types that NumPy has too
+
+
+class GreenBias:
+    """Adds δ (nats) to the logits of green tokens, row by row. Threads may share it.
+
+    Args:
+        key: the key to mark with.
+        vocab_size: width of the model's logits.
+        tokenizer: checked against the key's, when given.
+        cache_bytes: bound on the cache of rows (one row at least; CPU only: on other devices nothing is cached).
+
+    Raises:
+        TokenizerMismatchError: the logits are narrower than the key's tokenizer, or wider by more than padding (1,024
+            columns or 5 %); or `tokenizer` is another one.
+    """
+
+    def __init__(self, key: Key, vocab_size: int, *, tokenizer: Any = None, cache_bytes: int = CACHE_BYTES) -> None:
+        if key.tokenizer is not None:
+            _refuse_other_width(key.tokenizer.vocab_size, vocab_size)
+        if tokenizer is not None:
+            key.check_tokenizer(tokenizer)
+        self.vocab_size = vocab_size
+        self.context_width = key.context_width
+        self._delta = key.delta
+        self._green = GreenList(key)
+        self._colourable = vocab_size if key.tokenizer is None else key.tokenizer.vocab_size
+        self._special_set = frozenset(key.special_ids)
+        self._special_ids = {"cpu": torch.tensor(sorted(key.special_ids), dtype=torch.long)}  # a copy per device
+        self._rows = _RowCache(cache_bytes, self._colourable)
+
+    def added(self, contexts: Tensor, scores: Tensor) -> Tensor:
+        """`scores` + δ on green, a new tensor.
+
+        Args:
+            contexts: integer [batch, h], the last h tokens before each row.
+            scores: [batch, V].
+        """
+        if scores.device.type == "cpu":
+            return self._added_from_cache(contexts, scores)
+        return self._added_on_device(contexts, scores)
+
+    def _added_from_cache(self, contexts: Tensor, scores: Tensor) -> Tensor:
+        wanted = [one if self._special_set.isdisjoint(one) else None for one in map(tuple, contexts.tolist())]
+        out = torch.empty_like(scores)
+        if scores.dtype in _ONE_PASS and scores.is_contiguous() and len(wanted) <= self._rows.capacity:
+            self._add_together(wanted, scores, out)
+        else:
+            self._add_one_by_one(wanted, scores, out)
+        return out
+
+    def _add_together(self, wanted: Sequence[Context | None], scores: Tensor, out: Tensor) -> None:
+        """The whole batch in one pass: at 1,000 tokens of vocabulary a call a row costs as much as its sums."""
+        from watermark.engines.bias_numba import add_biases  # not before: vLLM 0.32 on a CPU won't start after numba
+
+        delta = _ONE_PASS[scores.dtype](self._delta)
+        with self._rows.lock:  # until all rows are used; as many as there is room for never push each other out
+            slots = np.array([-1 if one is None else self._rows.slot(one, self._fill_green) for one in wanted])
+            add_biases(scores.numpy(), self._rows.table.numpy(), slots, delta, out.numpy())
+
+    def _add_one_by_one(self, wanted: Sequence[Context | None], scores: Tensor, out: Tensor) -> None:
+        width = self._colourable
+        for context, given, row in zip(wanted, scores[:, :width], out[:, :width], strict=True):
+            if context is None:
+                row.copy_(given)
+                continue
+            with self._rows.lock:  # until it is used: another thread's context may take its place
+                row.copy_(self._rows.table[self._rows.slot(context, self._fill_green)])  # converts in place
+            torch.add(given, row, alpha=self._delta, out=row)
+        out[:, width:] = scores[:, width:]
+
+    def _fill_green(self, context: Context, row: Tensor) -> None:
+        """1 on green columns but special ones, 0 elsewhere: into `row`, uint8 [colourable].
+
+        Bytes, because torch takes nine times as long to convert bools; and no bias in the dtype of the scores, which
+        would take four times the memory and, on the way through it, half as much time again.
+        """
+        self._green.fill_row(context, row.numpy().view(np.bool_))  # in NumPy a row is one call of OpenSSL
+        if self._special_set:
+            row.index_fill_(0, self._special_on(row.device), 0)
+
+    def _added_on_device(self, contexts: Tensor, scores: Tensor) -> Tensor:
+        contexts, special_ids = contexts.to(scores.device), self._special_on(scores.device)
+        green = self._green.mask(contexts, self._colourable).view(torch.uint8).index_fill_(1, special_ids, 0)
+        # compared one by one: torch.isin may sort, and then waits for the device
+        special = (contexts[:, :, None] == special_ids).flatten(1).any(dim=1)  # [B]
+        out = scores.clone()
+        out[:, : self._colourable].add_(green.masked_fill_(special[:, None], 0), alpha=self._delta)
+        return out
+
+    def _special_on(self, device: torch.device) -> Tensor:
+        """The special ids, int64 [S], copied to a device once and not in every step."""
+        name = str(device)
+        if name not in self._special_ids:
+            self._special_ids[name] = self._special_ids["cpu"].to(device)
+        return self._special_ids[name]
+
+
+def _refuse_other_width(tokens: int, logits: int) -> None:
+    """Raise unless `logits` are the tokenizer's tokens and padding: on other models a key's ids mean other tokens."""
+    padded = tokens + max(PADDING_COLUMNS, int(tokens * PADDING_SHARE))
+    if not tokens <= logits <= padded:
+        raise TokenizerMismatchError(
+            f"the model has {logits} logits, the key's tokenizer {tokens} tokens; "
+            "make a key for this model's tokenizer (taggant keygen --tokenizer)",
+            expected=str(tokens),
+            found=str(logits),
+        )
+
+
+class _RowCache:
+    """The rows used last, in memory that is taken once: allocating a row anew costs as much as half its colours.
+
+    Args:
+        limit: bytes; at least one row is kept.
+        width: bytes of a row.
+
+    Attributes:
+        lock: to be held from `slot` until the row has been used.
+        table: uint8 [capacity, width].
+    """
+
+    def __init__(self, limit: int, width: int) -> None:
+        slots = max(1, limit // max(width, 1))
+        self.lock = threading.Lock()
+        self.table = torch.from_numpy(np.empty((slots, width), dtype=np.uint8))  # pages are taken when first written
+        self._slots: OrderedDict[Context, int] = OrderedDict()
+        self._fresh = 0  # slots from here on were never used
+
+    @property
+    def capacity(self) -> int:
+        return self.table.shape[0]
+
+    def slot(self, context: Context, fill: Callable[[Context, Tensor], None]) -> int:
+        """Which row of `table` is that of `context`; filled by `fill(context, row)` where it was not there.
+
+        A context is entered when its row is whole, not before: a Ctrl-C on the way loses a slot, never a colour.
+        """
+        slot = self._slots.get(context)
+        if slot is not None:
+            self._slots.move_to_end(context)
+            return slot
+        slot = self._free_slot()
+        fill(context, self.table[slot])
+        self._slots[context] = slot
+        return slot
+
+    def _free_slot(self) -> int:
+        if self._fresh < self.capacity:
+            self._fresh += 1
+            return self._fresh - 1
+        return self._slots.popitem(last=False)[1] if self._slots else 0  # the one not used for longest
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _RowCache:
+        return _RowCache(self.table.numel(), self.table.shape[1])  # a copy fills its own rows; locks are not copied
