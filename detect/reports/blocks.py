@@ -15,9 +15,11 @@ from detect.wording import FLOOR
 
 LONGEST = 2000  # characters of a text that others wrote; the rest is left out and counted
 LONGEST_CELL = 160
+LONGEST_WORD = 22  # characters
 SIGNIFICANT = 6  # digits of a number
 
 Text = str | Markup
+_BROKEN, _UNBROKEN = Markup('<bdi class="long">{}</bdi>'), Markup("<bdi>{}</bdi>")
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,9 @@ class Report:
 
 def said(text: object, limit: int = LONGEST_CELL) -> Markup:
     """What others wrote, on one line: hidden characters spelled out, cut, and kept from turning what is around it."""
-    return Markup("<bdi>{}</bdi>").format(one_line(_one_spaced(str(text)[: 4 * limit]), limit))
+    shown = one_line(_one_spaced(str(text)[: 4 * limit]), limit)
+    broken = any(len(word) > LONGEST_WORD for word in shown.split(" "))  # such words are broken wherever a line ends
+    return (_BROKEN if broken else _UNBROKEN).format(shown)
 
 
 def quoted(text: str, limit: int = LONGEST) -> Quotation:
@@ -145,13 +149,13 @@ def joined(texts: Iterable[Text], between: str = ", ") -> Markup:
     return Markup(escape(between)).join(texts)  # noqa: S704
 
 
-def number(value: float | None) -> str:
-    """A number as people are shown it: six significant digits."""
+def number(value: float | None, digits: int = SIGNIFICANT) -> str:
+    """A number as people are shown it, with so many significant digits."""
     if value is None:
         return "–"
     if isinstance(value, int):
         return f"{value:,}"
-    mantissa, small, exponent = f"{value:.{SIGNIFICANT}g}".partition("e")
+    mantissa, small, exponent = f"{value:.{digits}g}".partition("e")
     if not small:
         return mantissa
     power = f"10^{int(exponent)}"
@@ -166,6 +170,11 @@ def percent(fraction: float) -> str:
 def kept(text: str) -> Markup:
     """A word that is not broken at the end of a line: a time, a number of a run."""
     return Markup('<span class="kept">{}</span>').format(text)
+
+
+def strong(text: str) -> Markup:
+    """A name at the head of what it is about."""
+    return Markup("<strong>{}</strong>").format(text)
 
 
 def digest(value: str) -> Markup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -35,7 +36,8 @@ from detect.reports.pictures import order_picture
 from detect.wording import amount
 
 SHORT = 16  # hex digits that people are shown of an id
-MOST_ROWS = 400
+MOST_ROWS, MOST_UNREAD = 400, 20
+_LONG_HEX = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")
 
 
 def question(given: Given) -> Section:
@@ -67,9 +69,10 @@ def question(given: Given) -> Section:
 def items(given: Given) -> Section:
     """What was examined, and everything that was done, in order."""
     blocks: list[Block] = [Paragraph(words.ITEMS)]
-    rows, seen = [], set()
+    rows: list[tuple[Text, ...]] = []
+    seen = set()
     for _, entry, _ in given.runs():
-        for name, sha, size in _items_of(entry):
+        for name, sha, size in items_of(entry):
             seen.add(sha)
             description = said(given.commission.items[sha], 600) if sha in given.commission.items else "–"
             rows.append((kept(entry.details["run"]), name, description, size, digest(sha) if sha else "–"))
@@ -79,7 +82,9 @@ def items(given: Given) -> Section:
         blocks.append(Paragraph(words.NO_ITEMS))
     unread = [sha for sha in given.commission.items if sha not in seen]
     if unread:
-        blocks.append(Paragraph(filled(words.NOT_DESCRIBED, names=joined([said(sha[:64]) for sha in unread]))))
+        blocks.append(
+            Paragraph(filled(words.NOT_DESCRIBED, names=joined([said(sha[:64]) for sha in unread[:MOST_UNREAD]])))
+        )
     blocks += [Heading("Custody"), Paragraph(words.CUSTODY), _order(given)]
     log = given.verified.log
     entries: list[tuple[Text, ...]] = [
@@ -92,7 +97,7 @@ def items(given: Given) -> Section:
     return Section("Items and custody", tuple(blocks))
 
 
-def _items_of(entry: Entry) -> Iterator[tuple[Text, str, str]]:
+def items_of(entry: Entry) -> Iterator[tuple[Text, str, str]]:
     """(name, SHA-256, size in bytes) of what a run read; of a server there is no digest."""
     questioned = entry.details["questioned"]
     if questioned is not None and "model" in questioned:
@@ -108,7 +113,7 @@ def _details(entry: Entry) -> Text:
     """What an entry says, in words."""
     one = entry.details
     if entry.event == "begun":
-        options = said(json.dumps(one["options"], ensure_ascii=False, sort_keys=True), 400)
+        options = said(_LONG_HEX.sub(r"\1…", json.dumps(one["options"], ensure_ascii=False, sort_keys=True)), 400)
         plan = f", plan {one['plan'][:SHORT]}" if one["plan"] else ""
         return filled("run {}: {}{}; options {}", one["run"], said(one["command"]), plan, options)
     if entry.event == "finished":
@@ -160,8 +165,8 @@ def plan(given: Given) -> Section:
     log, marked = given.verified.log, given.verified.marked
     if marked.plans:
         blocks.append(Paragraph(words.PLAN))
-        for sha, plan in marked.plans.items():
-            blocks.append(Table(("", ""), rows_of(_plan_rows(sha, plan)), "A plan that was recorded"))
+        for sha, planned in marked.plans.items():
+            blocks.append(Table(("", ""), rows_of(_plan_rows(sha, planned)), "A plan that was recorded"))
     else:
         blocks.append(Paragraph(words.NO_PLAN))
     committed = [entry for _, entry in log.of("committed")]

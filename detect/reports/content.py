@@ -5,7 +5,7 @@ from __future__ import annotations
 from detect.bundles.verify.runs import RecordedTest
 from detect.reports import words
 from detect.reports.blocks import Block, Paragraph, Report, Table, Text, digest, filled, joined, kept, quoted, said
-from detect.reports.casework import SHORT, items, plan, question
+from detect.reports.casework import SHORT, items, items_of, plan, question
 from detect.reports.closing import reproduce, signatures
 from detect.reports.error_rates import likelihood, validation
 from detect.reports.given import Given, test_words
@@ -17,8 +17,8 @@ SECTIONS = (
     question, items, plan, propositions, method, formulas, tests, controls, validation, multiplicity, likelihood,
     limitations, reproduce, signatures,
 )  # fmt: skip
-MOST_ON_FIRST_PAGE = 6
-LONGEST_QUESTION = 500  # characters of it on the first page
+MOST_ON_FIRST_PAGE, MOST_NAMES = 5, 2
+LONGEST_QUESTION = 400  # characters of it on the first page
 
 
 def report_of(given: Given) -> Report:
@@ -42,7 +42,7 @@ def _facts(given: Given) -> tuple[tuple[str, Text], ...]:
     facts += [("Key examined", digest(given.verified.marked.key_id))]
     told = (("Examiner", commission.examiner), ("Commissioned by", commission.commissioned_by),
             ("Matter", commission.reference), ("Dated", commission.dated))  # fmt: skip
-    return (*facts, *((name, said(text, 200)) for name, text in told if text is not None))
+    return (*facts, *((name, said(text, 120)) for name, text in told if text is not None))
 
 
 def _summary(given: Given) -> list[Block]:
@@ -59,15 +59,18 @@ def _summary(given: Given) -> list[Block]:
     rows = tuple(_row(given, test) for test in main[:MOST_ON_FIRST_PAGE])
     more = len(main) - len(rows)
     caption = "Results" + (f" (the first {len(rows)}; {more:,} more in section 7)" if more > 0 else "")
-    blocks.append(Table(("test", "finding", "probability by chance", "status"), rows, caption))
+    blocks.append(Table(("test", "of", "finding", "probability by chance", "status"), rows, caption))
     blocks += [Paragraph(text) for text in _meanings(given, main)]
     return [*blocks, Paragraph(words.NOT_SAID), _checked(given)]
 
 
 def _row(given: Given, test: RecordedTest) -> tuple[Text, ...]:
     one = test.evidence
+    names = [name for name, *_ in items_of(given.begun(test))]
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
     return (
         said(test_words(test)),
+        filled("{}{}", joined(names[:MOST_NAMES]), more),
         kept(one["finding"]),
         kept(probability_words(one["log10_p_adjusted"])),
         kept(status(given, test)),

@@ -65,8 +65,9 @@ class Controls:
         except Refused as error:
             raise InputError(f"{error}; give controls as docs/legal.md has them") from None
         _refuse_shared(content, path)
-        hits, false = (tuple(one["detected"] for one in content[kind]) for kind in ("positives", "negatives"))
-        return cls(content["test"], content["kind"], content["alpha"], content["what"], hits, false, sha)
+        positives, negatives = (tuple(one["detected"] for one in content[kind]) for kind in ("positives", "negatives"))
+        own = {name: content[name] for name in ("test", "kind", "alpha", "what")}
+        return cls(**own, positives=positives, negatives=negatives, sha256=sha)
 
     def fits(self, test: RecordedTest) -> bool:
         """Whether they were examined by this test, at its level."""

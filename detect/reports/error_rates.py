@@ -34,6 +34,7 @@ STUDIED = {
     SCAN: "scan",
 }  # kind of a test → its name in a study
 MOST_ROWS = 300
+RATE_DIGITS = 2  # of an interval's ends
 
 
 def validation(given: Given) -> Section:
@@ -51,18 +52,15 @@ def validation(given: Given) -> Section:
     blocks += _table(
         words.POPULATIONS, ("population", "what it is", "documents", "tokens", "SHA-256"), _populations(content)
     )
-    pooled = [
-        row
-        for one in content["pooled"]
-        for row in _rates(f"{one['population']}, all lengths", one["test"], one["rates"])
+    pooled = [(f"{one['population']}, all lengths", one["test"], one["rates"]) for one in content["pooled"]]
+    models = [
+        (one["population"], test, rates["rates"]) for one in content["models"] for test, rates in one["tests"].items()
     ]
-    blocks += _table(words.RATES, ("population", "test", "level", "count", "of", "rate, 95 % interval"), pooled)
-    models = [row for one in content["models"] for test, rates in one["tests"].items()
-              for row in _rates(one["population"], test, rates["rates"])]  # fmt: skip
-    blocks += _table(words.MODEL_RATES, ("population", "test", "level", "count", "of", "rate, 95 % interval"), models)
-    marked = [row for one in content["marked"] for test, rates in one["tests"].items()
-              for row in _rates(_marked_words(one), test, rates["rates"][-1:])]  # fmt: skip
-    blocks += _table(words.MARKED_RATES, ("population", "test", "level", "found", "of", "rate, 95 % interval"), marked)
+    marked = [
+        (_marked_words(one), test, rates["rates"]) for one in content["marked"] for test, rates in one["tests"].items()
+    ]
+    for caption, rows in ((words.RATES, pooled), (words.MODEL_RATES, models), (words.MARKED_RATES, marked)):
+        blocks += _rates(caption, rows)
     blocks += [
         Paragraph("What the study says of itself:"),
         Points(tuple(said(note, 1200) for note in content["notes"][:20])),
@@ -108,16 +106,24 @@ def _marked_words(one: Mapping[str, Any]) -> str:
     return f"{one['population']}, {strength}, {one['tokens']:,} tokens"
 
 
-def _rates(population: str, test: str, rates: Sequence[Mapping[str, Any]]) -> list[tuple[Text, ...]]:
+def _rates(caption: str, rows: Sequence[tuple[str, str, Sequence[Mapping[str, Any]]]]) -> list[Block]:
+    """A table of counts and intervals, a column a level.
+
+    Args:
+        rows: population, test, and its rates.
+    """
+    levels = sorted({one["level"] for _, _, rates in rows for one in rates}, reverse=True)
     found: list[tuple[Text, ...]] = []
-    for one in rates:
-        rate = one["count"] / one["of"] if one["of"] else None
-        low, high = one["interval95"]
-        shown = f"{number(rate)} ({number(low)} to {number(high)})"
-        found.append(
-            (said(population), said(test), number(one["level"]), number(one["count"]), number(one["of"]), shown)
-        )
-    return found
+    for population, test, rates in rows:
+        cells = {one["level"]: _cell(one) for one in rates}
+        trials = ", ".join(dict.fromkeys(number(one["of"]) for one in rates))
+        found.append((said(population), said(test), trials, *(cells.get(level, "–") for level in levels)))
+    return _table(caption, ("population", "test", "trials", *(f"p ≤ {number(level)}" for level in levels)), found)
+
+
+def _cell(one: Mapping[str, Any]) -> str:
+    low, high = (number(float(end), RATE_DIGITS) for end in one["interval95"])
+    return f"{number(one['count'])} ({low} to {high})"
 
 
 def _table(caption: str, headings: tuple[str, ...], rows: list[tuple[Text, ...]]) -> list[Block]:
@@ -136,7 +142,7 @@ def likelihood(given: Given) -> Section:
                 blocks += _ratio(test, controls)
     title = "Likelihood ratio"
     if not blocks:
-        unfit = [Paragraph(words.UNFIT_CONTROLS)] if given.controls else []
+        unfit: list[Block] = [Paragraph(words.UNFIT_CONTROLS)] if given.controls else []
         return Section(title, (Paragraph(words.NO_RATIO), *unfit))
     return Section(title, (*blocks, Paragraph(words.RATIO_LAW), Paragraph(words.RATIO_SCOPE)))
 

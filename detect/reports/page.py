@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from detect.reports.blocks import Block, Report, Text
 from detect.visible import escaped, is_hidden
 
-_QUOTED, _POWER = re.compile(r"(<bdi>.*?</bdi>)", re.DOTALL), re.compile(r"\b10\^(-?\d+)")
+_QUOTED, _POWER = re.compile(r"(<bdi[^>]*>.*?</bdi>)", re.DOTALL), re.compile(r"\b10\^(-?\d+)")
 
 
 def html_of(report: Report) -> bytes:

@@ -42,14 +42,13 @@ def lineup_picture(scores: Sequence[float], key: float, unit: str) -> bytes:
     import numpy as np
     from matplotlib.ticker import MaxNLocator
 
-    with _drawing(6.6, 2.5) as figure:
+    with _drawing(6.6, 2.7) as figure:
         axes = figure.add_subplot()
         axes.hist(scores, bins=_edges(scores), color=FILL, edgecolor=SOFT, linewidth=0.6)
         low, high = min(*scores, key), max(*scores, key)
         axes.axvline(key, color=KEY, linewidth=2)
-        side = "right" if key > (low + high) / 2 else "left"
-        axes.annotate("the key", (key, 1), (-5 if side == "right" else 5, -10), xycoords=("data", "axes fraction"),
-                      textcoords="offset points", ha=side, color=KEY, weight="bold")  # fmt: skip
+        axes.annotate("the key", (key, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
+                      ha="center", color=KEY, weight="bold")  # fmt: skip
         room = (high - low or 1.0) * 0.04
         axes.set_xlim(low - room, high + room)
         axes.set_xlabel(unit)

@@ -16,6 +16,7 @@ from detect.reports.blocks import (
     number,
     percent,
     said,
+    strong,
 )
 from detect.reports.given import Given, is_control
 from detect.wording import amount
@@ -25,9 +26,7 @@ def propositions(given: Given) -> Section:
     """What the tests decide between, and what they cannot."""
     width = amount(given.verified.marked.context_width, "token")
     about, outputs, against, route, acts, rest = words.PROPOSITIONS
-    alternatives = [
-        filled("{}. {}", name, text.format(width=width) if "{" in text else text) for name, text in words.ALTERNATIVES
-    ]
+    alternatives = [filled("{} {}", strong(f"{name}."), filled(text, width=width)) for name, text in words.ALTERNATIVES]
     blocks: tuple[Block, ...] = (
         Paragraph(about),
         Points(outputs),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from detect.bundles.material import SCAN, WEIGHTS
 from detect.bundles.verify.retally import retally
 from detect.bundles.verify.runs import RecordedTest
-from detect.counting import CountTally, WeightTally
+from detect.counting import WeightTally
 from detect.decoys import lineup
 from detect.reports import words
 from detect.reports.blocks import (
@@ -233,8 +233,7 @@ def _lineup(given: Given, test: RecordedTest) -> list[Block]:
     if isinstance(tally, WeightTally):
         own, unit = tally.statistic, "S"
     else:
-        assert isinstance(tally, CountTally)
-        own, unit = float(tally.n_green), "green pairs"
+        own, unit = float(test.evidence["n_green"]), "green pairs"
     described = (
         f"Histogram of the scores ({unit}) of {decoys:,} decoys, from {number(min(scores))} to {number(max(scores))}; "
         f"the key's is {number(own)}."

@@ -10,8 +10,8 @@ MEANS = {
     "detected": "What was observed depends on the secret key. How that came about is a separate question (section 4).",
     "inconclusive": "Too little was observed to tell. This is not a sign of absence.",
     "not detected": "A dependence on the key as strong as the effect, or as that of the positive control, which "
-    "section 7 names would most "
-    "likely have been found. A weaker one perhaps not; this does not show that the mark was never used.",
+    "section 7 names, would most likely have been found. A weaker one perhaps not; this does not show that the mark "
+    "was never used.",
 }
 CHANCE = (
     "If what was observed had nothing to do with the key, a result as extreme as this one, or more, would come about "
@@ -34,11 +34,11 @@ FLOOR_SAID = (
     "source of error; no probability in this report includes them."
 )
 CONFIRMATORY = (
-    "The result is confirmatory: key, test, level and stopping rule were settled and recorded before the questioned "
+    "Confirmatory: key, test, level and stopping rule were settled and recorded before the questioned "
     "model or text was examined, as far as the signed log shows."
 )
 EXPLORATORY = (
-    "The result is exploratory: the log does not show that key, test and level were all settled before the questioned "
+    "Exploratory: the log does not show that key, test and level were all settled before the questioned "
     "model or text was examined. Choices made after looking are therefore not excluded (section 3)."
 )
 NOT_SAID = (
@@ -339,8 +339,8 @@ OTHER_MARK = (
 SAME_MARK = "The study was made with the parameters of this mark (γ, context width, scheme{tokenizer})."
 POPULATIONS = "The populations of the study: texts in which no key had a part"
 RATES = (
-    "False findings by population: how many null trials had p at or below the level, with a 95 % Clopper–Pearson "
-    "interval of the rate."
+    "False findings by population: how many null trials had p at or below a level, and the 95 % Clopper–Pearson "
+    "interval of the rate"
 )
 MODEL_RATES = "The same for models that saw no mark, read under fresh keys."
 MARKED_RATES = "How often marked text was found, by population, strength δ and length in tokens."

@@ -22,7 +22,7 @@ from detect.reports.given import Given
 from detect.reports.page import html_of, inert
 from tests.detect.bundles.factory import KEY, Made, sealed, text_families
 from tests.detect.pages.test_highlight import HOSTILE
-from tests.detect.reports.pages import VOID, Parsed, page
+from tests.detect.reports.pages import VOID, Parsed, given, page
 
 FORMULAS = "=cmd|' /C calc'!A0\t@SUM(1)\r+1\r\n-1"
 EVIL = (
@@ -31,9 +31,10 @@ EVIL = (
 LONG = "x" * (10 << 20)
 TAGS = {
     *("html", "head", "meta", "title", "style", "body", "main", "section", "nav", "ol", "ul", "li", "a"),
-    *("h1", "h2", "h3", "p", "div", "span", "bdi", "blockquote", "pre", "figure", "figcaption", "img", "sup"),
+    *("h1", "h2", "h3", "p", "div", "span", "bdi", "blockquote", "pre", "figure", "figcaption", "img", "sup", "strong"),
     *("table", "caption", "thead", "tbody", "tr", "th", "td"),
 }
+EXAMPLE = Path(__file__).parents[3] / "docs" / "example" / "report.html"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -56,9 +57,12 @@ def hostile_page() -> bytes:
     return html_of(report_of(Given(verify_files(files), commission)))
 
 
-@pytest.mark.parametrize("which", ["hostile", "plain"])
+PAGES = {"hostile": hostile_page, "plain": lambda: page("weights"), "example": EXAMPLE.read_bytes}
+
+
+@pytest.mark.parametrize("which", PAGES)
 def test_no_script_nothing_fetched_one_style(which: str) -> None:
-    data = hostile_page() if which == "hostile" else page("weights")
+    data = PAGES[which]()
     parsed = Parsed(data)
     assert {tag for tag, _ in parsed.tags} <= TAGS
     assert parsed.open == []
@@ -88,9 +92,9 @@ def test_nothing_hidden_is_left_and_long_texts_are_cut() -> None:
 
 def test_what_others_wrote_is_kept_apart() -> None:
     """Its letters may run from right to left: each piece is isolated from what is around it."""
-    pieces = re.findall(r"<bdi>(.*?)</bdi>", hostile_page().decode(), re.DOTALL)
+    pieces = re.findall(r"<bdi[^>]*>(.*?)</bdi>", hostile_page().decode(), re.DOTALL)
     assert any("שלום" in piece for piece in pieces)
-    outside = re.sub(r"<bdi>.*?</bdi>|alt=\"[^\"]*\"", "", hostile_page().decode(), flags=re.DOTALL)
+    outside = re.sub(r"<bdi[^>]*>.*?</bdi>|alt=\"[^\"]*\"", "", hostile_page().decode(), flags=re.DOTALL)
     assert "שלום" not in outside
     assert "alert(1)" not in outside
 
@@ -124,3 +128,12 @@ def test_as_pdf(tmp_path: Path) -> None:
     for word in (b"/JavaScript", b"/JS", b"/Launch", b"/EmbeddedFile", b"/URI"):
         assert word not in made
     assert pdf_of(page("text"), "ab" * 32) == made
+
+
+def test_the_summary_is_one_page() -> None:
+    weasyprint = pytest.importorskip("weasyprint", reason="no WeasyPrint is installed", exc_type=ImportError)
+    told = dict.fromkeys(NAMES, "What is asked here, and by whom, takes many words to say. " * 40)
+    longest = Given(given("texts").verified, Commission(**told, sha256="0" * 64))
+    pages = weasyprint.HTML(string=html_of(report_of(longest)).decode()).render().pages
+    assert "contents" in pages[1].anchors
+    assert "s1" not in pages[0].anchors
