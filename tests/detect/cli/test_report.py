@@ -13,6 +13,7 @@ from detect.bundles.seal import write_bundle
 from tests.detect.bundles.bad.mutations import good, made
 from tests.detect.bundles.factory import authority, signer
 from tests.detect.cli.helpers import Cli
+from tests.detect.reports.pdf import weasyprint_or_skip
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_without_a_printer(at: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_as_pdf(at: Path, cli: Cli) -> None:
-    pytest.importorskip("weasyprint", reason="no WeasyPrint is installed: taggant[report]", exc_type=ImportError)
+    weasyprint_or_skip()
     done = cli("report", at / "bundle.zip", "-o", at / "report.html", "--pdf", at / "report.pdf")
     assert done.code == 0
     assert (at / "report.pdf").read_bytes().startswith(b"%PDF")

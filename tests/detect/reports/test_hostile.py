@@ -23,6 +23,7 @@ from detect.reports.page import html_of, inert
 from tests.detect.bundles.factory import KEY, Made, sealed, text_families
 from tests.detect.pages.test_highlight import HOSTILE
 from tests.detect.reports.pages import VOID, Parsed, given, page
+from tests.detect.reports.pdf import weasyprint_or_skip
 
 FORMULAS = "=cmd|' /C calc'!A0\t@SUM(1)\r+1\r\n-1"
 EVIL = (
@@ -120,7 +121,7 @@ def test_in_a_browser_nothing_runs(tmp_path: Path) -> None:
 
 
 def test_as_pdf(tmp_path: Path) -> None:
-    pytest.importorskip("weasyprint", reason="no WeasyPrint is installed: taggant[report]", exc_type=ImportError)
+    weasyprint_or_skip()
     from detect.reports.printed import pdf_of
 
     made = pdf_of(page("text"), "ab" * 32)
@@ -131,7 +132,7 @@ def test_as_pdf(tmp_path: Path) -> None:
 
 
 def test_the_summary_is_one_page() -> None:
-    weasyprint = pytest.importorskip("weasyprint", reason="no WeasyPrint is installed", exc_type=ImportError)
+    weasyprint = weasyprint_or_skip()
     told = dict.fromkeys(NAMES, "What is asked here, and by whom, takes many words to say. " * 40)
     longest = Given(given("texts").verified, Commission(**told, sha256="0" * 64))
     pages = weasyprint.HTML(string=html_of(report_of(longest)).decode()).render().pages
