@@ -127,6 +127,14 @@ def test_the_first_page_says_what_was_found_and_what_not() -> None:
     assert "counts of green pairs, and S, are the examiner's word" in summary("texts-closed")
 
 
+def test_a_small_p_short_of_its_level_is_spoken_of() -> None:
+    (test,) = given("weights").main_tests
+    assert test.evidence["finding"] == "not detected"
+    assert -6 < test.evidence["log10_p_adjusted"] < -2
+    assert "without reaching the level that was set, 10^-6, is not counted as a finding" in summary("weights")
+    assert "without reaching the level" not in summary("stamped")
+
+
 def test_what_was_settled_and_what_deviated() -> None:
     assert "No plan was recorded" in said("text", 3)
     assert "No commitment to the key was recorded" in said("text", 3)
