@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 from detect.bundles.verify.runs import RecordedTest
 from detect.reports import words
-from detect.reports.blocks import Block, Paragraph, Report, Table, Text, digest, filled, joined, kept, quoted, said
+from detect.reports.blocks import (
+    Block,
+    Paragraph,
+    Report,
+    Table,
+    Text,
+    digest,
+    filled,
+    joined,
+    kept,
+    number,
+    quoted,
+    said,
+)
 from detect.reports.casework import SHORT, items, items_of, plan, question
 from detect.reports.closing import reproduce, signatures
 from detect.reports.error_rates import likelihood, validation
@@ -18,7 +33,8 @@ SECTIONS = (
     limitations, reproduce, signatures,
 )  # fmt: skip
 MOST_ON_FIRST_PAGE, MOST_NAMES = 5, 2
-LONGEST_QUESTION = 400  # characters of it on the first page
+SMALL = 0.01  # a p below it that is no finding is spoken of
+LONGEST_QUESTION = 520  # characters of it on the first page
 
 
 def report_of(given: Given) -> Report:
@@ -104,6 +120,7 @@ def _meanings(given: Given, main: list[RecordedTest]) -> list[Text]:
         sentence = words.CHANCE if len(detected) == 1 else words.CHANCES
         found.append(filled(sentence, chance=probability_words(largest)))
         found += [words.FLOOR_SAID] if largest < FLOOR else []
+    found += _short_of_it(given, main)
     if claimed:
         found.append(words.NOT_THE_INVERSE)
     if len(claimed) < len(main):
@@ -111,6 +128,21 @@ def _meanings(given: Given, main: list[RecordedTest]) -> list[Text]:
     confirmed = [test for test in main if given.is_confirmatory(test)]
     found.append(words.CONFIRMATORY if len(confirmed) == len(main) else words.EXPLORATORY)
     return found
+
+
+def _short_of_it(given: Given, main: list[RecordedTest]) -> list[Text]:
+    """Of small p that are no findings: what they are."""
+    short = [
+        test
+        for test in main
+        if test.evidence["finding"] != "detected" and (test.evidence["log10_p_adjusted"] or 0.0) < math.log10(SMALL)
+    ]
+    if not short:
+        return []
+    planned = all(given.is_confirmatory(test) for test in short)
+    levels = sorted({test.evidence["alpha"] for test in short if "alpha" in test.evidence})
+    sentence = words.SHORT_OF_IT if planned else words.SHORT_UNPLANNED
+    return [filled(sentence, small=number(SMALL), alpha=" or ".join(map(number, levels)) or "that of its family")]
 
 
 def _checked(given: Given) -> Paragraph:

@@ -23,6 +23,14 @@ CHANCES = (
     "or more, would come about with a probability {chance} (adjusted within each run; section 10 takes all runs "
     "together)."
 )
+SHORT_OF_IT = (
+    "A result whose probability lies below {small} without reaching the level that was set, {alpha}, is not counted as "
+    "a finding here. It neither supports absence, nor may it be read as a finding afterwards: the level is the plan's."
+)
+SHORT_UNPLANNED = (
+    "A result whose probability lies below {small} without reaching the level, {alpha}, is not counted as a finding "
+    "here, and does not support absence."
+)
 NO_CHANCE = "No probability is claimed for this result; section 7 gives the reason that was recorded."
 NOT_THE_INVERSE = (
     "This is a probability of the observation, supposing that key and observation have nothing to do with each other. "

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from detect.bundles.verify.runs import RecordedFamily
 from detect.reports.blocks import SIGNIFICANT, Picture, Table, plain, stripped
 from detect.reports.commission import Commission
 from detect.reports.content import report_of
@@ -125,6 +126,21 @@ def test_the_first_page_says_what_was_found_and_what_not() -> None:
     assert "Exploratory: the log does not show" in summary("text")
     assert "not a sign of absence" in summary("exhausted-closed")
     assert "counts of green pairs, and S, are the examiner's word" in summary("texts-closed")
+
+
+@pytest.mark.parametrize(("log10_p", "spoken"), [(-4.0, True), (-1.5, False), (None, False)])
+def test_a_small_p_short_of_its_level_is_spoken_of(log10_p: float | None, spoken: bool) -> None:
+    one = given("stamped")
+    (test,) = one.main_tests
+    evidence = {**test.evidence, "finding": "not detected", "log10_p_adjusted": log10_p}
+    short = replace(test, evidence=evidence)
+    families = (RecordedFamily((short,), key_check=False),)
+    planned = replace(one.verified, families=families, confirmatory=(short,))
+    words = "below 0.01 without reaching the level that was set, 10^-6, is not counted as a finding"
+    assert (words in summary("stamped", verified=planned)) == spoken
+    unplanned = replace(planned, confirmatory=())
+    assert ("without reaching the level, 10^-6" in summary("stamped", verified=unplanned)) == spoken
+    assert "without reaching the level" not in summary("stamped")
 
 
 def test_what_was_settled_and_what_deviated() -> None:
