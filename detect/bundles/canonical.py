@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import rfc8785
@@ -22,11 +21,6 @@ def dumps(value: Any) -> bytes:
         ValueError: NaN, infinite, or a number that RFC 8785 does not write so that it is read again.
     """
     return rfc8785.dumps(rounded(value))  # type: ignore[no-any-return]
-
-
-def dump_lines(values: Iterable[Any]) -> bytes:
-    """JSONL: a value a line."""
-    return b"".join(dumps(value) + b"\n" for value in values)
 
 
 def loads(data: bytes, what: str) -> Any:

@@ -19,7 +19,7 @@ def missing(material: Material, found: Mapping[str, Any]) -> list[str]:
     """In words, a sentence each."""
     cells = material.cells.values()
     values = {field: {cell.values[field] for cell in cells} for field in FIELDS}
-    absent = _fields(material, values)
+    absent = _fields(values)
     absent += _steps(values)
     absent += [f"No student of {SOURCE_TITLES[source]}." for source in SOURCES if source not in values["source"]]
     if not found["controls"]["fresh"]["rows"]:
@@ -35,7 +35,7 @@ def missing(material: Material, found: Mapping[str, Any]) -> list[str]:
     return absent
 
 
-def _fields(material: Material, values: Mapping[str, set[Any]]) -> list[str]:
+def _fields(values: Mapping[str, set[Any]]) -> list[str]:
     said = []
     for field in FIELDS:
         if field not in _APART and len(values[field]) == 1:

@@ -162,7 +162,7 @@ def _open(path: str | Path, *, private: bool, error: type[KeyFileError], own: Ki
     except (OSError, ValueError) as caught:  # ValueError: a NUL in the path
         reason = getattr(caught, "strerror", None) or "not a usable path"
         raise error(f"{path} cannot be opened ({reason}); check its owner and permissions") from None
-    problem = _refusal(status, path)
+    problem = _refusal(status)
     if not problem and own is not None and not own.knows(descriptor):
         problem = own.refusal
     if not problem and private:
@@ -180,7 +180,7 @@ def _exposed(status: os.stat_result, path: str | Path) -> str | None:
     return f"is open to group or others (mode {mode:04o}); run chmod 600 {path}, rotate it if others had access"
 
 
-def _refusal(status: os.stat_result, path: str | Path) -> str | None:
+def _refusal(status: os.stat_result) -> str | None:
     if not stat.S_ISREG(status.st_mode):
         return "is not a regular file; give the path of the file itself"
     if status.st_size > MAX_BYTES:
