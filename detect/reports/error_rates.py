@@ -24,6 +24,7 @@ from detect.reports.blocks import (
 )
 from detect.reports.controls import Controls
 from detect.reports.given import Given, test_words
+from detect.reports.ratio import LEAST, enough
 from detect.reports.validation import Validation
 from detect.wording import amount
 
@@ -136,15 +137,32 @@ def _table(caption: str, headings: tuple[str, ...], rows: list[tuple[Text, ...]]
 def likelihood(given: Given) -> Section:
     """The weight of the outcome, where controls were given."""
     blocks: list[Block] = []
+    fitting = [one for one in given.controls if any(one.fits(test) for test in given.main_tests)]
     for test in given.main_tests:
-        for controls in given.controls:
-            if controls.fits(test):
+        for controls in fitting:
+            if controls.fits(test) and enough(len(controls.positives), len(controls.negatives)):
                 blocks += _ratio(test, controls)
     title = "Likelihood ratio"
+    few = [_too_few(one) for one in fitting if not enough(len(one.positives), len(one.negatives))]
     if not blocks:
-        unfit: list[Block] = [Paragraph(words.UNFIT_CONTROLS)] if given.controls else []
-        return Section(title, (Paragraph(words.NO_RATIO), *unfit))
-    return Section(title, (*blocks, Paragraph(words.RATIO_LAW), Paragraph(words.RATIO_SCOPE)))
+        unfit = [Paragraph(words.UNFIT_CONTROLS)] if len(fitting) < len(given.controls) else []
+        return Section(title, (Paragraph(words.NO_RATIO), *few, *unfit))
+    return Section(title, (*blocks, Paragraph(words.RATIO_LAW), Paragraph(words.RATIO_SCOPE), *few))
+
+
+def _too_few(controls: Controls) -> Paragraph:
+    found, wrong = controls.counts(True)
+    return Paragraph(
+        filled(
+            words.FEW_CONTROLS,
+            digest=digest(controls.sha256),
+            positives=amount(len(controls.positives), "positive control"),
+            negatives=amount(len(controls.negatives), "negative control"),
+            hits=number(found),
+            false=number(wrong),
+            least=number(LEAST),
+        )
+    )
 
 
 def _ratio(test: RecordedTest, controls: Controls) -> list[Block]:

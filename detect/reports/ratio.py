@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from detect.exact.interval import clopper_pearson
 
 LEVEL = 0.95
+LEAST = 7  # controls of each kind are the fewest that are `enough`
 # Above which ratio, the support, and how much more probable: a scale of the kind that ENFSI's guideline (2015) gives
 SCALE = (
     (1e6, "extremely strong support", "exceedingly"),
@@ -54,6 +55,14 @@ class LikelihoodRatio:
         more, strength = self.nearest > 1, max(self.nearest, 1 / self.nearest)
         support, how = next((support, how) for above, support, how in SCALE if strength > above)
         return f"{how} {'more' if more else 'less'} probable".strip(), f"{support} for {'H1' if more else 'H0'}"
+
+
+def enough(positives: int, negatives: int) -> bool:
+    """Whether so many controls can tell: had all come out as they should, the interval would lie above 1.
+
+    The other outcome, all as they should, has the reciprocal condition, which is the same.
+    """
+    return likelihood_ratio(positives, positives, 0, negatives).low > 1
 
 
 def likelihood_ratio(hits: int, positives: int, false: int, negatives: int) -> LikelihoodRatio:

@@ -389,9 +389,12 @@ RATIO = (
     "two of one source: "
     "this outcome came about in {hits} of the positive and in {false} of the negative ones."
 )
-UNFIT_CONTROLS = (
-    "The controls that were given are of another test, or of another level, than the results of this report."
+FEW_CONTROLS = (
+    "Controls were given (SHA-256 {digest}): the mark was detected in {hits} of {positives} and in {false} of "
+    "{negatives}. They are too few for a ratio: had all come out as they should, its interval would still contain 1. "
+    "It takes {least} of each kind, or more of one where there are fewer of the other."
 )
+UNFIT_CONTROLS = "Controls that were given are of another test, or of another level, than the results of this report."
 RATIO_LAW = (
     "Each rate is estimated by (count + 1/2)/(number + 1); the interval joins two Clopper–Pearson intervals of 97.5 "
     "%, so that it covers the ratio with "

@@ -40,6 +40,20 @@ def test_ten_perfect_controls_of_a_kind_are_weak_evidence() -> None:
     assert found.words == ("slightly more probable", "weak support for H1")
 
 
+def test_how_many_are_enough() -> None:
+    """By the closed form of an interval without errors: .0125^(1/n)."""
+    from detect.reports.ratio import LEAST, enough
+
+    for positives in range(1, 30):
+        for negatives in range(1, 30):
+            both = 0.0125 ** (1 / positives) + 0.0125 ** (1 / negatives)
+            assert enough(positives, negatives) == (both > 1)
+            wrong = likelihood_ratio(0, positives, negatives, negatives)
+            assert enough(positives, negatives) == (wrong.high < 1)
+    assert enough(LEAST, LEAST)
+    assert not enough(LEAST - 1, LEAST - 1)
+
+
 def test_the_other_way_round() -> None:
     many, few = likelihood_ratio(500, 500, 0, 5000), likelihood_ratio(0, 5000, 500, 500)
     assert many.value == pytest.approx(1 / few.value)
