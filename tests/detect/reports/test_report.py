@@ -237,7 +237,7 @@ STUDY: dict[str, Any] = {
 def test_error_rates_are_cited_with_their_population(tmp_path: Path) -> None:
     study = Validation.load(write(tmp_path / "v.json", STUDY))
     text = said("texts", 9, validation=study)
-    for words in ("prose, all lengths", "10,000", "90 (0 to 0.012)", "answers, δ = 2, 100 tokens",
+    for words in ("texts of all lengths", "10,000 trials in each row", "90 (0 to 0.012)", "answers, δ = 2, 100 tokens",
                   "12 lie within", "letters by clerks",
                   study.sha256, "no independent experiments", "Without rates in it: scan"):  # fmt: skip
         assert words in text
