@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -88,12 +89,9 @@ def test_texts(cli: Cli, place: Path, text_key: Path, hostile: Path, model: Path
     tame(cli("seal", place / EVIL, "-o", place / "x.zip"), 3)
     small = ("--keys", 100, "--length", 30)
     tame(cli("validate", "-o", place / f"{EVIL}v", "--tokenizer", model, *small, "--texts", f"{EVIL}={hostile}"), 0, 2)
-    tame(cli("validate", "-o", place / f"{EVIL}w", "--tokenizer", model, *small, "--texts", f"{FORMULA}={hostile}"))
-    cells = [
-        cell for line in (place / f"{EVIL}w" / "validation.csv").read_text().splitlines() for cell in line.split(",")
-    ]
-    assert any(FORMULA[1:5] in cell for cell in cells)
-    assert not [cell for cell in cells if cell.lstrip('"')[:1] in ("=", "+", "-", "@")]
+    tame(cli("validate", "-o", place / f"{EVIL}w", "--tokenizer", model, *small, "--texts", f"mine={hostile}"))
+    for line in csv.reader((place / f"{EVIL}w" / "validation.csv").read_text().splitlines()):
+        assert not [cell for cell in line if cell[:1] in ("=", "+", "-", "@", "\t", "\r") or STEERS & set(cell)]
 
 
 def test_models(cli: Cli, place: Path, text_key: Path, hostile: Path, model: Path) -> None:
