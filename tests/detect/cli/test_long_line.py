@@ -13,7 +13,6 @@ from tests.detect.cli.helpers import Cli, write_rows
 WHOLE = 10 << 20
 KINDS = {
     "one letter": "x",
-    "words": "The rain fell on the harbour, ",
     "hidden": "a\u202e\u200b\x1b[31m<script>alert(1)</script>=1+1, ",
 }
 
