@@ -28,7 +28,7 @@ from distill_sim.report.results import Cell
 from distill_sim.report.trends import AFFECTED, trends_along
 
 COSTS = {"perplexity": "perplexity of the answers", "auc": "AUC of a classifier without the key (.5: sees nothing)"}
-OTHERS = "students of all other conditions"
+OTHERS = "students that met another mark"
 FIRST_FIELDS = ("answers", "share", "probe_tokens", "sampled_tokens", "delta")  # whose series come first
 
 

@@ -30,7 +30,8 @@ class Cell:
     Attributes:
         corpus: the stage that holds what its student was trained on.
         judged: the stage that holds its rows.
-        fresh: for controls and the first run of every condition, the stage that holds the p-values under fresh keys.
+        fresh: for controls, and one student for each γ, h and starting model, the stage that holds the p-values under
+            fresh keys.
         quality: the stage that says what the mark cost; measured under the first key alone.
     """
 
@@ -48,7 +49,7 @@ class Builder:
     """Adds the stages of one cell after the other to a graph.
 
     Args:
-        fresh_keys: for each control, and for the first run of every other condition.
+        fresh_keys: for each control, and for one student for each γ, h and starting model.
         processes: that train one student together.
         metrics: where trainings write what they measure, as `distill_sim.metrics.Metrics` takes it; None: nowhere.
     """
@@ -70,6 +71,7 @@ class Builder:
         self._processes = processes
         self._metrics = metrics
         self._teacher = Ref.of(foundation.teacher)
+        self._ways: dict[tuple[float, int, str], Condition] = {}  # γ, h, start → the first condition that has them
 
     def cell(self, name: str, condition: Condition, seed: int, key: int) -> Cell:
         """Everything that leads to one cell."""
@@ -78,10 +80,16 @@ class Builder:
         reading, asked = ask.reading(condition, seed, student), ask.asked(condition, seed, Ref(student))
         excess = ask.excess(condition, asked)
         judged = ask.judged(condition, key, corpus, reading, excess)
-        first = seed == key == 0
-        fresh = ask.fresh(condition, reading, excess) if condition.source in CONTROLS or first else None
+        fresh = ask.fresh(condition, reading, excess) if self._under_fresh_keys(condition, seed, key) else None
         quality = ask.quality(condition, seed, corpus, student, asked) if key == 0 else None
         return Cell(name, condition, seed, key, corpus, judged, fresh, quality)
+
+    def _under_fresh_keys(self, condition: Condition, seed: int, key: int) -> bool:
+        """Every control; and one student wherever colours are drawn, or a model is read, in another way."""
+        if condition.source in CONTROLS:
+            return True
+        way = (condition.gamma, condition.context_width, condition.base)
+        return (seed, key) == (0, 0) and self._ways.setdefault(way, condition) == condition
 
     def _student(self, condition: Condition, seed: int, key: int, corpus: str) -> str:
         start = Ref.of(self._foundation.start(condition))

@@ -4,7 +4,7 @@
     scale = "nano"                        # or smollm2
     seeds = 3                             # repeats of everything that is drawn
     keys = 3                              # marks
-    fresh_keys = 1000                     # keys that marked nothing, for controls and a student of every condition
+    fresh_keys = 1000                     # keys that marked nothing, for controls and some other students
 
     [base]                                # what differs from the scale's own base condition
     answers = 192

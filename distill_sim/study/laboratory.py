@@ -52,7 +52,7 @@ class Laboratory:
                     yield {**_where(cell), **values_of(cell.condition), **row}
 
     def fresh(self) -> Iterator[dict[str, Any]]:
-        """Rows under fresh keys: of each control once, whatever key it stands beside, and of every other condition."""
+        """Rows under fresh keys: of each control once, whatever key it stands beside, and of some others."""
         done, seen = self.pipeline.finished(), set()
         for cell in self.cells:
             if cell.fresh in done and (cell.fresh, cell.name, cell.seed) not in seen:

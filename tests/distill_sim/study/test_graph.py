@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -306,13 +307,19 @@ def test_only_marking_and_judging_know_a_key(everything: list[Stage]) -> None:
             assert ".key" not in str(stage.private)
 
 
-def test_every_control_and_one_student_of_each_condition_are_judged_under_fresh_keys(
+def test_every_control_is_judged_under_fresh_keys_and_one_student_for_each_way_of_testing(
     new: Callable[[], Builder],
 ) -> None:
-    for condition in EVERYTHING:
+    ways = [{}, {"gamma": 0.5}, {"context_width": 2}, {"base": "smaller"}]
+    alike = [{"delta": 3.0}, {"gamma": 0.5, "epochs": 3}, {"base": "smaller", "after": ("int8",)}]
+    builder = new()
+    for change in (*ways, *alike):
+        condition = replace(BASE, **change)
         for seed, key in ((0, 0), (0, 1), (1, 0)):
-            cell: Cell = new().cell("some", condition, seed, key)
-            assert (cell.fresh is not None) == (condition.source in CONTROLS or (seed, key) == (0, 0))
+            cell: Cell = builder.cell("some", condition, seed, key)
+            assert (cell.fresh is not None) == (change in ways and (seed, key) == (0, 0)), (change, seed, key)
+    for source, seed, key in itertools.product(CONTROLS, (0, 1), (0, 1)):
+        assert builder.cell("some", replace(BASE, source=source), seed, key).fresh is not None
 
 
 # --- the graph itself ---
