@@ -333,7 +333,7 @@ def runs(b):
         said = take(parse(b.files[f"{here}run.json"]), "format run command family tests")
         agree(said, {"format": "taggant-run/1", "run": run, "command": begun.details["command"]})
         families = [(take(family, "tests key_check")["key_check"], family["tests"]) for family in said["family"]]
-        placed = sorted(name for _, names in families for name in names)
+        placed = sorted(name for checked, names in families for name in names if type(checked) is bool)
         need(sorted(said["tests"]) == sorted(entry.details["tests"]) == placed, "not the tests of the log, each once")
         for name, one in said["tests"].items():
             b.at, (parts, members, optional) = f"runs: run {run}, {name}", KINDS[one["kind"]]
@@ -431,7 +431,7 @@ def findings(b):
         for rank, test in enumerate(ranked):
             b.at, e, claimed, [alpha] = f"findings: {test.what}", test.e, test.e["log10_p_adjusted"] is not None, alphas
             largest = max(largest, min(0.0, (e["log10_p"] or 0.0) + math.log10(len(family) - rank)))
-            seen = [one.details["accepted"] for one in of(b, "key-checked", test.begun.number)]
+            seen = [one.details["accepted"] is True for one in of(b, "key-checked", test.begun.number)]
             right = e["log10_p"] is not None and all(seen) and (checked or not seen)
             need(right or not claimed, "adjusted without a claim, or against the key's check")
             adjusted = min(0.0, largest - (math.log10(0.99) if checked else 0.0))
@@ -451,7 +451,7 @@ def order(b):
         need(planned[0].details["root"] in roots, "not committed to before it was planned")
         need(all(one.details["plan"] != said["plan"] for one in of(b, "begun", at)), "its plan was used before")
         seen = [one.details["questioned"] for one in of(b, "begun", before)]
-        need(not said["questioned"] or said["questioned"] not in seen, "questioned before it was planned")
+        need(said["questioned"] is None or said["questioned"] not in seen, "questioned before it was planned")
         need(of(b, "key-checked") == of(b, "key-checked", before), "the key was checked after the plan")
         gate = [one.e["finding"] for one in tests if one.begun is test.begun and one.e["plan"]["primary"]]
         need("detected" in gate or test.e["finding"] != "detected", "behind a primary test that found nothing")
