@@ -42,8 +42,8 @@ EVENTS = {  # members of the details, and what its files are called
     "opened": ("", ""), "key-checked": ("key_id accepted corpus_sha256", r"key-check(-\d+)?\.json"),
     "committed": ("root size", r"commitment(-\d+)?\.json"), "planned": ("plan key_id root", r"plan(-\d+)?\.json"),
     "begun": ("run command key_id plan questioned inputs options", ""), "finished": ("run tests", r"runs/{run}/.+"),
-    "stopped": ("run reason", ""), "noted": ("text", ""), "stamped": ("of what", r"stamps/.+\.tsr"),
-    "sealed": ("opened", "")}
+    "stopped": ("run reason", r"runs/{run}/responses\.log"), "noted": ("text", ""),
+    "stamped": ("of what", r"stamps/.+\.tsr"), "sealed": ("opened", "")}
 MARK = "scheme gamma_65536 context_width tokenizer_sha256 vocab_size special_ids"
 OPENING = f"format leaf chacha_key index path root size {MARK}"
 TEXTS, JUDGED = "documents prompts", "log10_p log10_p_adjusted finding notes"
@@ -285,6 +285,7 @@ def custody(b):
         run = members(entry.details, EVENTS[event][0], "entry", what).get("run")
         pattern = EVENTS[event][1].format(run=run)
         right = len(names) == bool(pattern) if event != "finished" else f"runs/{run}/run.json" in names
+        right = right or (event == "stopped" and not names)  # nothing had been asked
         right = right and names == sorted(set(names)) and all(re.fullmatch(pattern, name) for name in names)
         need(right and entry.format == "taggant-custody/1", "entry", f"{what}: its format or its subjects")
         need(entry.case == b.said["case"], "case", what)
@@ -593,6 +594,11 @@ def judged(b):
             need(detected == (test.e["finding"] == "detected"), "finding", f"{test.what}: {test.e['finding']}")
     return ", ".join(f"{test.what}: {test.e['finding']}" for test in b.tests) or "no tests"
 
+def answers(b, ended):
+    """What a server had answered when a run ended, as it was logged; None where nothing was asked."""
+    name = f"case/runs/{ended.details['run']}/responses.log"
+    return b.files[name] if name in ended.files else None
+
 def order(b):
     """Whether the log bears out what is called confirmatory."""
     tests = [test for test in b.tests if test.e.get("status") == "confirmatory"]
@@ -603,7 +609,11 @@ def order(b):
         roots = [one.details["root"] for one in b.log[: entry.number] if one.event == "committed"]
         need(entry.details["root"] in roots, "premature", f"{test.what}: not committed to before it was planned")
         begun = [(one.number, one.details) for one in b.log[:this] if one.event == "begun"]
-        need(all(one["plan"] != plan for _, one in begun), "premature", f"{test.what}: its plan was used before")
+        ends = {one.details["run"]: one for one in b.log if one.event in ("finished", "stopped")}
+        for one in (one for _, one in begun if one["plan"] == plan):  # only stopped ones, with the same beginning
+            kept, mine = (answers(b, ends[run]) for run in (one["run"], test.begun.details["run"]))
+            on = ends[one["run"]].event == "stopped" and kept is not None and mine is not None and mine.startswith(kept)
+            need(on and one["questioned"] == about, "premature", f"{test.what}: its plan was used before")
         seen = [at for at, one in begun if at < entry.number and about and one["questioned"] == about]
         need(not seen, "premature", f"{test.what}: the model had been questioned before it was planned")
         checked = [one for one in b.log[entry.number :] if one.event == "key-checked"]

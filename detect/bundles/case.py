@@ -20,7 +20,7 @@ from typing import Any
 from detect.bundles import canonical
 from detect.bundles.container import check_name
 from detect.bundles.custody import Log
-from detect.bundles.entries import PAYLOAD_TYPE, Entry, digest
+from detect.bundles.entries import PAYLOAD_TYPE, Entry, answers_of, digest
 from detect.bundles.envelope import seal
 from detect.bundles.environment import version
 from detect.bundles.held import LOG, MARK, SIGNERS, Held
@@ -137,11 +137,19 @@ class Case:
     def stop(self, run: str, reason: str) -> None:
         """Record that a run ended without results, if it was recorded as begun and has not ended.
 
-        Whatever broke in may have come between the log and what is known of it here: it is read again.
+        What a server answered until then becomes the case's. Whatever broke in may have come between the log and what
+        is known of it here: it is read again.
         """
         self.held = self._read()
         if self.log.open_run == run:
-            self.append("stopped", {"run": run, "reason": reason[:LONGEST_REASON]})
+            self._stop(run, reason)
+
+    def _stop(self, run: str, reason: str) -> None:
+        name = answers_of(run)
+        path = self.directory / name
+        there = path.is_file() and not path.is_symlink()
+        subjects = {name: digest(path.read_bytes())} if there else {}
+        self.append("stopped", {"run": run, "reason": reason[:LONGEST_REASON]}, subjects)
 
     def free_name(self, stem: str, suffix: str) -> str:
         """The first of stem.suffix, stem-2.suffix, … under which nothing was recorded."""
@@ -201,7 +209,7 @@ class Case:
         if not entries:
             self.append("opened", {})
         if self.log.open_run is not None:
-            self.append("stopped", {"run": self.log.open_run, "reason": KILLED})
+            self._stop(self.log.open_run, KILLED)
 
     def _write(self, name: str, data: bytes) -> None:
         path = self.directory / check_name(name)

@@ -281,6 +281,23 @@ def planned(made: Made, *, green: float = 0.6, number: int = 30, stamped: bool =
     made.run("suspect", planned_families(made, one, tests), plan=one, questioned=MODEL)
 
 
+ANSWERED = b'{"format": "taggant-journal/1"}\n{"request": 0}\n{"request": 1}\n{"request": 2}\n'
+
+
+def resumed(made: Made) -> None:
+    """A plan whose first two runs were stopped; the third goes on from where they had come to, and ends."""
+    made.commit()
+    one = made.plan(effect=0.5)
+    for answered, reason in ((ANSWERED[:32], "no connection"), (ANSWERED[:50], "killed")):
+        begun = made.begin("suspect", plan=one, questioned=MODEL)
+        begun.answers.write_bytes(answered)
+        begun.stop(reason)
+    tests = {"sampled/distinct": asked(made.key, one, one.alpha, 0.6, 12, prompts=[[3, 4, 5], [6, 7]])}
+    begun = made.begin("suspect", plan=one, questioned=MODEL)
+    begun.answers.write_bytes(ANSWERED)
+    write_run(begun, "suspect", planned_families(made, one, tests))
+
+
 def weights(made: Made, *, strength: float = 2.5) -> None:
     made.check()
     made.commit()
@@ -311,6 +328,7 @@ GOOD: dict[str, Callable[[Path], Files]] = {
     "texts-long": lambda at: sealed(at, LONG, texts),
     "early": lambda at: sealed(at, KEY, planned),
     "early-closed": lambda at: sealed(at, KEY, planned, opened=False),
+    "resumed": lambda at: sealed(at, KEY, resumed),
     "maximum": lambda at: sealed(at, KEY, lambda made: planned(made, green=0.25)),
     "exhausted": lambda at: sealed(at, KEY, lambda made: planned(made, green=0.3, number=5)),
     "exhausted-closed": lambda at: sealed(at, KEY, lambda made: planned(made, green=0.3, number=5), opened=False),

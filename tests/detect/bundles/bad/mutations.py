@@ -566,6 +566,12 @@ def note_with_a_file(d: Draft) -> None:
     d.insert(1, "noted", {"text": "see there"}, ["runs/0001/run.json"])
 
 
+@bad("entry", "resumed")
+def stopped_run_with_another_file(d: Draft) -> None:
+    d.files["case/runs/0001/text.json"] = b"{}"
+    d.entry("stopped")["subjects"].append({"name": "runs/0001/text.json", "sha256": ""})
+
+
 @bad("entry")
 def subjects_of_an_entry_out_of_order(d: Draft) -> None:
     d.entry("finished")["subjects"].reverse()
@@ -1412,6 +1418,28 @@ def plan_used_twice(d: Draft) -> None:
     renumber(d)
     d.insert(at, "begun", begun["details"])
     d.insert(at + 1, "stopped", {"run": "0001", "reason": "the answers did not look good"})
+
+
+def answers_of(d: Draft, run: str, answers: bytes | None) -> None:
+    """What was logged when a run ended; None: nothing was."""
+    name = f"runs/{run}/responses.log"
+    if answers is not None:
+        d.files[f"case/{name}"] = answers
+        return
+    del d.files[f"case/{name}"]
+    for one in d.entries:
+        one["subjects"] = [subject for subject in one["subjects"] if subject["name"] != name]
+
+
+@bad("premature", "resumed")
+def answers_that_were_thrown_away(d: Draft) -> None:
+    """The second run was stopped, its log deleted, and the third, which is said to go on, asked anew."""
+    answers_of(d, "0002", d.files["case/runs/0002/responses.log"].replace(b'"request": 0', b'"request": 7'))
+
+
+@bad("premature", "resumed")
+def stopped_without_its_answers(d: Draft) -> None:
+    answers_of(d, "0001", None)
 
 
 @bad("premature", "early")
