@@ -13,6 +13,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from detect.bundles.environment import version
 from detect.bundles.held import LOG, MARK, SIGNERS, Held
 from detect.bundles.mark import Mark
 from detect.bundles.run import Run
-from detect.bundles.signer import Signer
+from detect.bundles.signer import PublicKey, Signer
 from watermark.errors import InputError
 from watermark.files import new_file, sync_directory
 from watermark.keys.commitment import CREATED_FORMAT
@@ -36,6 +37,20 @@ SIGNER = "signer.pem"
 KILLED = "killed"
 LONGEST_REASON = 1000  # characters
 _BUSY = "another command is at work in this case; wait until it has ended"
+
+
+@dataclass(frozen=True)
+class DrawnUp:
+    """An entry that is signed and not recorded.
+
+    Attributes:
+        line: of the log, without its line feed.
+        log: as it will be.
+    """
+
+    entry: Entry
+    line: bytes
+    log: Log
 
 
 class Case:
@@ -79,6 +94,11 @@ class Case:
         return self.held.mark
 
     @property
+    def keys(self) -> Mapping[str, PublicKey]:
+        """Of all who signed an entry, and of who signs the next."""
+        return self._keys
+
+    @property
     def signer(self) -> Signer:
         return self._signer
 
@@ -106,6 +126,12 @@ class Case:
 
     def append(self, event: str, details: Mapping[str, Any], subjects: Mapping[str, str] | None = None) -> Entry:
         """Write an entry about files that are there."""
+        drawn_up = self.draw_up(event, details, subjects)
+        self.write(drawn_up)
+        return drawn_up.entry
+
+    def draw_up(self, event: str, details: Mapping[str, Any], subjects: Mapping[str, str] | None = None) -> DrawnUp:
+        """The entry that would come next, signed; nothing is recorded."""
         log, last = self.log, self.log.entries[-1:]
         entry = Entry(
             case=log.case or secrets.token_hex(16),
@@ -120,9 +146,19 @@ class Case:
         line = seal(entry.to_payload(), PAYLOAD_TYPE, self._signer)
         tried = Log(list(log.entries), list(log.digests), list(log.signers), dict(log.subjects))
         tried.take(line, self._keys)  # what no reader would take is not written
-        self._lines.append(line + b"\n")
-        self.held = Held(self.directory, tried, self._keys, self.mark)
-        return entry
+        return DrawnUp(entry, line, tried)
+
+    def write(self, drawn_up: DrawnUp) -> None:
+        """Record an entry that was drawn up.
+
+        Raises:
+            InputError: it cannot be written; there is no entry then.
+            ValueError: another was recorded meanwhile.
+        """
+        if drawn_up.entry.previous != self.log.last:
+            raise ValueError("it does not follow the last entry any more")
+        self._lines.append(drawn_up.line + b"\n")
+        self.held = Held(self.directory, drawn_up.log, self._keys, self.mark)
 
     def begin(self, details: Mapping[str, Any]) -> Run:
         """Record that a run begins.

@@ -20,7 +20,6 @@ from detect.bundles.events import record_check, record_commitment, record_note, 
 from detect.bundles.mark import Mark
 from detect.bundles.material import COUNT, SCAN, Family, Tested, write_run
 from detect.bundles.opening import opening_of
-from detect.bundles.seal import seal_case
 from detect.bundles.signer import Signer
 from detect.counting import tally, weigh
 from detect.decoys import lineup
@@ -37,6 +36,7 @@ from detect.plans.parts import PlannedSampling, PositiveControl
 from detect.plans.plan import Plan
 from detect.scan import scan_documents
 from detect.sequential import Sequential
+from tests.detect.bundles.helpers import sealed_files
 from tests.detect.bundles.tsa import STAMPED, Authority
 from tests.detect.material import make_key
 from tests.detect.plans.test_plan import follow, inclusion, plan
@@ -136,7 +136,7 @@ def sealed(
         make(made)
         committed = any(case.log.of("committed"))
         opening = opening_of(case.held, key, leaves_of(key) if committed else ()) if opened else None
-        return seal_case(case, opening, made.stamp if stamped else None)
+        return sealed_files(case, opening, made.stamp if stamped else None)
 
 
 @lru_cache

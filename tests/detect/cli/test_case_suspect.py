@@ -10,14 +10,14 @@ import pytest
 from detect.bundles.case import Case
 from detect.bundles.held import Held
 from detect.bundles.order import shortcomings
-from detect.bundles.seal import seal_case, write_bundle
+from detect.bundles.seal import write_bundle
 from detect.bundles.verify.check import verify_bundle
 from detect.counting import tally, weigh
 from detect.exact.evalue import log10_e_value
 from detect.observation import Excess, Reading
 from detect.questioned.responses import Response, ResponseLog
 from detect.sequential import Sequential
-from tests.detect.bundles.helpers import events, payloads
+from tests.detect.bundles.helpers import events, payloads, sealed_files
 from tests.detect.cli.helpers import Cli, save_key, write_rows
 from tests.detect.cli.test_case import CASE, evidence, last, rounded, rows, run_of
 from tests.detect.cli.test_suspect_api import started
@@ -153,7 +153,7 @@ def bundled() -> list[str]:
     """The runs whose findings both verifiers take for confirmatory in what is sealed now."""
     bundle = Path(f"bundle-{len(list(Path().glob('bundle-*')))}")
     with Case(CASE) as case:
-        write_bundle(seal_case(case), bundle)
+        write_bundle(sealed_files(case), bundle)
     assert code_of(bundle) == "passed"
     return [one.run for one in verify_bundle(bundle).confirmatory]
 
