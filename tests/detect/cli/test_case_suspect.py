@@ -24,7 +24,7 @@ from tests.detect.cli.test_suspect_api import started
 from tests.detect.cli.test_suspect_plan import EASY, PROMPTS, by_hand, written
 from tests.detect.questioned import table_model
 from tests.detect.questioned.fake_server import FakeServer
-from tests.tools.second import code_of
+from tests.tools.second import check_of
 from tests.watermark.engines.helpers import tokenizer
 from watermark import Key
 from watermark.engines.models import model_digest
@@ -154,7 +154,7 @@ def bundled() -> list[str]:
     bundle = Path(f"bundle-{len(list(Path().glob('bundle-*')))}")
     with Case(CASE) as case:
         write_bundle(sealed_files(case), bundle)
-    assert code_of(bundle) == "passed"
+    assert check_of(bundle) == "passed"
     return [one.run for one in verify_bundle(bundle).confirmatory]
 
 

@@ -7,16 +7,17 @@ from copy import deepcopy
 
 import pytest
 
-from tests.detect.bundles.bad.mutations import answers_of, good
+from tests.detect.bundles.bad.findings import answers_of
+from tests.detect.bundles.bad.registry import good
 from tests.detect.bundles.draft import Draft
 from tests.detect.bundles.verify.both import first_code, verified
-from tests.tools.second import code_of
+from tests.tools.second import check_of
 
 
 def test_a_run_that_goes_on_is_confirmatory() -> None:
     files = good("resumed")
     assert [(one.run, one.name) for one in verified(files).confirmatory] == [("0003", "sampled/distinct")]
-    assert code_of(files) == "passed"
+    assert check_of(files) == "passed"
 
 
 def answers_cut_off_at_the_end(d: Draft) -> None:
@@ -48,9 +49,15 @@ def stopped_run_with_the_answers_of_another(d: Draft) -> None:
     del d.files["case/runs/0002/responses.log"]
 
 
+def stopped_run_with_another_file(d: Draft) -> None:
+    d.files["case/runs/0001/text.json"] = b"{}"
+    d.entry("stopped")["subjects"].append({"name": "runs/0001/text.json", "sha256": ""})
+
+
 @pytest.mark.parametrize(
     ("code", "change"),
     [
+        ("entry", stopped_run_with_another_file),
         ("premature", answers_cut_off_at_the_end),
         ("premature", going_on_without_answers),
         ("premature", going_on_with_another_model),
@@ -62,4 +69,4 @@ def test_anything_else_is_refused(code: str, change: Callable[[Draft], None]) ->
     draft = Draft.of(deepcopy(good("resumed")))
     change(draft)
     files = draft.build()
-    assert (first_code(files), code_of(files)) == (code, code)
+    assert (first_code(files), check_of(files)) == (code, {"premature": "order", "entry": "custody"}[code])
