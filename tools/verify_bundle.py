@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 LN10, TIME = math.log(10), "%Y-%m-%dT%H:%M:%SZ"
 NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,100}(/(?!\.)[A-Za-z0-9._-]{1,100}){0,7}")
 ENTRY = re.compile(  # an event, the members of its details, its files
-    r"opened|sealed opened|noted text|stopped reason run|stamped of what stamps/\S+\.tsr|"
+    r"opened|sealed opened|noted text|stopped reason run( runs/\d{4}/responses\.log)?|stamped of what stamps/\S+\.tsr|"
     r"begun command inputs key_id options plan questioned run|finished run tests( runs/\d{4}/\S+)+|"
     r"key-checked accepted corpus_sha256 key_id key-check(-\d+)?\.json|"
     r"committed root size commitment(-\d+)?\.json|planned key_id plan root plan(-\d+)?\.json")
@@ -246,6 +246,7 @@ def custody(b):
         form = ENTRY.fullmatch(" ".join([one.event, *sorted(one.details), *names]))
         need(form and one.time >= time and datetime.strptime(one.time, TIME), "not what this event has, or too early")
         need(one.event != "finished" or f"runs/{one.details['run']}/run.json" in names, "without its run.json")
+        need(one.event != "stopped" or {*names} <= {f"runs/{one.details['run']}/responses.log"}, "another run's file")
         one.files = {f"case/{name}": sha256(b.files[f"case/{name}"]) for name in sorted(set(names))}
         right = [{"name": name[5:], "sha256": digest} for name, digest in one.files.items()]
         right = {"format": "taggant-custody/1", "case": b.said["case"], "sequence": number, "subjects": right}
@@ -439,6 +440,14 @@ def findings(b):
             detected = claimed and e["log10_p_adjusted"] <= math.log10(alpha)
             need(detected == (e["finding"] == "detected"), f"its finding is {e['finding']}")
 
+def goes_on(b, later, earlier):
+    """A server's answers to an earlier run, which was stopped, are the beginning of those to a later one."""
+    names = {one.details["run"]: f"case/runs/{one.details['run']}/responses.log" for one in of(b, "stopped")}
+    ends = {one.details["run"]: one for one in b.log if one.event in ("finished", "stopped")}
+    old, new = names.get(earlier["run"]), f"case/runs/{later['run']}/responses.log"
+    held = old in ends[earlier["run"]].files and new in ends[later["run"]].files
+    return held and later["questioned"] == earlier["questioned"] and b.files[new].startswith(b.files[old])
+
 def order(b):
     """The log bears out what is called confirmatory."""
     tests = [test for test in b.tests() if test.e.get("status") == "confirmatory"]
@@ -449,7 +458,8 @@ def order(b):
         before = planned[0].number
         roots = [one.details["root"] for one in of(b, "committed", before)]
         need(planned[0].details["root"] in roots, "not committed to before it was planned")
-        need(all(one.details["plan"] != said["plan"] for one in of(b, "begun", at)), "its plan was used before")
+        earlier = [one.details for one in of(b, "begun", at) if one.details["plan"] == said["plan"]]
+        need(all(goes_on(b, said, one) for one in earlier), "its plan was used before")
         seen = [one.details["questioned"] for one in of(b, "begun", before)]
         need(said["questioned"] is None or said["questioned"] not in seen, "questioned before it was planned")
         need(of(b, "key-checked") == of(b, "key-checked", before), "the key was checked after the plan")

@@ -118,6 +118,28 @@ def plan_used_twice(d: Draft) -> None:
     d.insert(at + 1, "stopped", {"run": "0001", "reason": "the answers did not look good"})
 
 
+def answers_of(d: Draft, run: str, answers: bytes | None) -> None:
+    """What was logged when a run ended; None: nothing was."""
+    name = f"runs/{run}/responses.log"
+    if answers is not None:
+        d.files[f"case/{name}"] = answers
+        return
+    del d.files[f"case/{name}"]
+    for one in d.entries:
+        one["subjects"] = [subject for subject in one["subjects"] if subject["name"] != name]
+
+
+@bad("premature", "resumed")
+def answers_that_were_thrown_away(d: Draft) -> None:
+    """The second run was stopped, its log deleted, and the third, which is said to go on, asked anew."""
+    answers_of(d, "0002", d.files["case/runs/0002/responses.log"].replace(b'"request": 0', b'"request": 7'))
+
+
+@bad("premature", "resumed")
+def stopped_without_its_answers(d: Draft) -> None:
+    answers_of(d, "0001", None)
+
+
 @bad("premature", "early")
 def questioned_before_it_was_planned(d: Draft) -> None:
     begun = deepcopy(d.entry("begun"))
