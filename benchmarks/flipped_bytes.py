@@ -15,7 +15,7 @@ import time
 from tests.detect.bundles.bad.mutations import good
 from tests.detect.bundles.factory import authority
 from tests.detect.bundles.verify.both import first_code
-from tests.tools.second import code_of
+from tests.tools.second import check_of
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
 def flip(name: str) -> None:
     """Print how many bytes each file has, and how many flips of them were accepted."""
     files, rng = good(name), random.Random(name)
-    assert (first_code(files, [authority().root]), code_of(files)) == ("passed", "passed")
+    assert (first_code(files, [authority().root]), check_of(files)) == ("passed", "passed")
     begun, bytes_in_all, accepted_in_all = time.monotonic(), 0, 0
     for file, data in sorted(files.items()):
         accepted = 0
@@ -35,7 +35,7 @@ def flip(name: str) -> None:
             changed[at] ^= 1 << rng.randrange(8)
             bundle = files | {file: bytes(changed)}
             accepted += first_code(bundle, [authority().root]) == "passed"
-            accepted += not file.endswith(".tsr") and code_of(bundle) == "passed"
+            accepted += not file.endswith(".tsr") and check_of(bundle) == "passed"
         print(f"{name}  {file:60} {len(data):7,} bytes, {accepted} accepted", flush=True)
         bytes_in_all, accepted_in_all = bytes_in_all + len(data), accepted_in_all + accepted
     print(f"{name}: {bytes_in_all:,} bytes flipped, {accepted_in_all} accepted, {time.monotonic() - begun:.0f} s")

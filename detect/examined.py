@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from detect.counting import Tally, WeightTally
 from detect.decoys import Lineup
@@ -36,7 +35,6 @@ class Examined:
         deviation: in what it is not the plan's, in words; None: in nothing.
         observed: what was counted or weighed, for whoever checks it; None: it was not kept.
         control_observed: the same of the control.
-        log: the file that a server's answers are in.
     """
 
     tally: Tally
@@ -46,7 +44,6 @@ class Examined:
     deviation: str | None = None
     observed: Observed | None = field(default=None, repr=False)
     control_observed: Observed | None = field(default=None, repr=False)
-    log: Path | None = None
 
     def but_for(self, reasons: Sequence[str]) -> Examined:
         """The same, not the plan's for these reasons, too."""

@@ -22,6 +22,9 @@ SOURCES = {
     "imitated": "the teacher, made by someone without the key to prefer what marked answers preferred (spoofing)",
 }
 EXPOSED = frozenset({"account", "licensed"})  # whose students have met the owner's mark
+CONTROLS = ("unmarked", "human", "another-owner")  # whose students must look innocent
+NEUTRALISED = frozenset({"neutralise", "neutralise-blind"})
+NEUTRALISED_WIDTHS = (0, 1, 2)  # that Pan et al. add up
 METHODS = {
     "full": "all weights are trained",
     "lora": "a low-rank adapter around all linear layers, merged afterwards",
@@ -52,7 +55,9 @@ AFTERWARDS = {
     "clean": "human text, a number of tokens of it, is trained on",
     "merge": "share of the base model's weights in the mean of student and base",
     "distil": "a second student learns from a number of this one's answers",
-    "neutralise": "at inference the estimated bias, times this strength, is subtracted (Pan et al. 2025)",
+    "neutralise": "at inference the estimated bias, times this strength, is subtracted (Pan et al. 2025); the mark's "
+    "context width is known",
+    "neutralise-blind": "the same by one who does not know it: biases of widths 0, 1 and 2 are added up, as published",
 }
 WITHOUT_AMOUNT = frozenset({"shuffle", "paraphrase", "int8", "int4"})
 _SHARES = frozenset({"synonyms", "delete", "resample", "prune", "merge"})
@@ -104,7 +109,7 @@ def _amount(name: str, text: str, what: str) -> float:
         return value
     if name in _COUNTS and value >= 1 and value.is_integer():
         return value
-    if name == "neutralise" and 0 < value <= 100:
+    if name in NEUTRALISED and 0 < value <= 100:
         return value
     kind = "a share between 0 and 1" if name in _SHARES else "a whole number" if name in _COUNTS else "above 0"
     raise InputError(f"{what}: {f'{name}:{text}'!r} needs {kind}")
@@ -189,9 +194,9 @@ class Condition:
             raise InputError("loss logits: needs the teacher's tokenizer, one account and share 1")
         if self.source in ("unmarked", "human", "imitated") and (self.share < 1 or self.accounts > 1):
             raise InputError(f"source {self.source}: no answer is marked, so share and accounts stay 1")
-        if any(step.name == "neutralise" for step in self.afterwards[:-1]):
+        if any(step.name in NEUTRALISED for step in self.afterwards[:-1]):
             raise InputError("after neutralise: it changes how the finished model speaks, so it comes last")
-        if self.base == "other-tokenizer" and any(step.name in ("neutralise", "distil") for step in self.afterwards):
+        if self.base == "other-tokenizer" and any(step.name in NEUTRALISED | {"distil"} for step in self.afterwards):
             raise InputError("after neutralise or distil: not for a student with another tokenizer")
         if self.method == "lora" and any(step.name == "heal" for step in self.afterwards):
             raise InputError("after heal: merging an adapter would fill the zeros; use another method")

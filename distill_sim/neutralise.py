@@ -70,8 +70,9 @@ def estimate_bias(
     that stand behind c; only the `top` tokens of P are looked at; contexts rarer than `least_frequency` are left out;
     w(c) = (log f_max / log f(c))^0.3, f a context's frequency.
 
-    Simplified: one context width, and it is known (theirs adds up widths 0, 1 and 2; so do nested blocks of
-    `neutralised`). Positions are read behind prompt and answer so far, not behind the answer alone. Of very many
+    Theirs adds up the biases of widths 0, 1 and 2; so do nested blocks of `neutralised`, an estimate each.
+
+    Simplified: positions are read behind prompt and answer so far, not behind the answer alone. Of very many
     contexts only the `max_contexts` most frequent are kept, for memory. Special tokens are left alone.
 
     Memory: two float32 [contexts, vocab_size] tables.

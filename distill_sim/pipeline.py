@@ -35,6 +35,7 @@ REVISIONS = {  # of single stages, on top of it
     "distill_sim.stages:sampled": 1,  # a batch's answers beyond the planned tokens no longer count
     "distill_sim.stages:student": 1,  # trainings of a few steps have no warm-up, which took the first of them
     "distill_sim.study.making:tuned": 1,  # the same
+    "distill_sim.study.judging:started": 1,  # rows, with intervals
 }
 
 

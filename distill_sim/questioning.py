@@ -7,7 +7,7 @@ its own tokens (ADR 0010); nothing here opens a key.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 INFERENCE = "inference"  # beside a model's files: what is done to its logits whenever it speaks
-BIAS, HOW = "bias.safetensors", "how.json"
+BIAS_OF_WIDTH, HOW = "bias-{}.safetensors", "how.json"  # a bias for each context width
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,10 @@ def witness(directory: Path) -> Iterator[Witness]:
     from distill_sim.neutralise import neutralised
 
     how: Any = strict_json((directory / INFERENCE / HOW).read_bytes())
-    with neutralised(model, Bias.load(directory / INFERENCE / BIAS), how["strength"]) as changed:
-        yield Witness(changed, tokenizer)
+    with ExitStack() as blocks:
+        for name in how["biases"]:
+            blocks.enter_context(neutralised(model, Bias.load(directory / INFERENCE / name), how["strength"]))
+        yield Witness(model, tokenizer)
 
 
 def read(

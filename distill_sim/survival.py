@@ -77,6 +77,8 @@ SCHEMAS = {
             *_WHERE,
             pa.field("measure", pa.string(), nullable=False),
             pa.field("value", pa.float64(), nullable=False),
+            pa.field("low", pa.float64()),  # 95% interval of the value, where the measure has one
+            pa.field("high", pa.float64()),
             pa.field("unmarked", pa.float64()),  # the same of the counterpart, where there is one (docs/simulator.md)
         ]
     ),

@@ -43,6 +43,7 @@ class Journal:
         self.entries: list[Any] = []
         self._first_line = 0  # its length in bytes, once it is there
         self._lines = OwnLines(path)
+        self._copy: OwnLines | None = None
         try:
             self._resume(json.loads(_line({"format": FORMAT, "work": identity})))  # as it will be read: no tuples
         except BaseException:
@@ -58,10 +59,26 @@ class Journal:
         self._write(entry)
         self.entries.append(entry)
 
+    def copy_to(self, path: Path) -> None:
+        """Keep a copy at `path`: all there is by now, and whatever is recorded from now on, before `append` returns.
+
+        It stays whatever becomes of the journal, and is at every time the beginning of it.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        self._copy = OwnLines(path)
+        self._copy.cut(0)
+        self._copy.append(self.read())
+
+    def read(self) -> bytes:
+        """The whole journal as it is now."""
+        return self._lines.read()
+
     def remove(self) -> None:
         """The work is finished and its result lies elsewhere."""
         self.path.unlink(missing_ok=True)
-        self._lines.close()
+        self._let_go()
 
     def close(self) -> None:
         """Let go; a journal without entries is removed."""
@@ -69,7 +86,7 @@ class Journal:
             return
         if self._lines.size <= self._first_line:
             self.path.unlink(missing_ok=True)
-        self._lines.close()
+        self._let_go()
 
     def __enter__(self) -> Journal:
         return self
@@ -104,7 +121,15 @@ class Journal:
             raise InputError(f"{self.path}: line {readable + 1} is damaged; restore the file, or choose another place")
 
     def _write(self, value: Any) -> None:
-        self._lines.append(_line(value))
+        line = _line(value)
+        self._lines.append(line)
+        if self._copy is not None:
+            self._copy.append(line)
+
+    def _let_go(self) -> None:
+        self._lines.close()
+        if self._copy is not None:
+            self._copy.close()
 
 
 def _line(value: Any) -> bytes:

@@ -13,6 +13,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,13 @@ from typing import Any
 from detect.bundles import canonical
 from detect.bundles.container import check_name
 from detect.bundles.custody import Log
-from detect.bundles.entries import PAYLOAD_TYPE, Entry, digest
+from detect.bundles.entries import PAYLOAD_TYPE, Entry, answers_of, digest
 from detect.bundles.envelope import seal
 from detect.bundles.environment import version
 from detect.bundles.held import LOG, MARK, SIGNERS, Held
 from detect.bundles.mark import Mark
 from detect.bundles.run import Run
-from detect.bundles.signer import Signer
+from detect.bundles.signer import PublicKey, Signer
 from watermark.errors import InputError
 from watermark.files import new_file, sync_directory
 from watermark.keys.commitment import CREATED_FORMAT
@@ -36,6 +37,20 @@ SIGNER = "signer.pem"
 KILLED = "killed"
 LONGEST_REASON = 1000  # characters
 _BUSY = "another command is at work in this case; wait until it has ended"
+
+
+@dataclass(frozen=True)
+class DrawnUp:
+    """An entry that is signed and not recorded.
+
+    Attributes:
+        line: of the log, without its line feed.
+        log: as it will be.
+    """
+
+    entry: Entry
+    line: bytes
+    log: Log
 
 
 class Case:
@@ -79,6 +94,11 @@ class Case:
         return self.held.mark
 
     @property
+    def keys(self) -> Mapping[str, PublicKey]:
+        """Of all who signed an entry, and of who signs the next."""
+        return self._keys
+
+    @property
     def signer(self) -> Signer:
         return self._signer
 
@@ -106,6 +126,12 @@ class Case:
 
     def append(self, event: str, details: Mapping[str, Any], subjects: Mapping[str, str] | None = None) -> Entry:
         """Write an entry about files that are there."""
+        drawn_up = self.draw_up(event, details, subjects)
+        self.write(drawn_up)
+        return drawn_up.entry
+
+    def draw_up(self, event: str, details: Mapping[str, Any], subjects: Mapping[str, str] | None = None) -> DrawnUp:
+        """The entry that would come next, signed; nothing is recorded."""
         log, last = self.log, self.log.entries[-1:]
         entry = Entry(
             case=log.case or secrets.token_hex(16),
@@ -120,9 +146,19 @@ class Case:
         line = seal(entry.to_payload(), PAYLOAD_TYPE, self._signer)
         tried = Log(list(log.entries), list(log.digests), list(log.signers), dict(log.subjects))
         tried.take(line, self._keys)  # what no reader would take is not written
-        self._lines.append(line + b"\n")
-        self.held = Held(self.directory, tried, self._keys, self.mark)
-        return entry
+        return DrawnUp(entry, line, tried)
+
+    def write(self, drawn_up: DrawnUp) -> None:
+        """Record an entry that was drawn up.
+
+        Raises:
+            InputError: it cannot be written; there is no entry then.
+            ValueError: another was recorded meanwhile.
+        """
+        if drawn_up.entry.previous != self.log.last:
+            raise ValueError("it does not follow the last entry any more")
+        self._lines.append(drawn_up.line + b"\n")
+        self.held = Held(self.directory, drawn_up.log, self._keys, self.mark)
 
     def begin(self, details: Mapping[str, Any]) -> Run:
         """Record that a run begins.
@@ -137,11 +173,19 @@ class Case:
     def stop(self, run: str, reason: str) -> None:
         """Record that a run ended without results, if it was recorded as begun and has not ended.
 
-        Whatever broke in may have come between the log and what is known of it here: it is read again.
+        What a server answered until then becomes the case's. Whatever broke in may have come between the log and what
+        is known of it here: it is read again.
         """
         self.held = self._read()
         if self.log.open_run == run:
-            self.append("stopped", {"run": run, "reason": reason[:LONGEST_REASON]})
+            self._stop(run, reason)
+
+    def _stop(self, run: str, reason: str) -> None:
+        name = answers_of(run)
+        path = self.directory / name
+        there = path.is_file() and not path.is_symlink()
+        subjects = {name: digest(path.read_bytes())} if there else {}
+        self.append("stopped", {"run": run, "reason": reason[:LONGEST_REASON]}, subjects)
 
     def free_name(self, stem: str, suffix: str) -> str:
         """The first of stem.suffix, stem-2.suffix, … under which nothing was recorded."""
@@ -201,7 +245,7 @@ class Case:
         if not entries:
             self.append("opened", {})
         if self.log.open_run is not None:
-            self.append("stopped", {"run": self.log.open_run, "reason": KILLED})
+            self._stop(self.log.open_run, KILLED)
 
     def _write(self, name: str, data: bytes) -> None:
         path = self.directory / check_name(name)

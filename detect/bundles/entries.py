@@ -29,6 +29,7 @@ FORMAT = "taggant-custody/1"
 PAYLOAD_TYPE = "application/vnd.taggant.custody+json"
 LONGEST_NOTE = 4000  # characters
 STAMPED = ("commitment", "plan", "entry")
+RESPONSES = "responses.log"  # a server's answers, in a run's directory
 
 _CASE = re.compile(r"[0-9a-f]{32}")
 _QUESTIONED: tuple[Check, ...] = (has(model=is_digest), has(server=is_text, model_name=is_text))
@@ -126,6 +127,11 @@ _MEMBERS: dict[str, Check] = {
 }
 
 
+def answers_of(run: str) -> str:
+    """The name of a run's copy of a server's answers."""
+    return f"runs/{run}/{RESPONSES}"
+
+
 def digest(data: bytes) -> str:
     """SHA-256, 64 hex digits."""
     return hashlib.sha256(data).hexdigest()
@@ -136,6 +142,8 @@ def _check_subjects(event: str, names: list[str], details: Mapping[str, Any], wh
     if event == "finished":
         below = f"runs/{details['run']}/"
         fits = f"{below}run.json" in names and all(name.startswith(below) for name in names)
+    elif event == "stopped":
+        fits = names in ([], [answers_of(details["run"])])
     elif event in _SUBJECT:
         fits = len(names) == 1 and _SUBJECT[event].fullmatch(names[0]) is not None
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from detect.sequential import SequentialTally
 from watermark.files import new_file
 
 FORMAT = "taggant-run/1"
-RUN, RESPONSES = "run.json", "responses.log"
+RUN = "run.json"
 COUNT, E_PROCESS, WEIGHTS, SCAN = "count", "e-process", "weights", "scan"
 
 
@@ -56,11 +55,8 @@ class Family:
     key_check: bool
 
 
-def write_run(run: Run, command: str, families: Iterable[Family], log: Path | None = None) -> None:
+def write_run(run: Run, command: str, families: Iterable[Family]) -> None:
     """Write all tests of a run and what they rest on, and record that it finished.
-
-    Args:
-        log: the file that a server's answers are in, which is copied as it is.
 
     Raises:
         InputError, OSError: something cannot be written; the run has not finished then.
@@ -78,9 +74,6 @@ def write_run(run: Run, command: str, families: Iterable[Family], log: Path | No
                 "material": written.material(stem, one.observed),
                 **({} if one.statistic is None else {"statistic": one.statistic}),
             }
-    if log is not None:
-        with log.open("rb") as source, new_file(run.directory / RESPONSES) as handle:
-            shutil.copyfileobj(source, handle)
     content = {
         "format": FORMAT,
         "run": run.number,

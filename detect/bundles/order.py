@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from detect.bundles.custody import Log
+from detect.bundles.entries import Entry, answers_of
+
+ReadFile = Callable[[str], bytes]  # a recorded file of the case, by its name
 
 
-def shortcomings(log: Log, run: int) -> list[str]:
+def shortcomings(log: Log, run: int, read: ReadFile) -> list[str]:
     """Why nothing that a run found is confirmatory by the log; empty: it may be.
 
     1. The plan that it names was recorded as planned, with a commitment's root that was recorded before.
     2. Both were recorded before any run examined the same questioned model; for texts, before the run.
-    3. No earlier run carried this plan out.
+    3. No earlier run carried this plan out, but for those that it goes on from: they were stopped, asked the same
+       model, and what it had answered by then is the beginning of what it had answered when this run ended. So nothing
+       that it said was thrown away.
     4. The key was not checked after it was planned for.
 
     Args:
         run: number of the entry by which it began.
     """
     details = log.entries[run].details
-    return why_not(log, run, details["plan"], details["questioned"])
+    name, ended = answers_of(details["run"]), end_of(log, details["run"])
+    answers = read(name) if ended is not None and name in ended.subjects else None
+    return why_not(log, run, read, plan=details["plan"], questioned=details["questioned"], answers=answers)
 
 
-def why_not(log: Log, at: int, plan: str | None, questioned: Mapping[str, Any] | None) -> list[str]:
+def why_not(
+    log: Log,
+    at: int,
+    read: ReadFile,
+    *,
+    plan: str | None,
+    questioned: Mapping[str, Any] | None = None,
+    answers: bytes | None = None,
+) -> list[str]:
     """The same of a run that begins as entry `at`, which need not be there yet.
 
     Args:
         plan: digest of the plan that it carries out; None: it carries none out.
         questioned: as its entry names the model.
+        answers: its response log, as it is so far; None: it has none.
     """
     if plan is None:
         return ["it carries no plan out"]
@@ -43,8 +59,30 @@ def why_not(log: Log, at: int, plan: str | None, questioned: Mapping[str, Any] |
     begun = [(number, one.details) for number, one in log.of("begun") if number < at]
     if questioned is not None and any(number < place and one["questioned"] == questioned for number, one in begun):
         reasons.append("the case records that the questioned model was examined before the plan")
-    if any(one["plan"] == plan for _, one in begun):
+    earlier = [one for _, one in begun if one["plan"] == plan]
+    if not all(one["questioned"] == questioned and _goes_on(log, one["run"], read, answers) for one in earlier):
         reasons.append("the case records an earlier run of the same plan")
+        if all(_was_stopped(log, one["run"]) for one in earlier):
+            reasons[-1] += ", which was stopped; this one does not go on from all that was answered then"
     if any(number > place for number, _ in log.of("key-checked")):
         reasons.append("the case records a check of the key after the plan")
     return reasons
+
+
+def end_of(log: Log, run: str) -> Entry | None:
+    """The entry by which a run ended; None: it has not."""
+    ends = (one for one in log.entries if one.event in ("finished", "stopped") and one.details["run"] == run)
+    return next(ends, None)
+
+
+def _goes_on(log: Log, run: str, read: ReadFile, answers: bytes | None) -> bool:
+    """Whether `answers` begin with those of an earlier run, which was stopped."""
+    ended, name = end_of(log, run), answers_of(run)
+    if answers is None or ended is None or not _was_stopped(log, run) or name not in ended.subjects:
+        return False
+    return answers.startswith(read(name))
+
+
+def _was_stopped(log: Log, run: str) -> bool:
+    ended = end_of(log, run)
+    return ended is not None and ended.event == "stopped"

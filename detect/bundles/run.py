@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detect.bundles.container import check_name
-from detect.bundles.entries import digest
+from detect.bundles.entries import RESPONSES, digest
 from watermark.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ class Run:
         path = self.case.directory / self.name
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    @property
+    def answers(self) -> Path:
+        """Where a copy of a server's answers is kept while they come."""
+        return self.directory / RESPONSES
 
     def finish(self, tests: list[str]) -> None:
         """Record that it gave results: all files in its directory become the case's.

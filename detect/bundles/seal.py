@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from detect.bundles import canonical
-from detect.bundles.case import Case
+from detect.bundles.case import Case, DrawnUp
 from detect.bundles.container import Room, write_zip
 from detect.bundles.entries import digest
 from detect.bundles.envelope import seal as enveloped
@@ -29,8 +30,21 @@ ZIP_SUFFIX = ".zip"
 Stamp = Callable[[bytes], bytes]  # some bytes → an authority's RFC 3161 response over them
 
 
-def seal_case(case: Case, opening: Opening | None = None, stamp: Stamp | None = None) -> dict[str, bytes]:
-    """Record that a case is sealed, and give the bundle's files by their names.
+@dataclass(frozen=True)
+class Sealed:
+    """A bundle that was made of a case.
+
+    Attributes:
+        files: by their names.
+        entry: says so in the bundle's log, and not yet in the case's: it is recorded when the bundle is there.
+    """
+
+    files: Mapping[str, bytes] = field(repr=False)
+    entry: DrawnUp = field(repr=False)
+
+
+def seal_case(case: Case, opening: Opening | None = None, stamp: Stamp | None = None) -> Sealed:
+    """Make a bundle of a case; where it fails nothing was recorded.
 
     Args:
         opening: of the case's one key; None: it stays closed.
@@ -38,7 +52,7 @@ def seal_case(case: Case, opening: Opening | None = None, stamp: Stamp | None = 
 
     Raises:
         InputError: the case has no mark yet, or is larger than a bundle may be.
-        Refused: a recorded file is not there, or was changed.
+        Refused: a recorded file is not there, or was changed; or as `stamp`.
     """
     if case.mark is None:
         raise InputError(f"{case.directory} has no mark yet: nothing was done with a key in it that could be sealed")
@@ -48,20 +62,22 @@ def seal_case(case: Case, opening: Opening | None = None, stamp: Stamp | None = 
     if opening is not None:
         files[OPENING] = canonical.dumps(opening.to_json())
     _refuse_too_large(files)
-    sealed = case.append("sealed", {"opened": opening is not None})
-    files[LOG] = case.bytes_of_log()
-    signers = {*case.log.signers, case.signer.keyid}
-    files |= {f"{SIGNERS}/{keyid}.pem": case.held.keys[keyid].pem for keyid in signers}
-    files[MANIFEST] = enveloped(_statement(case, files, sealed.time, opening is not None), PAYLOAD_TYPE, case.signer)
+    entry = case.draw_up("sealed", {"opened": opening is not None})
+    files[LOG] = case.bytes_of_log() + entry.line + b"\n"
+    files |= {f"{SIGNERS}/{keyid}.pem": case.keys[keyid].pem for keyid in entry.log.signers}
+    files[MANIFEST] = enveloped(_statement(entry, files, opening is not None), PAYLOAD_TYPE, case.signer)
     if stamp is not None:
         files[MANIFEST_STAMP] = stamp(files[MANIFEST])
-    return files
+    return Sealed(files, entry)
 
 
-def write_bundle(files: Mapping[str, bytes], path: Path) -> None:
+def write_bundle(files: Mapping[str, bytes], path: Path, just_before: Callable[[], None] = lambda: None) -> None:
     """Write a bundle: a zip archive where `path` ends in .zip, the same for the same files, else a directory.
 
     An opened key is for its owner's eyes alone until they hand it over.
+
+    Args:
+        just_before: called when all of it is written, and it only remains to put it in its place.
 
     Raises:
         InputError: something is there already.
@@ -70,6 +86,7 @@ def write_bundle(files: Mapping[str, bytes], path: Path) -> None:
     if path.suffix == ZIP_SUFFIX:
         with new_file(path, mode=0o600 if OPENING in files else 0o644) as handle:
             write_zip(handle, files)
+            just_before()
         return
     with new_directory(path) as root:
         for name, data in files.items():
@@ -78,15 +95,16 @@ def write_bundle(files: Mapping[str, bytes], path: Path) -> None:
             place.write_bytes(data)
             if name == OPENING:
                 place.chmod(0o600)
+        just_before()
 
 
-def _statement(case: Case, files: Mapping[str, bytes], created: str, opened: bool) -> bytes:
+def _statement(sealed: DrawnUp, files: Mapping[str, bytes], opened: bool) -> bytes:
     """The in-toto statement about all files there are by now."""
-    log = case.log
+    log = sealed.log
     predicate: dict[str, Any] = {
         "format": FORMAT,
         "case": log.case,
-        "created": created,
+        "created": sealed.entry.time,
         "opened": opened,
         "custody": {"entries": len(log.entries), "last": log.last},
         "taggant": version("taggant") or "unknown",

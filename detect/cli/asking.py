@@ -32,7 +32,7 @@ DEFAULT_TOKENS, MAX_NEW_TOKENS = 20_000, 256
 
 @dataclass
 class ApiExamination:
-    """A questioned model behind a server, the key, and the questions."""
+    """A questioned model behind a server, the key, the questions, and the log of their answers."""
 
     ctx: click.Context
     key: Key
@@ -40,10 +40,18 @@ class ApiExamination:
     rows: list[Any]
     questions: Questions
     asked: Asked
+    log: ResponseLog
 
     @classmethod
     def begin(cls, ctx: click.Context, key: Key, rows: list[Any], asked: Asked) -> ApiExamination:
+        """Settle the questions and open their log; nothing is asked yet. Let go of it with `close`.
+
+        Raises:
+            UsageError: a budget that is less than one answer.
+            InputError: no prompts, or ones that this endpoint cannot take; the log is of other work, or in use.
+        """
         from detect.questioned.questions import ApiSampling, Questions
+        from detect.questioned.responses import ResponseLog
 
         longest, budget = asked.max_new_tokens or MAX_NEW_TOKENS, asked.max_tokens
         if budget is not None and budget < longest:
@@ -53,7 +61,12 @@ class ApiExamination:
         prompts = _as_sent(rows, asked.endpoint, len(tokenizer))
         server, model, endpoint = str(asked.api_server), str(asked.api_model), asked.endpoint
         questions = Questions.distinct(server, model, endpoint, prompts, sampling, asked.sample_seed, asked.plan_digest)
-        return cls(ctx, key, tokenizer, rows, questions, asked)
+        log = ResponseLog(asked.log_file or Path(f"responses-{questions.sha256[:16]}.jsonl"), questions)
+        return cls(ctx, key, tokenizer, rows, questions, asked, log)
+
+    def close(self) -> None:
+        """Let go of the log."""
+        self.log.close()
 
     def sampled(self, level: float) -> dict[str, Examined]:
         """Ask, and count the answers, or weigh them, or both, as a plan or the options say.
@@ -74,7 +87,6 @@ class ApiExamination:
         weighing = Weighing.if_asked(self.ctx, self.key, self.tokenizer, self.asked)
         reader = AnswerReader(self.tokenizer, self.questions.sampling.max_new_tokens)
         responses = self._ask(extent, counting, reader)
-        log = self._log_file
         drawn = [row.token_ids for row in self.rows if row.token_ids is not None]
         short = what_ended_it(extent, counting, reader, responses)
         notes = [
@@ -88,30 +100,27 @@ class ApiExamination:
         if "sampled/distinct" in self.asked.sampled_tests:
             answers = [ids for one in responses if (ids := reader.read(one).ids)]
             counted, texts = counting.tally(answers), counting.texts(answers)
-            found["sampled/distinct"] = Examined(counted, notes, deviation=deviation, observed=texts, log=log)
+            found["sampled/distinct"] = Examined(counted, notes, deviation=deviation, observed=texts)
         if weighing is not None:
             answered = Answered.of_server(
                 responses, reader, prompts, plain, lists_wanted=self.questions.sampling.logprobs is not None
             )
             notes = [*notes, *weighing.notes(answered)]
             weighed = weighing.weigh(answered)
-            found["sampled/excess"] = Examined(
-                weighed.tally, notes, deviation=deviation, observed=weighed.excess, log=log
-            )
+            found["sampled/excess"] = Examined(weighed.tally, notes, deviation=deviation, observed=weighed.excess)
         return found
 
     def _ask(self, extent: Extent, counting: Counting, reader: AnswerReader) -> list[Response]:
         from detect.questioned.api import ask
         from detect.questioned.api_key import ApiKey
         from detect.questioned.patience import Patience
-        from detect.questioned.responses import ResponseLog
         from detect.questioned.schedule import Budget
 
         how, api_key = self.asked, ApiKey.from_environment()
         stop = counting.stop
         self._say_where(api_key)
-        path = self._log_file
-        with ResponseLog(path, self.questions) as log, _going_on(self.ctx, log):
+        log, path = self.log, self.log.path
+        with _going_on(self.ctx, log):
             if log.answered:
                 held = len(log.answered)
                 note(self.ctx, f"{amount(held, 'answer')} {'is' if held == 1 else 'are'} in {path} already; going on")
@@ -129,10 +138,6 @@ class ApiExamination:
                 )
             note(self.ctx, f"{amount(len(log.answered), 'answer')}, of which {len(responses):,} count: {path}")
         return responses
-
-    @property
-    def _log_file(self) -> Path:
-        return self.asked.log_file or Path(f"responses-{self.questions.sha256[:16]}.jsonl")
 
     def _say_where(self, api_key: ApiKey) -> None:
         from detect.questioned.questions import is_this_machine
@@ -189,7 +194,7 @@ def _as_sent(rows: list[Any], endpoint: str, vocabulary: int) -> list[Prompt]:
 
 @contextmanager
 def _going_on(ctx: click.Context, log: ResponseLog) -> Iterator[None]:
-    """Interrupted, say where the answers are; a log without any is not left behind."""
+    """Interrupted, say where the answers are."""
     try:
         yield
     except KeyboardInterrupt:

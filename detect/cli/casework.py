@@ -93,16 +93,20 @@ def refuse_lost_check(case: Case | None, accepted: bool | None) -> None:
         )
 
 
-def warn_exploratory(ctx: click.Context, case: Case, plan: str, questioned: Mapping[str, str] | None) -> list[str]:
+def warn_exploratory(
+    ctx: click.Context, case: Case, plan: str, questioned: Mapping[str, str] | None, answers: bytes | None
+) -> list[str]:
     """Why nothing that a run finds now can be confirmatory by the case's log; said before a model is touched.
 
     Args:
         plan: digest of the plan that it carries out.
         questioned: the model, as its entry will name it.
+        answers: what the model answered by now, as `why_not` has it.
     """
     from detect.bundles.order import why_not
 
-    reasons = why_not(case.log, len(case.log.entries), plan, questioned)
+    at = len(case.log.entries)
+    reasons = why_not(case.log, at, case.held.file, plan=plan, questioned=questioned, answers=answers)
     if reasons:
         note(ctx, f"Warning: results will be exploratory: {'; '.join(reasons)}.")
     return reasons

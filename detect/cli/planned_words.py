@@ -48,7 +48,7 @@ def not_recorded(case: Case, plan: Plan) -> list[str]:
     """A note where the case's log already says that nothing under the plan can be confirmatory."""
     from detect.bundles.order import why_not
 
-    reasons = why_not(case.log, len(case.log.entries), plan.digest, None)
+    reasons = why_not(case.log, len(case.log.entries), case.held.file, plan=plan.digest)
     return [f"results under this plan will be exploratory: {'; '.join(reasons)}"] if reasons else []
 
 

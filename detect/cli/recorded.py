@@ -58,9 +58,8 @@ def _of_documents(found: Found) -> dict[str, Tested]:
 def record_examined(
     run: Run, tests: Mapping[str, Examined], judged: Mapping[str, Evidence], plan: Plan | None, how: Assessment
 ) -> None:
-    """Record that an examination of a model finished, with its response log where it has one."""
-    log = next((one.log for one in tests.values() if one.log is not None), None)
-    write_run(run, "suspect", model_families(tests, judged, plan, how), log)
+    """Record that an examination of a model finished."""
+    write_run(run, "suspect", model_families(tests, judged, plan, how))
 
 
 def model_families(

@@ -70,20 +70,20 @@ def seal(
     with at_case(ctx, case_directory, signer_file) as case:
         assert case is not None
         opening = None if key_file is None else _opening(case, key_file, leaves_file)
-        files = seal_case(case, opening, authority(timestamp))
+        sealed = seal_case(case, opening, authority(timestamp))
         with writing(output):
-            write_bundle(files, output)
+            write_bundle(sealed.files, output, lambda: case.write(sealed.entry))
     from detect.bundles.entries import digest
 
     if opening is not None:
         note(ctx, "The bundle opens the key: whoever has it can forge and remove this one mark.")
     values = {
         "bundle": str(output),
-        "manifest_sha256": digest(files[MANIFEST]),
+        "manifest_sha256": digest(sealed.files[MANIFEST]),
         "case": case.log.case,
         "signer": case.signer.keyid,
         "entries": len(case.log.entries),
-        "files": len(files),
+        "files": len(sealed.files),
         "opened": opening is not None,
     }
     show_members(values, as_json)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from detect.cli.server_options import api_options
 from detect.cli.types import DIRECTORY_OR_ID, PROBES
 
 if TYPE_CHECKING:
+    from detect.cli.asking import ApiExamination
     from detect.cli.examination import Examination
     from detect.evidence import Assessment, Evidence
     from detect.examined import Examined
@@ -177,19 +179,25 @@ def suspect(
             asked = follow(ctx, plan, asked, key, rows)
         how = Assessment(asked.alpha, asked.effect, asked.key_check, asked.probes_marked, asked.check_corpus)
         questioned = None if case is None else asked.questioned()
-        why_not = [] if case is None or plan is None else warn_exploratory(ctx, case, plan.digest, questioned)
-        settled, digest = asked.recorded(), asked.plan_digest
-        with at_run(case, "suspect", key, inputs, settled, plan=digest, questioned=questioned) as run:
-            examine = _at_hand if asked.api_server is None else _behind_api
-            tests = {
-                name: _with_lineup(ctx, asked, name, one).but_for(why_not)
-                for name, one in examine(ctx, key, rows, asked, how).items()
-            }
-            judged = judge(tests, how) if plan is None else judge_planned(plan, tests, how)
-            if run is not None:
-                from detect.cli.recorded import record_examined
+        with _questions(ctx, key, rows, asked) as behind_api:
+            why_not = []
+            if case is not None and plan is not None:
+                answers = None if behind_api is None else behind_api.log.read()
+                why_not = warn_exploratory(ctx, case, plan.digest, questioned, answers)
+            settled, digest = asked.recorded(), asked.plan_digest
+            with at_run(case, "suspect", key, inputs, settled, plan=digest, questioned=questioned) as run:
+                if behind_api is None:
+                    examined = _at_hand(ctx, key, rows, asked, how)
+                else:
+                    if run is not None:
+                        behind_api.log.copy_to(run.answers)
+                    examined = behind_api.sampled(how.level)
+                tests = {name: _with_lineup(ctx, asked, name, one).but_for(why_not) for name, one in examined.items()}
+                judged = judge(tests, how) if plan is None else judge_planned(plan, tests, how)
+                if run is not None:
+                    from detect.cli.recorded import record_examined
 
-                record_examined(run, tests, judged, plan, how)
+                    record_examined(run, tests, judged, plan, how)
     found = {_shown_as(name, judged): evidence for name, evidence in judged.items()}
     _show(found, as_json)
     return exit_code([one.finding for one in found.values()], strict=strict, fail_on_detect=fail_on_detect)
@@ -210,10 +218,16 @@ def _show(found: dict[str, Evidence], as_json: bool) -> None:
     emit(describe_all(found))
 
 
-def _behind_api(ctx: click.Context, key: Key, rows: list[Row], asked: Asked, how: Assessment) -> dict[str, Examined]:
+@contextmanager
+def _questions(ctx: click.Context, key: Key, rows: list[Row], asked: Asked) -> Iterator[ApiExamination | None]:
+    """What a server will be asked, with the log of its answers at hand; None where the weights are."""
+    if asked.api_server is None:
+        yield None
+        return
     from detect.cli.asking import ApiExamination
 
-    return ApiExamination.begin(ctx, key, rows, asked).sampled(how.level)
+    with closing(ApiExamination.begin(ctx, key, rows, asked)) as behind_api:
+        yield behind_api
 
 
 def _at_hand(ctx: click.Context, key: Key, rows: list[Row], asked: Asked, how: Assessment) -> dict[str, Examined]:

@@ -29,6 +29,7 @@ def power(n: SupportsIndex, gamma: float, q: float, alpha: float) -> float:
     return _chance(critical_count(n, gamma, alpha), n, require_probability("q", q))
 
 
+@lru_cache(maxsize=64)  # a plan has it computed whenever it is made, read or verified
 def pairs_needed(q: float, gamma: float, alpha: float = 1e-6, power: float = 0.9) -> int:
     """The smallest n from which on the test at `alpha` has at least this power against green fraction q.
 

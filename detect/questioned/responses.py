@@ -162,11 +162,23 @@ class ResponseLog:
         self._journal.append(response.to_entry())
         self.answered[response.request] = response
 
+    def read(self) -> bytes:
+        """The log as it is now."""
+        return self._journal.read()
+
+    def copy_to(self, path: Path) -> None:
+        """Keep a copy at `path`, see `Journal.copy_to`."""
+        self._journal.copy_to(path)
+
+    def close(self) -> None:
+        """Let go; a log without answers is not left behind."""
+        self._journal.close()
+
     def __enter__(self) -> ResponseLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._journal.close()
+        self.close()
 
     def _take(self, line: int, entry: Any, questions: Questions) -> None:
         try:

@@ -241,7 +241,7 @@ def _deviations(given: Given) -> list[Block]:
         elif one["plan"] is None:
             found.append(filled(words.UNPLANNED_RUN, **run))
             continue
-        reasons = shortcomings(log, at)
+        reasons = shortcomings(log, at, given.verified.read)
         if one["plan"] is not None:
             used.add(one["plan"])
             run["plan"] = f"{one['plan'][:SHORT]}…"

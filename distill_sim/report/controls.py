@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from distill_sim.condition import CONTROLS
 from distill_sim.curves import NULL_LEVEL, bonferroni, null_count
 from distill_sim.report.counts import Identity, a_test, every_run, student
 from distill_sim.report.material import Material
@@ -73,7 +74,9 @@ def imitated(material: Material) -> list[dict[str, Any]]:
 
 
 def fresh(material: Material, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Each control under keys that marked nothing; a control that stands under two names counts once.
+    """Students under keys that marked nothing; one that stands under two names counts once.
+
+    exposed: those that are no controls, and met some mark, but none of these keys'.
 
     Exact counts are checked from above and below, bounds from above alone: that they are not dead is for the base
     condition to show (`alive`: its runs that they detect). `no_lower`: counts whose number of pairs is not known.
@@ -93,6 +96,7 @@ def fresh(material: Material, rows: Iterable[Mapping[str, Any]]) -> dict[str, An
     alive = {} if base is None else {test: base.tests[test] for test in sorted(bounds) if test in base.tests}
     return {
         "models": len({(condition, seed) for condition, _, seed in counted}),
+        "exposed": len({(name, seed) for name, _, seed in counted if _exposed(material, name)}),
         "checks": sum(one.checks for one in counted.values()),
         "outside": [
             {"condition": condition, "test": test, "seed": seed, "level": f"{level:g}", "too": too}
@@ -112,6 +116,11 @@ def control_of(name: str) -> tuple[str, int | None]:
     """(condition, key) of a control of fresh.parquet, whose name may end in the number of its key."""
     condition, _, key = name.partition(", key ")
     return condition, int(key) if key.isdecimal() else None
+
+
+def _exposed(material: Material, name: str) -> bool:
+    cell = material.cells.get(control_of(name)[0])
+    return cell is not None and cell.values["source"] not in CONTROLS
 
 
 def _gamma(material: Material, name: str) -> float:

@@ -38,7 +38,7 @@ def _identity(values: dict[str, Any], run: Run) -> Identity:
         key = None
         if values["source"] != "human":
             values["source"] = "unmarked"
-        known = any(step.startswith("neutralise") for step in values.get("after", ()))  # it uses the context width
+        known = any(step.startswith("neutralise:") for step in values.get("after", ()))  # it uses the context width
         values = {name: value for name, value in values.items() if name not in _MARK or known}
     return (*sorted(values.items()), run.seed, key)
 

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from detect.visible import one_line
+from distill_sim.condition import CONTROLS
 from distill_sim.curves import null_quantiles
 from distill_sim.dose import EXTRAPOLATED, fit_dose
 from distill_sim.hold_out import hold_out
@@ -27,6 +28,7 @@ from distill_sim.report.results import Cell
 from distill_sim.report.trends import AFFECTED, trends_along
 
 COSTS = {"perplexity": "perplexity of the answers", "auc": "AUC of a classifier without the key (.5: sees nothing)"}
+OTHERS = "students that met another mark"
 FIRST_FIELDS = ("answers", "share", "probe_tokens", "sampled_tokens", "delta")  # whose series come first
 
 
@@ -145,9 +147,11 @@ def _nulls(material: Material, fresh: Sequence[Mapping[str, Any]]) -> Markup | N
 
 
 def control_title(material: Material, name: str) -> str:
-    """The words for a control of fresh.parquet, whose name may end in the number of its key."""
+    """The words for a student of fresh.parquet, whose name may end in its key's number; all but controls are one."""
     condition, _ = control_of(name)
     cell = material.cells.get(condition)
+    if cell is not None and cell.values["source"] not in CONTROLS:
+        return OTHERS
     return differing(dict(material.changed(cell))) or condition if cell is not None else condition
 
 

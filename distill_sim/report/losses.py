@@ -8,12 +8,13 @@ from typing import Any
 from distill_sim.curves import half_life
 from distill_sim.report.material import Cleaned, Ladder, Material, Rung
 from distill_sim.report.names import differing
+from distill_sim.report.quality import LOSS, WRITES
 from distill_sim.report.results import QUESTIONING, Cell
 from distill_sim.report.steps import STEPS, strength, titled, treatment
 from distill_sim.report.trends import trends
 from distill_sim.survival import TESTS
 
-Losses = Mapping[str, float]  # condition → held-out loss
+Costs = Mapping[str, Mapping[str, float]]  # measure → condition → median
 
 
 def clean(material: Material, one: Cleaned) -> dict[str, Any]:
@@ -31,17 +32,17 @@ def clean(material: Material, one: Cleaned) -> dict[str, Any]:
     }
 
 
-def treatments(material: Material, losses: Losses) -> list[dict[str, Any]]:
+def treatments(material: Material, costs: Costs) -> list[dict[str, Any]]:
     """Every cell with an attack or an afterwards and an untreated counterpart; least evidence left comes first."""
     found = []
     for ladder in material.ladders():
         if ladder.plain is not None:
-            found += [_treated(material, ladder, r, ladder.plain, losses) for r in ladder.rungs if r.cell.exposed]
+            found += [_treated(material, ladder, r, ladder.plain, costs) for r in ladder.rungs if r.cell.exposed]
     main = next((test for test in ("reading", *material.tests) if test in material.tests), "reading")
     return sorted(found, key=lambda one: (_typical(one, main), _typical(one, "sampled"), one["condition"]))
 
 
-def _treated(material: Material, ladder: Ladder, rung: Rung, plain: Cell, losses: Losses) -> dict[str, Any]:
+def _treated(material: Material, ladder: Ladder, rung: Rung, plain: Cell, costs: Costs) -> dict[str, Any]:
     cell, others = rung.cell, differing(dict(ladder.others))
     what = treatment(cell.values["attack"], cell.values["after"])
     names = [step.name for step in rung.steps]
@@ -58,9 +59,15 @@ def _treated(material: Material, ladder: Ladder, rung: Rung, plain: Cell, losses
             "unmarked_teacher": any(STEPS[name].teacher for name in names),
             "start_model": any(STEPS[name].start for name in names),
         },
-        "held_out_loss": [losses.get(plain.name), losses.get(cell.name)],
+        "held_out_loss": _pair(costs, LOSS, plain, cell),
+        "written_perplexity": _pair(costs, WRITES, plain, cell),
         "tests": {t: _remaining(cell, plain, t) for t in material.tests if t in cell.tests and t in plain.tests},
     }
+
+
+def _pair(costs: Costs, measure: str, before: Cell, after: Cell) -> list[float | None]:
+    there = costs.get(measure, {})
+    return [there.get(before.name), there.get(after.name)]
 
 
 def _typical(one: Mapping[str, Any], test: str) -> float:
@@ -87,7 +94,7 @@ def z_left(cell: Cell, plain: Cell, test: str) -> float | None:
 # --- without any treatment ---
 
 
-def learning(material: Material, losses: Losses) -> dict[str, list[dict[str, Any]]]:
+def learning(material: Material, costs: Costs) -> dict[str, list[dict[str, Any]]]:
     """Conditions without treatment, trained otherwise than the base, in which much changes.
 
     weaker: reading detects at most half as large a share of the runs as at the base, least first.
@@ -105,9 +112,9 @@ def learning(material: Material, losses: Losses) -> dict[str, list[dict[str, Any
     weaker = [one for one in trained if _fell(one[0], base)]
     stronger = [one for one in trained if _rose(one[0], base)]
     return {
-        "weaker": sorted((_learnt(material, base, *one, losses) for one in weaker), key=lambda o: _order(o, "reading")),
+        "weaker": sorted((_learnt(material, base, *one, costs) for one in weaker), key=lambda o: _order(o, "reading")),
         "stronger": sorted(
-            (_learnt(material, base, *one, losses) for one in stronger),
+            (_learnt(material, base, *one, costs) for one in stronger),
             key=lambda o: _order(o, "sampled"),
             reverse=True,
         ),
@@ -126,14 +133,14 @@ def _rose(cell: Cell, base: Cell) -> bool:
     return there and cell.tests["sampled"].told and not base.tests["sampled"].told
 
 
-def _learnt(material: Material, base: Cell, cell: Cell, changed: dict[str, Any], losses: Losses) -> dict[str, Any]:
+def _learnt(material: Material, base: Cell, cell: Cell, changed: dict[str, Any], costs: Costs) -> dict[str, Any]:
     both = [t for t in material.tests if t in cell.tests and t in base.tests]
     return {
         "condition": cell.name,
         "what": differing(changed),
         "differs": changed,
         "text_told": "text" in cell.tests and cell.tests["text"].told,
-        "held_out_loss": [losses.get(base.name), losses.get(cell.name)],
+        "held_out_loss": _pair(costs, LOSS, base, cell),
         "tests": {t: {**cell.tests[t].to_dict(), "z_left": z_left(cell, base, t)} for t in both},
     }
 

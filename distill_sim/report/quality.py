@@ -8,13 +8,21 @@ from typing import Any
 
 from distill_sim.curves import median_of
 
-LOSS = "held_out_nats"
+LOSS, CLOZE = "held_out_nats", "cloze_accuracy"
+WRITES = "written_perplexity"
+WRITTEN = {  # of what a student writes, and of the text that it was given: the same
+    f"written_{name}": name for name in ("perplexity", "repetition", "distinct_2", "tokens_per_answer")
+}
+OF_STUDENTS = (LOSS, CLOZE, *WRITTEN)  # all other measures are of the text
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 def quality(rows: Rows) -> list[dict[str, Any]]:
-    """condition × measure: medians over runs, beside the unmarked counterpart's."""
+    """condition × measure: medians over runs, beside the unmarked counterpart's.
+
+    interval: ends of a run's own 95% interval, each the median over runs; None where the measure has none.
+    """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         groups[row["condition"], row["measure"]].append(row)
@@ -31,9 +39,15 @@ def quality(rows: Rows) -> list[dict[str, Any]]:
                 "low": one.low,
                 "high": one.high,
                 "unmarked": median_of(unmarked).median if unmarked else None,
+                "interval": _interval(members),
             }
         )
     return found
+
+
+def _interval(members: Rows) -> list[float] | None:
+    ends = [[row[end] for row in members if row[end] is not None] for end in ("low", "high")]
+    return [median_of(values).median for values in ends] if all(ends) else None
 
 
 def medians(measured: Rows) -> dict[str, dict[str, float]]:

@@ -93,6 +93,13 @@ STEPS = {  # none of them needs the key
         "were. Here the mark's context width was known.",
         start=True,
     ),
+    "neutralise-blind": Told(
+        "Neutralised, context width not known", "neutralised at context widths 0, 1 and 2 at once, strength {:g}",
+        "strength {:g}",
+        "The same by someone who does not know the mark's context width: what was estimated for widths 0, 1 and 2 is "
+        "added up and subtracted, as it was published.",
+        start=True,
+    ),
 }  # fmt: skip
 assert set(STEPS) == {*ATTACKS, *AFTERWARDS}
 

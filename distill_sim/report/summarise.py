@@ -14,7 +14,7 @@ from distill_sim.report.doses import dose
 from distill_sim.report.losses import clean, learning, treatments
 from distill_sim.report.material import Line, Material, gather
 from distill_sim.report.names import differing
-from distill_sim.report.quality import LOSS, medians, quality
+from distill_sim.report.quality import medians, quality
 from distill_sim.report.results import ALPHA, Cell
 from distill_sim.report.trends import trends_along
 from watermark.errors import InputError
@@ -41,7 +41,7 @@ def summary(study: Mapping[str, Any], survival: Rows, fresh: Rows = (), quality:
 def of_material(material: Material, fresh_rows: Rows, quality_rows: Rows) -> dict[str, Any]:
     """The same from what was gathered."""
     measured = quality(list(quality_rows))
-    losses = medians(measured).get(LOSS, {})
+    costs = medians(measured)
     found: dict[str, Any] = {
         "schema": SCHEMA,
         "study": {name: value for name, value in material.study.items() if name != "series"},
@@ -51,8 +51,8 @@ def of_material(material: Material, fresh_rows: Rows, quality_rows: Rows) -> dic
         "series": [_series(material, one) for one in material.study["series"]],
         "dose": dose(material),
         "clean": [clean(material, one) for one in material.cleaned()],
-        "treatments": treatments(material, losses),
-        "learning": learning(material, losses),
+        "treatments": treatments(material, costs),
+        "learning": learning(material, costs),
         "controls": {
             "deployed": deployed(material),
             "imitated": imitated(material),

@@ -21,7 +21,7 @@ from distill_sim.report.names import (
     labelled,
     said,
 )
-from distill_sim.report.quality import LOSS, medians
+from distill_sim.report.quality import CLOZE, LOSS, OF_STUDENTS, WRITES, WRITTEN, medians
 from distill_sim.report.results import frozen
 from distill_sim.report.steps import STEPS, treatment
 from distill_sim.report.words import spread
@@ -36,7 +36,7 @@ MEASURES = {
     "distinct_2": "different pairs of neighbouring tokens, as a share of all such pairs",
     "tokens_per_answer": "mean length of an answer",
     LOSS: "the student's loss on human text it has not seen, nats a token; lower is better",
-    "cloze_accuracy": "share of human texts whose true continuation the student prefers to three others; higher is "
+    CLOZE: "share of human texts whose true continuation the student prefers to three others; higher is "
     "better, a quarter is chance",
 }
 MEASURE_TITLES = {
@@ -46,10 +46,10 @@ MEASURE_TITLES = {
     "distinct_2": "different pairs",
     "tokens_per_answer": "length",
     LOSS: "held-out loss",
-    "cloze_accuracy": "cloze accuracy",
+    CLOZE: "cloze accuracy",
+    **{name: f"{of} of what it writes" for name, of in WRITTEN.items()},
 }
 STEP_FIELDS = ("attack", "after")
-OF_STUDENTS = (LOSS, "cloze_accuracy")  # all others are of the text
 
 
 def tests(material: Material) -> list[dict[str, str]]:
@@ -179,6 +179,11 @@ def students(material: Material, found: Found) -> dict[str, Any]:
     base = material.reference
     only = [cell.name for cell in material.cells.values() if dict(material.changed(cell)) == {"source": "unmarked"}]
     plain = next((name for name in only if name in losses), None)
+    shown = [name for name in (LOSS, CLOZE, WRITES, "written_repetition") if name in medians(found["quality"])]
+    by_condition: dict[str, dict[str, Found]] = defaultdict(dict)
+    for row in found["quality"]:
+        by_condition[row["condition"]][row["measure"]] = row
+    named = {"the base": base.name if base is not None else None, "unmarked answers": plain}
     doses: list[tuple[float, float]] = []
     for series in material.study["series"]:
         for line in material.lines(series):
@@ -190,6 +195,8 @@ def students(material: Material, found: Found) -> dict[str, Any]:
         "base": marked,
         "unmarked": unmarked,
         "doses": doses if len(doses) > 1 else [],
+        "columns": shown,
+        "rows": [(title, by_condition[name]) for title, name in named.items() if name in by_condition],
         "training": _mostly_training(marked, unmarked, doses),
         "all": losses,
     }

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from distill_sim.condition import Condition, Step
+from distill_sim.condition import CONTROLS, NEUTRALISED, NEUTRALISED_WIDTHS, Condition, Step
 from distill_sim.recipe import Recipe
 from distill_sim.study.authors import Authors
 from distill_sim.study.examiners import Examiners
@@ -20,7 +20,6 @@ from distill_sim.study.graph import MAKING, STAGES, Graph, Ref
 from distill_sim.study.keys import StudyKeys
 from distill_sim.study.scales import Foundation
 
-CONTROLS = ("unmarked", "human", "another-owner")
 FIRST_OWN = 100_000  # seeds and keys from here on belong to one student each; no repeat has so great a number
 TRAINED: dict[str, Literal["top", "lora", "full"]] = {"full": "full", "lora": "lora", "top": "top", "fresh": "full"}
 
@@ -32,7 +31,8 @@ class Cell:
     Attributes:
         corpus: the stage that holds what its student was trained on.
         judged: the stage that holds its rows.
-        fresh: for controls, the stage that holds the p-values under fresh keys; the same under every key.
+        fresh: for controls, and one student for each γ, h and starting model, the stage that holds the p-values under
+            fresh keys.
         quality: the stage that says what the mark cost; measured under the first key alone.
     """
 
@@ -65,7 +65,7 @@ class Builder:
     """Adds the stages of one cell after the other to a graph.
 
     Args:
-        fresh_keys: for each control.
+        fresh_keys: for each control, and for one student for each γ, h and starting model.
         processes: that train one student together.
         metrics: where trainings write what they measure, as `distill_sim.metrics.Metrics` takes it; None: nowhere.
     """
@@ -87,16 +87,25 @@ class Builder:
         self._processes = processes
         self._metrics = metrics
         self._teacher = Ref.of(foundation.teacher)
+        self._ways: dict[tuple[float, int, str], Condition] = {}  # γ, h, start → the first condition that has them
 
     def cell(self, name: str, condition: Condition, seed: int, key: int) -> Cell:
         """Everything that leads to one cell."""
         ask, corpus = self._examiners, self._authors.corpus(condition, seed, key)
         student = self._afterwards(condition, seed, self._student(condition, seed, key, corpus), corpus)
-        reading, excess = ask.reading(condition, seed, student), ask.excess(condition, seed, student)
+        reading, asked = ask.reading(condition, seed, student), ask.asked(condition, seed, Ref(student))
+        excess = ask.excess(condition, asked)
         judged = ask.judged(condition, key, corpus, reading, excess)
-        fresh = ask.fresh(condition, reading, excess) if condition.source in CONTROLS else None
-        quality = ask.quality(condition, seed, corpus, student) if key == 0 else None
+        fresh = ask.fresh(condition, reading, excess) if self._under_fresh_keys(condition, seed, key) else None
+        quality = ask.quality(condition, seed, corpus, student, asked) if key == 0 else None
         return Cell(name, condition, seed, key, corpus, judged, fresh, quality)
+
+    def _under_fresh_keys(self, condition: Condition, seed: int, key: int) -> bool:
+        """Every control; and one student wherever colours are drawn, or a model is read, in another way."""
+        if condition.source in CONTROLS:
+            return True
+        way = (condition.gamma, condition.context_width, condition.base)
+        return (seed, key) == (0, 0) and self._ways.setdefault(way, condition) == condition
 
     def singles(self, condition: Condition, count: int) -> list[Single]:
         """Controls of disjoint sources: `count` students of the marked teacher and of the unmarked one, in turns."""
@@ -155,7 +164,7 @@ class Builder:
                 student = self._tuned(condition, seed, student, answers, keep_zeros=True)
             elif step.name == "distil":
                 student = self._second_generation(condition, seed, student, int(step.amount or 0))
-            elif step.name == "neutralise":
+            elif step.name in NEUTRALISED:
                 student = self._neutralised(condition, student, step, corpus)
             else:
                 student = self._altered(condition, student, step)
@@ -207,7 +216,11 @@ class Builder:
         """The bias is estimated on what an extractor has: the answers the student was trained on."""
         base = Ref.of(self._foundation.start(condition))
         rule = self._authors.rule(condition)
-        settings = {"questioned": student, "model": base.id, "step": str(step), "corpus": [corpus], **rule}
+        widths = (condition.context_width,) if step.name == "neutralise" else NEUTRALISED_WIDTHS
+        settings = {
+            "questioned": student, "model": base.id, "step": str(step), "corpus": [corpus],
+            "context_widths": list(widths), "special_ids": rule["special_ids"],
+        }  # fmt: skip
         return self.graph.add(
             "neutralised", f"{MAKING}:neutralised", settings, [student, corpus], base.private("model")
         )

@@ -21,7 +21,7 @@ class Examiners:
     """Adds the stages of questioning and judging.
 
     Args:
-        fresh_keys: for each control.
+        fresh_keys: for each student that is judged under them.
     """
 
     def __init__(
@@ -58,16 +58,19 @@ class Examiners:
         private = reference.private("reference") | self._teacher.private("model")
         return self.graph.add("reading", f"{STAGES}:reading", settings, [student, *probes, *frequencies], private)
 
-    def excess(self, condition: Condition, seed: int, student: str) -> str:
+    def asked(self, condition: Condition, seed: int, questioned: Ref) -> str:
         settings = {
-            "questioned": student,
+            "questioned": questioned.id,
             "prompts": self._foundation.scale.prompts("probes", condition.domains),
             "n_tokens": condition.sampled_tokens,
             "sampling": {"max_new_tokens": condition.answer_tokens},
             "seed": number("asked", seed),
             "model": self._teacher.id,
         }
-        asked = self.graph.add("asked", f"{STAGES}:sampled", settings, [student], self._teacher.private("model"))
+        private = self._teacher.private("model") | questioned.private("questioned")
+        return self.graph.add("asked", f"{STAGES}:sampled", settings, questioned.needs, private)
+
+    def excess(self, condition: Condition, asked: str) -> str:
         own = self._foundation.reference(condition)
         reference = self._teacher if condition.base == "other-tokenizer" else Ref.of(own)
         frequencies = self._frequencies(condition)
@@ -112,8 +115,9 @@ class Examiners:
         }
         return self.graph.add("fresh", f"{JUDGING}:fresh", settings, [reading, excess])
 
-    def quality(self, condition: Condition, seed: int, corpus: str, student: str) -> str:
+    def quality(self, condition: Condition, seed: int, corpus: str, student: str, asked: str) -> str:
         """What the mark cost."""
+        reference = self.asked(condition, seed, Ref.of(self._foundation.reference(condition)))
         start = Ref.of(self._foundation.start(condition))
         text = self._authors.human("probes", (), start)
         beginning = {"model": start.id, "human": text}
@@ -130,8 +134,10 @@ class Examiners:
             "questioned": student,
             "started": started,
             "human": text,
+            "wrote": asked,
+            "reference_wrote": reference,
         }
-        needs = [corpus, counterpart, student, started, text, *([] if again is None else [again])]
+        needs = [corpus, counterpart, student, started, text, asked, reference, *([] if again is None else [again])]
         return self.graph.add("quality", f"{JUDGING}:quality", settings, needs, self._teacher.private("model"))
 
 

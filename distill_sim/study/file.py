@@ -4,7 +4,7 @@
     scale = "nano"                        # or smollm2
     seeds = 3                             # repeats of everything that is drawn
     keys = 3                              # marks
-    fresh_keys = 1000                     # keys that marked nothing, for every control
+    fresh_keys = 1000                     # keys that marked nothing, for controls and some other students
     disjoint = 20                         # controls of disjoint sources, of each kind, for a likelihood ratio; or none
 
     [base]                                # what differs from the scale's own base condition
@@ -27,15 +27,16 @@ The base condition and its controls (students of the unmarked teacher, of people
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from distill_sim.condition import Condition
-from distill_sim.study.cells import CONTROLS, control_of
+from distill_sim.condition import CONTROLS, Condition
+from distill_sim.study.cells import control_of
 from distill_sim.study.scales import SCALES, Scale, bases
 from watermark.errors import InputError, KeyFileError
 from watermark.keys.parameters import GAMMA_UNITS
@@ -81,6 +82,7 @@ class Study:
     Attributes:
         conditions: by name; the base first, then its controls.
         repeats: of each condition.
+        sha256: of the file's bytes; None: it came from none.
         disjoint: students of the marked and as many of the unmarked teacher, no two with a seed or key in common.
     """
 
@@ -92,6 +94,7 @@ class Study:
     conditions: Mapping[str, Condition]
     series: tuple[Series, ...]
     repeats: Mapping[str, Repeats] = field(default_factory=dict)
+    sha256: str | None = None
     disjoint: int = 0
 
     @property
@@ -106,13 +109,14 @@ def read_study(path: Path) -> Study:
         InputError: not TOML, or something in it that cannot be meant.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = path.read_bytes()
+        content = tomllib.loads(raw.decode("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; give a study's TOML file") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path} is not a study: {str(error).splitlines()[0][:200]}") from None
     try:
-        return parse_study(content)
+        return replace(parse_study(content), sha256=hashlib.sha256(raw).hexdigest())
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 

@@ -18,7 +18,7 @@ from detect.observation import Excess, Reading
 from distill_sim.corpus import CorpusRow, read_corpus
 from distill_sim.pipeline import StageContext
 from distill_sim.questioning import witness
-from distill_sim.stages import CORPUS, EXCESS, READING, model_directory
+from distill_sim.stages import ANSWERS, CORPUS, EXCESS, READING, model_directory
 from watermark.errors import KeyFileError
 from watermark.files import strict_json, write_json
 from watermark.greenlist import GreenList
@@ -153,9 +153,11 @@ def quality(context: StageContext) -> None:
 
     Settings: corpus, unmarked (its counterpart), unmarked_again (the same drawn once more; null: no classifier tries to
     tell them apart), questioned (the student), started (the ability of the model it started from), human (text nobody
-    trained on), model (the unmarked teacher). Private: model.
+    trained on), wrote and reference_wrote (needed `sampled`: what the student answered, and the reference of its
+    reading), model (the unmarked teacher). Private: model.
     """
-    from distill_sim.study.costs import costs_of_student, costs_of_text
+    from distill_sim.study.costs import costs_of_student, costs_of_text, costs_of_writing
+    from watermark.engines.models import load_model
 
     settings = context.settings
     text, other, again, human = (
@@ -165,11 +167,26 @@ def quality(context: StageContext) -> None:
     assert text is not None
     assert human is not None
     counterpart = None if settings["corpus"] == settings["unmarked"] else other
-    rows = costs_of_text(model_directory(context), text, counterpart, again)
-    started = strict_json((context.inputs[settings["started"]] / ROWS).read_bytes())
+    teacher = load_model(model_directory(context))
+    rows = costs_of_text(teacher, text, counterpart, again)
+    rows += costs_of_writing(teacher, *(_written(context, role) for role in ("wrote", "reference_wrote")))
+    started: Any = strict_json((context.inputs[settings["started"]] / ROWS).read_bytes())
     with witness(model_directory(context, "questioned")) as questioned:
         rows += costs_of_student(questioned.model, human, started)
     write_json(context.output / ROWS, rows)
+
+
+def _written(context: StageContext, role: str) -> list[CorpusRow]:
+    """The answers of a needed `sampled`, in the key's token ids."""
+    content: Any = strict_json((context.inputs[context.settings[role]] / ANSWERS).read_bytes())
+    asked = zip(content["asked"], content["answers"], strict=True)
+    return [
+        CorpusRow(
+            id=str(number), prompt="", prompt_ids=content["prompts"][which], text="", token_ids=ids, marked=False,
+            key_id=None, seed=0, model="", sampling="{}", created="",
+        )
+        for number, (which, ids) in enumerate(asked)
+    ]  # fmt: skip
 
 
 def started(context: StageContext) -> None:

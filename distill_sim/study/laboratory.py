@@ -53,12 +53,13 @@ class Laboratory:
                     yield {**_where(cell), **values_of(cell.condition), **row}
 
     def fresh(self) -> Iterator[dict[str, Any]]:
-        """Rows of the controls under fresh keys; each control once, whatever key it stands beside."""
+        """Rows under fresh keys: of each control once, whatever key it stands beside, and of some others."""
         done, seen = self.pipeline.finished(), set()
         for cell in self.cells:
             if cell.fresh in done and (cell.fresh, cell.name, cell.seed) not in seen:
                 seen.add((cell.fresh, cell.name, cell.seed))
-                name = cell.name if cell.condition.source != "another-owner" else f"{cell.name}, key {cell.key}"
+                own = cell.condition.source not in ("unmarked", "human")  # a student of its own under every key
+                name = f"{cell.name}, key {cell.key}" if own else cell.name
                 for row in self._rows(str(cell.fresh)):
                     yield {"condition": name, "seed": cell.seed, **row}
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from distill_sim.condition import AFTERWARDS, ATTACKS, Step
 from distill_sim.corpus import CorpusRow, read_corpus, write_corpus
 from distill_sim.pipeline import StageContext
-from distill_sim.questioning import BIAS, HOW, INFERENCE
+from distill_sim.questioning import BIAS_OF_WIDTH, HOW, INFERENCE
 from distill_sim.recipe import Recipe
 from distill_sim.saving import save_model
 from distill_sim.stages import CORPUS, STUDENT, answer_rows, metrics_of, model_directory, read_corpora, stage_key, steps
@@ -30,6 +30,7 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}" + USER + "{{ message['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}" + ANSWER + "{% endif %}"
 )
+BIAS = "bias.safetensors"  # what an imitator has learnt
 LONGEST = 512  # positions a small model knows
 
 
@@ -322,8 +323,8 @@ def imitated(context: StageContext) -> None:
 def neutralised(context: StageContext) -> None:
     """A student whose logits are changed whenever it speaks: what training has added is estimated, and taken away.
 
-    Settings: questioned (the student), model (its base), step, corpus (what it was trained on), context_width,
-    special_ids. Private: model.
+    Settings: questioned (the student), model (its base), step, corpus (what it was trained on), context_widths (a bias
+    is estimated for each), special_ids. Private: model.
     """
     from detect.fed import Probe
     from distill_sim.neutralise import estimate_bias
@@ -332,19 +333,17 @@ def neutralised(context: StageContext) -> None:
     settings = context.settings
     directory = model_directory(context, "questioned")
     texts = [Probe(row.prompt_ids, row.token_ids) for row in read_corpora(context, "corpus")]
-    bias = estimate_bias(
-        load_model(model_directory(context)),
-        load_model(directory),
-        texts,
-        rule=WindowRule(settings["context_width"], tuple(settings["special_ids"])),
-        vocab_size=len(load_tokenizer(directory)),
-    )
     shutil.copytree(directory, context.output / STUDENT, copy_function=_linked)
     place = context.output / STUDENT / INFERENCE
     place.mkdir()
-    bias.save(place / BIAS)
+    before, after = load_model(model_directory(context)), load_model(directory)
+    vocab_size, names = len(load_tokenizer(directory)), []
+    for width in settings["context_widths"]:
+        rule = WindowRule(width, tuple(settings["special_ids"]))
+        names.append(BIAS_OF_WIDTH.format(width))
+        estimate_bias(before, after, texts, rule=rule, vocab_size=vocab_size).save(place / names[-1])
     strength = Step.parse(settings["step"], AFTERWARDS, "after").amount
-    write_json(place / HOW, {"strength": strength})
+    write_json(place / HOW, {"strength": strength, "biases": names})
 
 
 def _linked(source: str, target: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shlex
+import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,7 +22,7 @@ from distill_sim.survival import FRESH, QUALITY, SURVIVAL, write_table
 from watermark.files import strict_json, write_json
 
 SECONDS, DESCRIPTION = ".seconds", "study.json"
-OF_THE_RUN = ("command", "created", "seconds", "versions", "machine")
+OF_THE_RUN = ("command", "created", "seconds", "versions", "revision", "machine")
 PACKAGES = (
     *("taggant", "torch", "transformers", "tokenizers", "numpy", "scipy", "accelerate", "peft", "gguf", "pyarrow"),
     *("numba", "cryptography", "scikit-learn", "lemminflect", "vllm"),
@@ -70,7 +71,9 @@ def describe(root: Path, laboratory: Laboratory, machine: Mapping[str, Any]) -> 
         "command": shlex.join(["taggant", *sys.argv[1:]]),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(kept_seconds(root / SECONDS), 1),
+        "study_sha256": study.sha256,
         "versions": {"python": platform.python_version(), **_versions()},
+        "revision": revision(),
         "teacher_engine": laboratory.foundation.engine,
         "machine": {"processor": platform.machine(), **machine},
         "owner_key_id": laboratory.owner_key_id,
@@ -87,6 +90,19 @@ def describe(root: Path, laboratory: Laboratory, machine: Mapping[str, Any]) -> 
             for one in study.series
         ],
     }
+
+
+def revision() -> str | None:
+    """The commit of the code that runs, "-modified" behind it where files differ from it; None: not from a checkout."""
+    here = Path(__file__).parent
+    try:
+        found, changed = (
+            subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True).stdout.strip()
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{found}-modified" if changed else found
 
 
 def _versions() -> dict[str, str]:

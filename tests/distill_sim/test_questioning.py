@@ -23,7 +23,17 @@ from detect.questioned.reading import read_model
 from detect.questioned.sampled import sample_model
 from distill_sim.bias import Bias
 from distill_sim.corpus import CorpusRow
-from distill_sim.questioning import BIAS, HOW, INFERENCE, Witness, ask, first_positions, read, weigh_answers, witness
+from distill_sim.questioning import (
+    BIAS_OF_WIDTH,
+    HOW,
+    INFERENCE,
+    Witness,
+    ask,
+    first_positions,
+    read,
+    weigh_answers,
+    witness,
+)
 from tests import tiny
 from tests.detect.questioned import tokenizers
 from tests.distill_sim.test_corpus import ROW
@@ -236,8 +246,8 @@ def test_a_witness_with_a_bias_beside_its_weights_speaks_differently_and_is_rest
         np.array([[30]], np.uint32), np.array([0, 2], np.int64), np.array([40, 41], np.uint32),
         np.array([1.0, 0.5], np.float32),
     )  # fmt: skip
-    bias.save(changed / INFERENCE / BIAS)
-    write_json(changed / INFERENCE / HOW, {"strength": 4.0})
+    bias.save(changed / INFERENCE / BIAS_OF_WIDTH.format(1))
+    write_json(changed / INFERENCE / HOW, {"strength": 4.0, "biases": [BIAS_OF_WIDTH.format(1)]})
     ids = torch.tensor([[7, 30], [30, 7]])
     with torch.no_grad(), witness(student) as plain:
         before = plain.model(ids).logits

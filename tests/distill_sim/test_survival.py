@@ -57,7 +57,16 @@ NULLS = [
     for number in range(12)
 ]
 COSTS = [
-    {"condition": "base", "seed": 0, "key": key, "measure": measure, "value": 12.5, "unmarked": unmarked}
+    {
+        "condition": "base",
+        "seed": 0,
+        "key": key,
+        "measure": measure,
+        "value": 12.5,
+        "low": 12.0,
+        "high": None,
+        "unmarked": unmarked,
+    }
     for key in (0, 1)
     for measure, unmarked in (("perplexity", 12.25), ("held_out_nats", None))
 ]

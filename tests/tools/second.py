@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +23,12 @@ def _load() -> ModuleType:
 second: Any = _load()
 
 
-def code_of(source: Path | Mapping[str, bytes], trust: Sequence[bytes] = (), roots: Sequence[bytes] = ()) -> str:
-    """What it says of a bundle: "passed", or the code."""
-    last = list(second.verify(source, trust, roots))[-1].split()
-    return "passed" if last[0] == "PASSED:" else str(last[1])
+def outcome_of(source: Path | dict[str, bytes], trust: Sequence[bytes] = (), roots: Sequence[bytes] = ()) -> str:
+    """What it says last: "PASSED: ..." or "FAILED: <check>: <reason>"."""
+    return str(list(second.verify(source, trust, roots))[-1])
+
+
+def check_of(source: Path | dict[str, bytes], trust: Sequence[bytes] = (), roots: Sequence[bytes] = ()) -> str:
+    """ "passed", or the check that failed."""
+    said, check, *_ = outcome_of(source, trust, roots).split()
+    return "passed" if said == "PASSED:" else check.rstrip(":")

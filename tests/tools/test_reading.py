@@ -48,7 +48,7 @@ def test_both_read_the_same_bytes_as_json(value: Any, place: int, byte: int) -> 
     """One byte changed, or nothing."""
     data = bytearray(rfc8785.dumps(value))
     data[place % len(data)] = byte
-    assert outcome(lambda: second.parse(bytes(data), "it")) == outcome(lambda: canonical.loads(bytes(data), "it"))
+    assert outcome(lambda: second.parse(bytes(data))) == outcome(lambda: canonical.loads(bytes(data), "it"))
 
 
 OTHER = [
@@ -60,17 +60,18 @@ OTHER = [
 
 @pytest.mark.parametrize("data", OTHER)
 def test_other_json_is_refused_by_both(data: bytes) -> None:
-    assert outcome(lambda: second.parse(data, "it")) == "json"
-    assert outcome(lambda: canonical.loads(data, "it")) == "json"
+    assert outcome(lambda: second.parse(data)) == "refused"
+    with pytest.raises(Refused) as refused:
+        canonical.loads(data, "it")
+    assert refused.value.code == "json"
 
 
-def outcome(read: Any) -> Any:
+def outcome(read: Any) -> str:
+    """What was read, or that nothing was; `verify` takes RecursionError for a refusal as well."""
     try:
         return repr(read())
-    except second.Refused as refused:
-        return refused.args[0]
-    except Refused as refused:
-        return refused.code
+    except (ValueError, RecursionError):
+        return "refused"
 
 
 @pytest.mark.parametrize("key", [KEY, WIDE, LONG])
@@ -79,7 +80,7 @@ def test_colours_are_those_of_the_green_list(key: Any) -> None:
     contexts = rng.integers(0, 2**32 - 1, (60, key.context_width), dtype=np.uint32)
     tokens = np.concatenate([rng.integers(0, 200_000, 57), [0, 31, 2**32 - 2]]).astype(np.uint32)
     pairs = np.column_stack((contexts, tokens)).tolist()
-    found = [second.is_green(key.chacha_key, key.gamma_65536, pair) for pair in pairs]
+    found = [second.is_green(key.chacha_key, key.gamma, pair) for pair in pairs]
     assert found == GreenList(key).is_green(contexts, tokens).tolist()
 
 
@@ -87,7 +88,7 @@ def test_colours_are_those_of_the_golden_vectors() -> None:
     golden = json.loads((Path(__file__).parents[1] / "golden" / "greenlist.json").read_text(encoding="utf-8"))
     for one in golden:
         key, gamma = bytes.fromhex(one["chacha_key"]), one["gamma_65536"]
-        found = [second.is_green(key, gamma, (*one["context"], token)) for token in range(len(one["values"]))]
+        found = [second.is_green(key, gamma / 65536, (*one["context"], token)) for token in range(len(one["values"]))]
         assert found == [value < gamma for value in one["values"]]
 
 
@@ -98,17 +99,14 @@ def test_arrays(order: Any) -> None:
     np.savez(handle, format=np.array("a kind"), contexts=contexts, weights=np.array([1.5, -2]), flags=np.array([True]),
              empty=np.zeros((0, 2), dtype=np.uint32), one=np.array(7))  # fmt: skip
     found = second.arrays(handle.getvalue())
-    assert (found["contexts"][0], list(found["contexts"][1])) == ((4, 3), list(range(12)))
-    assert list(found["weights"][1]) == [1.5, -2]
-    assert (found["one"], found["empty"]) == (((), (7,)), ((0, 2), ()))
+    assert found == {"contexts": (4, list(range(12))), "weights": (2, [1.5, -2]), "one": (1, [7]), "empty": (0, [])}
 
 
 @pytest.mark.parametrize("array", [np.array([{}], dtype=object), np.array([1j]), np.array([1], dtype=">u4")])
-def test_arrays_of_something_else(array: Any) -> None:
+def test_arrays_of_something_else_are_not_read(array: Any) -> None:
     handle = io.BytesIO()
     np.savez(handle, weights=array)
-    with pytest.raises(second.Refused, match="plain numbers"):
-        second.arrays(handle.getvalue())
+    assert second.arrays(handle.getvalue()) == {}
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13])
@@ -117,11 +115,13 @@ def test_the_path_to_the_root(size: int) -> None:
     tree = levels([rfc8785.dumps(leaf) for leaf in leaves])
     for index, leaf in enumerate(leaves):
         path = [one.hex() for one in inclusion_path(tree, index)]
-        place = {"index": index, "path": path, "leaf": leaf}
-        assert second.root_of(place, size) == tree[-1][0].hex()
+        assert second.root_of(leaf, index, size, path) == tree[-1][0].hex()
         for wrong in ([*path, "0" * 64], path[:-1]) if path else (["0" * 64],):
-            with pytest.raises(second.Refused, match="path"):
-                second.root_of(place | {"path": wrong}, size)
+            with pytest.raises(ValueError, match=r"path|unpack"):
+                second.root_of(leaf, index, size, wrong)
+        for other in (-1, size):
+            with pytest.raises(ValueError, match=r"path|unpack"):
+                second.root_of(leaf, other, size, path)
 
 
 def test_nothing_is_lost_in_the_last_digits() -> None:

@@ -45,6 +45,10 @@ class Verified:
     confirmatory: tuple[RecordedTest, ...] = field(repr=False)
     unchecked: tuple[str, ...]
 
+    def read(self, name: str) -> bytes:
+        """One of the case's files, by the name that the log has."""
+        return self.files[f"{FILES}/{name}"]
+
     @property
     def tests(self) -> list[RecordedTest]:
         """Of all families, in order."""
@@ -105,7 +109,7 @@ def verify_files(
     for family in families:
         check_family(family, log)
     on_check("findings", "; ".join(f"{test.what}: {test.evidence['finding']}" for test in tests) or "none")
-    confirmatory = check_order(tests, log)
+    confirmatory = check_order(tests, log, lambda name: files[f"{FILES}/{name}"])
     on_check("order", f"{len(confirmatory)} of {amount(len(tests), 'test')} confirmatory by the log")
     unchecked = _unchecked(trusted, roots, marked, stamps, tests)
     return Verified(files, manifest, log, marked, tuple(stamps), tuple(families), tuple(confirmatory), unchecked)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from detect.bundles.custody import Log
-from detect.bundles.order import shortcomings
+from detect.bundles.order import ReadFile, shortcomings
 from detect.bundles.refused import Refused
 from detect.bundles.verify.numbers import TOLERANCE
 from detect.bundles.verify.runs import RecordedFamily, RecordedTest
@@ -39,15 +39,18 @@ def check_family(family: RecordedFamily, log: Log) -> None:
             raise Refused("finding", f"{test.what}: {test.evidence['finding']!r} does not follow from its adjusted p")
 
 
-def check_order(tests: Sequence[RecordedTest], log: Log) -> list[RecordedTest]:
+def check_order(tests: Sequence[RecordedTest], log: Log, read: ReadFile) -> list[RecordedTest]:
     """The tests that are confirmatory, each borne out by the log.
+
+    Args:
+        read: the case's files.
 
     Raises:
         Refused: "premature".
     """
     confirmatory = [test for test in tests if test.evidence.get("status") == "confirmatory"]
     for test in confirmatory:
-        reasons = shortcomings(log, test.begun)
+        reasons = shortcomings(log, test.begun, read)
         if reasons:
             raise Refused("premature", f"{test.what} is called confirmatory, and {reasons[0]}")
         if "plan" not in test.evidence:

@@ -39,7 +39,7 @@ _RUN: dict[str, Check] = {
     "tests": lambda value: isinstance(value, dict),
 }
 _TEST: dict[str, Check] = {
-    "kind": lambda value: value in MATERIAL,
+    "kind": lambda value: is_text(value) and value in MATERIAL,
     "evidence": is_text,
     "material": lambda value: isinstance(value, dict) and all(map(is_text, value.values())),
 }

@@ -20,7 +20,6 @@ from detect.bundles.events import record_check, record_commitment, record_note, 
 from detect.bundles.mark import Mark
 from detect.bundles.material import COUNT, SCAN, Family, Tested, write_run
 from detect.bundles.opening import opening_of
-from detect.bundles.seal import seal_case
 from detect.bundles.signer import Signer
 from detect.counting import tally, weigh
 from detect.decoys import lineup
@@ -37,6 +36,7 @@ from detect.plans.parts import PlannedSampling, PositiveControl
 from detect.plans.plan import Plan
 from detect.scan import scan_documents
 from detect.sequential import Sequential
+from tests.detect.bundles.helpers import sealed_files
 from tests.detect.bundles.tsa import STAMPED, Authority
 from tests.detect.material import make_key
 from tests.detect.plans.test_plan import follow, inclusion, plan
@@ -136,7 +136,7 @@ def sealed(
         make(made)
         committed = any(case.log.of("committed"))
         opening = opening_of(case.held, key, leaves_of(key) if committed else ()) if opened else None
-        return seal_case(case, opening, made.stamp if stamped else None)
+        return sealed_files(case, opening, made.stamp if stamped else None)
 
 
 @lru_cache
@@ -281,6 +281,23 @@ def planned(made: Made, *, green: float = 0.6, number: int = 30, stamped: bool =
     made.run("suspect", planned_families(made, one, tests), plan=one, questioned=MODEL)
 
 
+ANSWERED = b'{"format": "taggant-journal/1"}\n{"request": 0}\n{"request": 1}\n{"request": 2}\n'
+
+
+def resumed(made: Made) -> None:
+    """A plan whose first two runs were stopped; the third goes on from where they had come to, and ends."""
+    made.commit()
+    one = made.plan(effect=0.5)
+    for answered, reason in ((ANSWERED[:32], "no connection"), (ANSWERED[:50], "killed")):
+        begun = made.begin("suspect", plan=one, questioned=MODEL)
+        begun.answers.write_bytes(answered)
+        begun.stop(reason)
+    tests = {"sampled/distinct": asked(made.key, one, one.alpha, 0.6, 12, prompts=[[3, 4, 5], [6, 7]])}
+    begun = made.begin("suspect", plan=one, questioned=MODEL)
+    begun.answers.write_bytes(ANSWERED)
+    write_run(begun, "suspect", planned_families(made, one, tests))
+
+
 def weights(made: Made, *, strength: float = 2.5) -> None:
     made.check()
     made.commit()
@@ -311,6 +328,7 @@ GOOD: dict[str, Callable[[Path], Files]] = {
     "texts-long": lambda at: sealed(at, LONG, texts),
     "early": lambda at: sealed(at, KEY, planned),
     "early-closed": lambda at: sealed(at, KEY, planned, opened=False),
+    "resumed": lambda at: sealed(at, KEY, resumed),
     "maximum": lambda at: sealed(at, KEY, lambda made: planned(made, green=0.25)),
     "exhausted": lambda at: sealed(at, KEY, lambda made: planned(made, green=0.3, number=5)),
     "exhausted-closed": lambda at: sealed(at, KEY, lambda made: planned(made, green=0.3, number=5), opened=False),

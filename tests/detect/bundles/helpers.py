@@ -17,8 +17,10 @@ from detect.bundles.entries import PAYLOAD_TYPE, Entry, digest
 from detect.bundles.envelope import seal
 from detect.bundles.mark import Mark
 from detect.bundles.refused import Refused
+from detect.bundles.seal import Stamp, seal_case
 from detect.bundles.signer import Signer
 from tests.detect.material import make_key
+from watermark.keys import Opening
 
 CASE = "0123456789abcdef" * 2
 DIGEST = "ab" * 32
@@ -77,6 +79,13 @@ def new_case(directory: Path) -> Case:
     case = Case(directory)
     case.hold(Mark.of(KEY))
     return case
+
+
+def sealed_files(case: Case, opening: Opening | None = None, stamp: Stamp | None = None) -> dict[str, bytes]:
+    """The files of a bundle of a case, which records it."""
+    sealed = seal_case(case, opening, stamp)
+    case.write(sealed.entry)
+    return dict(sealed.files)
 
 
 def payloads(data: bytes) -> list[Any]:

@@ -11,6 +11,7 @@ from tests.detect.bundles.helpers import DIGEST, Lines
 
 ROOT, OTHER = "1" * 64, "2" * 64
 MODEL = {"model": DIGEST}
+FILES: dict[str, bytes] = {}  # of the case: what each run was answered
 
 
 def committed(lines: Lines, root: str = ROOT, name: str = "commitment.json") -> Lines:
@@ -33,7 +34,7 @@ def run(lines: Lines, number: int = 1, plan: str | None = DIGEST, questioned: An
 
 def found(lines: Lines, number: int = 1) -> list[str]:
     log = lines.read()
-    return shortcomings(log, [at for at, _ in log.of("begun")][number - 1])
+    return shortcomings(log, [at for at, _ in log.of("begun")][number - 1], FILES.__getitem__)
 
 
 def start() -> Lines:
@@ -74,4 +75,55 @@ def test_anything_else_is_said(words: str, lines: Lines, number: int) -> None:
 def test_a_stopped_run_was_one() -> None:
     lines = planned(committed(start())).begun("0001", plan=DIGEST, questioned=MODEL)
     lines.add("stopped", {"run": "0001", "reason": "interrupted"})
-    assert found(run(lines, 2), 2) == ["the case records an earlier run of the same plan"]
+    assert found(run(lines, 2), 2) == [EARLIER + ANEW]
+
+
+EARLIER = "the case records an earlier run of the same plan"
+ANEW = ", which was stopped; this one does not go on from all that was answered then"
+
+
+def asked(lines: Lines, number: int, answers: bytes | None, event: str = "stopped", **changes: Any) -> Lines:
+    """A run of the plan, and what it had been answered when it ended."""
+    name = f"{number:04d}"
+    subjects = {} if event == "stopped" else {f"runs/{name}/run.json": DIGEST}
+    if answers is not None:
+        FILES[f"runs/{name}/responses.log"] = answers
+        subjects[f"runs/{name}/responses.log"] = DIGEST
+    details = {"reason": "killed"} if event == "stopped" else {"tests": []}
+    lines.begun(name, plan=DIGEST, questioned=MODEL, command="suspect", **changes)
+    return lines.add(event, {"run": name, **details}, subjects)
+
+
+def test_a_run_that_goes_on_from_stopped_ones_is_the_first() -> None:
+    lines = asked(asked(planned(committed(start())), 1, b"abc\n"), 2, b"abc\ndef\ng")
+    assert found(asked(lines, 3, b"abc\ndef\nghi\n", "finished"), 3) == []
+    lines = asked(asked(planned(committed(start())), 1, b"abc\n"), 2, b"")  # nothing came any more
+    assert found(asked(lines, 3, b"abc\n", "finished"), 3) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "answers"),
+    [
+        (b"abc\n", b"ABC\ndef\n"),  # altered
+        (b"abc\ndef\n", b"def\nghi\n"),  # its beginning cut off
+        (b"abc\ndef\n", b"abc\n"),  # its end
+        (b"abc\n", b""),
+        (b"abc\n", None),
+        (None, b"abc\n"),  # nobody knows what was answered then
+    ],
+)
+def test_a_run_that_begins_anew_is_not(first: bytes | None, answers: bytes | None) -> None:
+    lines = asked(asked(planned(committed(start())), 1, first), 2, answers, "finished")
+    assert found(lines, 2) == [EARLIER + ANEW]
+
+
+def test_what_a_run_may_not_go_on_from() -> None:
+    """One that gave results, one of another model, and the first when a second began anew."""
+    lines = asked(asked(planned(committed(start())), 1, b"abc\n", "finished"), 2, b"abc\n", "finished")
+    assert found(lines, 2) == [EARLIER]
+    lines = planned(committed(start())).begun("0001", plan=DIGEST, questioned={"model": OTHER}, command="suspect")
+    lines.add("stopped", {"run": "0001", "reason": "killed"}, {"runs/0001/responses.log": DIGEST})
+    FILES["runs/0001/responses.log"] = b"abc\n"
+    assert found(asked(lines, 2, b"abc\n", "finished"), 2) == [EARLIER + ANEW]
+    lines = asked(asked(planned(committed(start())), 1, b"abc\n"), 2, b"xyz\n")
+    assert found(asked(lines, 3, b"abc\ndef\n", "finished"), 3) == [EARLIER + ANEW]

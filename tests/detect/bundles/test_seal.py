@@ -16,9 +16,9 @@ from detect.bundles.case import Case
 from detect.bundles.container import read_bundle
 from detect.bundles.envelope import unseal
 from detect.bundles.opening import opening_of
-from detect.bundles.seal import PAYLOAD_TYPE, seal_case, write_bundle
+from detect.bundles.seal import PAYLOAD_TYPE, write_bundle
 from detect.bundles.signer import Signer
-from tests.detect.bundles.helpers import BEGUN, KEY, events, new_case, refused
+from tests.detect.bundles.helpers import BEGUN, KEY, events, new_case, refused, sealed_files
 from tests.detect.cli.helpers import names
 from tests.detect.material import make_key
 from watermark.errors import CommitmentError, InputError
@@ -39,7 +39,7 @@ def statement(files: dict[str, bytes]) -> Any:
 
 
 def test_the_manifest_is_of_every_other_file(case: Case) -> None:
-    files = seal_case(case)
+    files = sealed_files(case)
     keyid = case.signer.keyid
     assert sorted(files) == [
         "case/runs/0001/run.json", "custody.jsonl", "environment.json", "manifest.json", "mark.json",
@@ -70,7 +70,7 @@ def test_the_manifest_is_of_every_other_file(case: Case) -> None:
 
 
 def test_both_forms_are_read_again(case: Case, tmp_path: Path) -> None:
-    files = seal_case(case)
+    files = sealed_files(case)
     for path in (tmp_path / "bundle", tmp_path / "bundle.zip"):
         write_bundle(files, path)
         assert read_bundle(path) == files
@@ -81,9 +81,9 @@ def test_both_forms_are_read_again(case: Case, tmp_path: Path) -> None:
 
 
 def test_a_case_goes_on_after_it_was_sealed(case: Case) -> None:
-    first = seal_case(case)
+    first = sealed_files(case)
     case.append("noted", {"text": "more"})
-    second = seal_case(case, opening_of(case.held, KEY))
+    second = sealed_files(case, opening_of(case.held, KEY))
     assert second["custody.jsonl"].startswith(first["custody.jsonl"])
     assert events(case.directory)[-3:] == ["sealed", "noted", "sealed"]
     assert [statement(files)["predicate"]["opened"] for files in (first, second)] == [False, True]
@@ -93,14 +93,14 @@ def test_every_signer_of_the_log_is_there(case: Case, tmp_path: Path) -> None:
     case.close()
     Signer.create(tmp_path / "other.pem")
     with Case(case.directory, tmp_path / "other.pem") as again:
-        files = seal_case(again)
+        files = sealed_files(again)
     assert sum(name.startswith("signers/") for name in files) == 2
 
 
 def test_nothing_is_sealed_that_is_not_what_it_was(case: Case) -> None:
     (case.directory / "runs" / "0001" / "run.json").write_bytes(b"[]")
     with refused("subject"):
-        seal_case(case)
+        sealed_files(case)
     assert events(case.directory)[-1] == "finished"
 
 
@@ -108,16 +108,16 @@ def test_a_case_without_a_mark_or_too_large_is_not_sealed(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Case(tmp_path / "empty") as empty, pytest.raises(InputError, match="no mark yet"):
-        seal_case(empty)
+        sealed_files(empty)
     monkeypatch.setattr(container, "LARGEST_BUNDLE", 10)
     with pytest.raises(InputError, match="more than a bundle may hold"):
-        seal_case(case)
+        sealed_files(case)
     assert events(tmp_path / "empty") == ["opened"]
     assert events(case.directory)[-1] == "finished"
 
 
 def test_an_opened_bundle_is_its_owners_until_it_is_handed_over(case: Case, tmp_path: Path) -> None:
-    files = seal_case(case, opening_of(case.held, KEY))
+    files = sealed_files(case, opening_of(case.held, KEY))
     write_bundle(files, tmp_path / "b.zip")
     write_bundle(files, tmp_path / "b")
     assert (tmp_path / "b.zip").stat().st_mode & 0o077 == 0
@@ -130,7 +130,7 @@ def test_an_opened_bundle_is_its_owners_until_it_is_handed_over(case: Case, tmp_
 def test_nothing_is_left_of_a_bundle_that_cannot_be_written(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = seal_case(case)
+    files = sealed_files(case)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -145,7 +145,7 @@ def test_nothing_is_left_of_a_bundle_that_cannot_be_written(
 
 
 def test_a_stamp_is_over_the_manifest(case: Case) -> None:
-    files = seal_case(case, stamp=lambda data: b"stamp of " + hashlib.sha256(data).digest())
+    files = sealed_files(case, stamp=lambda data: b"stamp of " + hashlib.sha256(data).digest())
     assert files["manifest.tsr"] == b"stamp of " + hashlib.sha256(files["manifest.json"]).digest()
     assert "manifest.tsr" not in {one["name"] for one in statement(files)["subject"]}
 

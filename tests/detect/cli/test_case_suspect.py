@@ -7,18 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from detect.bundles.case import Case
 from detect.bundles.held import Held
 from detect.bundles.order import shortcomings
+from detect.bundles.seal import write_bundle
+from detect.bundles.verify.check import verify_bundle
 from detect.counting import tally, weigh
 from detect.exact.evalue import log10_e_value
 from detect.observation import Excess, Reading
+from detect.questioned.responses import Response, ResponseLog
 from detect.sequential import Sequential
-from tests.detect.bundles.helpers import events, payloads
+from tests.detect.bundles.helpers import events, payloads, sealed_files
 from tests.detect.cli.helpers import Cli, save_key, write_rows
 from tests.detect.cli.test_case import CASE, evidence, last, rounded, rows, run_of
+from tests.detect.cli.test_suspect_api import started
 from tests.detect.cli.test_suspect_plan import EASY, PROMPTS, by_hand, written
 from tests.detect.questioned import table_model
 from tests.detect.questioned.fake_server import FakeServer
+from tests.tools.second import check_of
 from tests.watermark.engines.helpers import tokenizer
 from watermark import Key
 from watermark.engines.models import model_digest
@@ -63,7 +69,7 @@ def asking(server: FakeServer, key: Path, probes: Path, *more: object) -> list[o
 def borne_out(case: Path = CASE) -> list[bool]:
     """Of every run, whether the log lets its findings be confirmatory."""
     log = Held.read(case).log
-    return [not shortcomings(log, number) for number, _ in log.of("begun")]
+    return [not shortcomings(log, number, Held.read(case).file) for number, _ in log.of("begun")]
 
 
 # --- behind a server ---
@@ -125,6 +131,122 @@ def test_a_second_run_of_a_plan_is_exploratory(cli: Cli, account: Path, prompts:
     assert borne_out() == [True, False]
 
 
+class Stop:
+    """Makes a server end this process' questioning by Ctrl-C, once, when it has been asked so often."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, answers: int) -> None:
+        self.left, self.record = answers, ResponseLog.record
+        monkeypatch.setattr(ResponseLog, "record", lambda log, response: self._recorded(log, response))
+
+    def _recorded(self, log: ResponseLog, response: Response) -> None:
+        self.record(log, response)
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def answers_of(run: int) -> bytes:
+    return (CASE / "runs" / f"{run:04d}" / "responses.log").read_bytes()
+
+
+def bundled() -> list[str]:
+    """The runs whose findings both verifiers take for confirmatory in what is sealed now."""
+    bundle = Path(f"bundle-{len(list(Path().glob('bundle-*')))}")
+    with Case(CASE) as case:
+        write_bundle(sealed_files(case), bundle)
+    assert check_of(bundle) == "passed"
+    return [one.run for one in verify_bundle(bundle).confirmatory]
+
+
+def test_a_run_that_goes_on_is_confirmatory(
+    cli: Cli, account: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C, then a server that is gone; the third time it ends, and finds what one run would have found."""
+    plan = planned(cli, account, prompts)
+    with FakeServer(text=written(account, 0.6)) as server:
+        command = asking(server, account, prompts, "--plan", plan, "--concurrency", 1)
+        alone = [one for one in command if one not in ("--case", CASE)]
+        calm = cli(*alone, "--log", "calm", "--json").json()["sampled"]
+        Stop(monkeypatch, 3)
+        assert cli(*command).code == 130
+        assert answers_of(1) == Path("log").read_bytes()
+        assert len(answers_of(1).splitlines()) == 1 + 3
+        server.stop()
+        broken = cli(*command, "--give-up-after", 0)
+        assert (broken.code, "Warning" in broken.err) == (3, False)
+        assert answers_of(2) == answers_of(1)
+        server.start()
+        shown = cli(*command, "--json")
+    assert "Warning" not in shown.err
+    assert events(CASE)[3:] == ["begun", "stopped", "begun", "stopped", "begun", "finished"]
+    assert answers_of(3) == Path("log").read_bytes()
+    assert answers_of(3).startswith(answers_of(1))
+    found = shown.json()["sampled"]
+    assert found | {"notes": 0} == calm | {"notes": 0, "status": "confirmatory"}
+    assert bundled() == ["0003"]
+
+
+@pytest.mark.parametrize("how", ["deleted", "altered", "cut", "elsewhere"])
+def test_a_run_that_begins_anew_is_exploratory(
+    how: str, cli: Cli, account: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped, looked at, and the answers thrown away, all or some: it is no first look."""
+    plan = planned(cli, account, prompts)
+    with FakeServer(text=written(account, 0.6)) as server:
+        command = asking(server, account, prompts, "--plan", plan, "--concurrency", 1)
+        Stop(monkeypatch, 3)
+        assert cli(*command).code == 130
+        kept = Path("log").read_bytes()
+        if how == "deleted":
+            Path("log").unlink()
+            server.text = written(account, 0.9)
+        elif how == "altered":
+            Path("log").write_bytes(kept.replace(b'"text": "', b'"text": "The ', 1))
+        elif how == "cut":
+            Path("log").write_bytes(b"".join(kept.splitlines(keepends=True)[:2]))
+            server.text = written(account, 0.9)
+        again = cli(*command, *(["--log", "other"] if how == "elsewhere" else []), "--json")
+    warning = "results will be exploratory: the case records an earlier run of the same plan, which was stopped"
+    assert warning in again.err
+    assert again.json()["sampled"]["status"] == "exploratory"
+    assert borne_out() == [True, False]
+    assert bundled() == []
+
+
+def test_a_run_that_was_killed_goes_on(cli: Cli, account: Path, prompts: Path) -> None:
+    plan = planned(cli, account, prompts)
+    with FakeServer(text=written(account, 0.3), delay=0.1) as server:
+        command = asking(server, account, prompts, "--plan", plan, "--concurrency", 1)
+        process = started(command, server, 3)
+        process.kill()
+        process.communicate()
+        assert cli("case", "note", CASE, "the power failed").code == 0
+        shown = cli(*command, "--json")
+    stopped = payloads((CASE / "custody.jsonl").read_bytes())[4]
+    assert stopped["details"] == {"run": "0001", "reason": "killed"}
+    assert [one["name"] for one in stopped["subjects"]] == ["runs/0001/responses.log"]
+    assert len(answers_of(1).splitlines()) > 1
+    assert shown.json()["sampled"]["status"] == "confirmatory"
+    assert bundled() == ["0002"]
+
+
+def test_answers_that_were_thrown_away_after_a_kill(
+    cli: Cli, account: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log and the case's copy of it: then nobody knows what had been answered."""
+    plan = planned(cli, account, prompts)
+    with FakeServer(text=written(account, 0.3)) as server:
+        command = asking(server, account, prompts, "--plan", plan, "--concurrency", 1)
+        Stop(monkeypatch, 3)
+        with monkeypatch.context() as killed:
+            killed.setattr(Case, "stop", lambda *_: None)
+            assert cli(*command).code == 130
+        Path("log").unlink()
+        (CASE / "runs" / "0001" / "responses.log").unlink()
+        assert cli(*command, "--json").json()["sampled"]["status"] == "exploratory"
+    assert bundled() == []
+
+
 def test_a_plan_that_the_case_does_not_record_is_exploratory(cli: Cli, account: Path, prompts: Path) -> None:
     plan = planned(cli, account, prompts, case=None)
     with FakeServer(text=written(account, 0.6)) as server:
@@ -151,6 +273,8 @@ def test_a_server_that_fails_stops_the_run(cli: Cli, account: Path, prompts: Pat
         assert cli(*command).code == 3
     assert events(CASE)[-2:] == ["begun", "stopped"]
     assert last()["details"]["reason"].startswith("http://127.0.0.1")
+    assert [one["name"] for one in last()["subjects"]] == ["runs/0001/responses.log"]  # nothing came, and that is said
+    assert len(answers_of(1).splitlines()) == 1
 
 
 def test_ctrl_c_stops_the_run(cli: Cli, account: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch) -> None:

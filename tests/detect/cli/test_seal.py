@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from detect.bundles.signer import PublicKey
 from tests.detect.bundles.helpers import events, payloads
 from tests.detect.cli.helpers import SPEECH, Cli, names, save_key, secrets_of
 from watermark import Key
+from watermark.errors import InputError
 from watermark.keys import Commitment, Opening, verify_opening
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -118,3 +121,47 @@ def test_what_was_changed_is_not_sealed(cli: Cli, case: Path, tmp_path: Path) ->
 def test_a_case_without_a_mark_is_not_sealed(cli: Cli, text_key: Path) -> None:
     assert cli("key", "commit", text_key, "-o", "c.json", "--case", CASE).code == 0
     cli("seal", CASE, "-o", "bundle").refused(3, "has no mark yet")
+
+
+@pytest.mark.parametrize("place", ["bundle", "bundle.zip"])
+def test_an_authority_that_is_gone_leaves_no_trace(place: str, cli: Cli, case: Path) -> None:
+    """Neither a bundle, nor an entry that says there was one."""
+    before, there = (case / "custody.jsonl").read_bytes(), names(Path())
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and does not listen
+        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        cli("seal", case, "-o", place, "--timestamp", nobody).refused(3, "127.0.0.1 cannot be reached")
+    assert (case / "custody.jsonl").read_bytes() == before
+    assert names(Path()) == there
+    assert cli("seal", case, "-o", place).code == 0
+    assert events(case).count("sealed") == 1
+    assert cli("verify", place).code == 0
+
+
+@pytest.mark.parametrize("place", ["bundle", "bundle.zip"])
+def test_a_bundle_that_cannot_be_written_leaves_none_either(
+    place: str, cli: Cli, case: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (case / "custody.jsonl").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("detect.bundles.seal.write_zip", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    cli("seal", case, "-o", place).refused(3, "No space left on device")
+    assert (case / "custody.jsonl").read_bytes() == before
+    assert not Path(place).exists()
+
+
+@pytest.mark.parametrize("place", ["bundle", "bundle.zip"])
+def test_a_log_that_cannot_be_written_leaves_no_bundle(
+    place: str, cli: Cli, case: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise InputError("custody.jsonl cannot be written")
+
+    there = names(Path())
+    monkeypatch.setattr("detect.bundles.case.Case.write", full)
+    cli("seal", case, "-o", place).refused(3, "custody.jsonl cannot be written")
+    assert names(Path()) == there

@@ -210,6 +210,7 @@ def quality() -> list[Row]:
             "auc": (0.5 + 0.06 * delta**1.3, 0.5),
             "repetition": (0.08 + 0.004 * delta, 0.08),
             "held_out_nats": (3.1 + 0.02 * delta + (0.3 if condition.after else 0.0), None),
+            "written_perplexity": (13 + delta + (2.0 if condition.after else 0.0), 12.5),
         }
         for seed in range(3):
             for key in range(3):
@@ -221,6 +222,8 @@ def quality() -> list[Row]:
                         "key": key,
                         "measure": measure,
                         "value": value * (1 + 0.02 * float(rng.standard_normal())),
+                        "low": value - 0.07 if measure == "auc" else None,
+                        "high": value + 0.08 if measure == "auc" else None,
                         "unmarked": unmarked,
                     }
                     for measure, (value, unmarked) in measures.items()

@@ -57,6 +57,7 @@ class TestConditions:
             "Not tried, what the student starts from: started from a smaller model or started from a model with "
             "another tokenizer.",
             "Not tried on the answers: tokens drawn anew.",
+            "Not tried on the student: neutralised, context width not known.",
             "No two treatments of the answers were combined.",
         ]
 
@@ -264,12 +265,20 @@ class TestTreatments:
         assert treated["neutralise-1"]["needs"] == {"key": False, "unmarked_teacher": False, "start_model": True}
         assert treated["delete"]["needs"] == {"key": False, "unmarked_teacher": False, "start_model": False}
 
-        def loss(name: str) -> float:
-            return float(
-                np.median([q["value"] for q in quality if (q["condition"], q["measure"]) == (name, "held_out_nats")])
-            )
+        for told, measure in (("held_out_loss", "held_out_nats"), ("written_perplexity", "written_perplexity")):
+            medians = [
+                np.median([q["value"] for q in quality if (q["condition"], q["measure"]) == (name, measure)])
+                for name in ("base", "int4")
+            ]
+            assert treated["int4"][told] == pytest.approx(medians)
+            assert medians[0] != medians[1]
 
-        assert treated["int4"]["held_out_loss"] == pytest.approx([loss("base"), loss("int4")])
+    def test_an_interval_is_of_one_run(self, found: dict[str, Any], quality: list[Any]) -> None:
+        rows = [q for q in quality if (q["condition"], q["measure"]) == ("base", "auc")]
+        (one,) = [q for q in found["quality"] if (q["condition"], q["measure"]) == ("base", "auc")]
+        assert one["interval"] == pytest.approx([np.median([q[end] for q in rows]) for end in ("low", "high")])
+        assert one["interval"][0] < one["median"] < one["interval"][1]
+        assert all(q["interval"] is None for q in found["quality"] if q["measure"] == "perplexity")
 
     def test_what_is_left_is_told_in_z(self, found: dict[str, Any], rows: list[Any]) -> None:
         (one,) = [each for each in found["treatments"] if each["condition"] == "prune-0.5"]
@@ -365,6 +374,7 @@ class TestControls:
         assert set(one["alive"]) == {"reading", "sampled"}
         assert one["alive"]["reading"] == {"detected": 9, "runs": 9}
         assert one["no_lower"] == []
+        assert one["exposed"] == 0
         first = one["rows"][0]
         same = [
             r["log10_p"]
@@ -375,6 +385,12 @@ class TestControls:
         assert first["at_or_below"]["0.1"] == sum(p <= -1 for p in same)
         assert first["limits"] == {"0.1": 137, "0.01": 24, "0.001": 6, "0.0001": 3}
         assert {r["test"] for r in one["rows"] if r["least"]["0.1"] > 0} == {"distinct_pairs"}
+
+    def test_fresh_keys_of_a_student_that_met_another_mark(self, rows: list[Any], fresh: list[Any]) -> None:
+        human = [r for r in fresh if (r["seed"], r["condition"]) == (0, "human")]
+        more = [{**r, "condition": "base, key 1", "log10_p": r["log10_p"] * 0.9} for r in human]
+        one = summary(synthetic.study(), rows, [*fresh, *more])["controls"]["fresh"]
+        assert (one["models"], one["exposed"], one["no_lower"]) == (10, 1, [])
 
     def test_a_dead_count_under_fresh_keys_is_told(self, rows: list[Any], fresh: list[Any]) -> None:
         dead = [{**r, "log10_p": 0.0} if r["condition"] == "human" else r for r in fresh]

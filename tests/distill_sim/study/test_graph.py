@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -11,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from distill_sim.condition import Condition
+from distill_sim.condition import CONTROLS, Condition
 from distill_sim.pipeline import Pipeline, Stage
 from distill_sim.study import examiners
-from distill_sim.study.cells import CONTROLS, Builder, Cell
+from distill_sim.study.cells import Builder, Cell
 from distill_sim.study.graph import Graph, number
 from distill_sim.study.keys import StudyKeys
 from distill_sim.study.scales import NANO, Foundation, Model
@@ -56,7 +57,7 @@ def added(new: Callable[[], Builder], before: tuple[Any, ...], after: tuple[Any,
     return kinds(stages_of(new(), after).keys() - stages_of(new(), before).keys())
 
 
-TESTED = {"reading": 1, "asked": 1, "excess": 1, "judged": 1, "quality": 1}
+TESTED = {"reading": 1, "asked": 1, "excess": 1, "judged": 1, "quality": 1, "fresh": 1}
 RETRAINED = {"corpus": 1, "student": 1, **TESTED}
 
 EVERYTHING = [
@@ -97,6 +98,7 @@ def test_a_cells_stages(new: Callable[[], Builder]) -> None:
         "student": 1,
         "started": 1,
         **TESTED,
+        "asked": 2,  # the student, and the model it started from
     }
 
 
@@ -157,16 +159,18 @@ def test_the_same_cell_twice_is_one(new: Callable[[], Builder]) -> None:
         ({"after": ("prune:0.3", "heal:8")}, {"altered": 1, "tuned": 1, **TESTED}),  # heals on the unmarked answers
         ({"after": ("clean:50",)}, {"human": 1, "tuned": 1, **TESTED}),
         ({"after": ("neutralise:2",)}, {"neutralised": 1, **TESTED}),
+        ({"after": ("neutralise-blind:2",)}, {"neutralised": 1, **TESTED}),
         ({"after": ("distil:8",)}, {"answers": 1, "corpus": 1, "student": 1, **TESTED}),
-        ({"probe_tokens": 50}, {"reading": 1, "judged": 1}),
-        ({"probe_tokens": 120}, {"answers": 1, "reading": 1, "judged": 1}),
-        ({"sampled_tokens": 90}, {"asked": 1, "excess": 1, "judged": 1}),
+        ({"probe_tokens": 50}, {"reading": 1, "judged": 1, "fresh": 1}),
+        ({"probe_tokens": 120}, {"answers": 1, "reading": 1, "judged": 1, "fresh": 1}),
+        # the model it started from is asked as much
+        ({"sampled_tokens": 90}, {"asked": 2, "excess": 1, "judged": 1, "quality": 1, "fresh": 1}),
         ({"epochs": 3}, {"student": 1, **TESTED}),
         ({"learning_rate": 1e-2}, {"student": 1, **TESTED}),
         ({"method": "lora"}, {"student": 1, **TESTED}),
         ({"method": "fresh"}, {"human": 1, "student": 1, "started": 1, **TESTED}),
-        ({"base": "smaller"}, {"human": 1, "student": 1, "started": 1, **TESTED}),
-        ({"base": "other-tokenizer"}, {"human": 1, "respelled": 1, "student": 1, "started": 1, **TESTED}),
+        ({"base": "smaller"}, {"human": 1, "student": 1, "started": 1, **TESTED, "asked": 2}),
+        ({"base": "other-tokenizer"}, {"human": 1, "respelled": 1, "student": 1, "started": 1, **TESTED, "asked": 2}),
         ({"delta": 3.0}, {"marked": 2, **RETRAINED}),
         ({"gamma": 0.5}, {"marked": 2, **RETRAINED}),
         ({"context_width": 2}, {"marked": 2, **RETRAINED}),
@@ -178,9 +182,9 @@ def test_the_same_cell_twice_is_one(new: Callable[[], Builder]) -> None:
         ({"answers": 24}, {"marked": 1, "answers": 1 + 3, "corpus": 2 + 1, "student": 1, **TESTED}),
         ({"temperature": 0.7}, {"marked": 2, "answers": 2, "corpus": 2, "student": 1, **TESTED}),
         ({"source": "licensed"}, {"marked": 2, **RETRAINED}),
-        ({"source": "unmarked"}, {"student": 1, "fresh": 1, **TESTED}),
-        ({"source": "human"}, {"human": 1, "fresh": 1, **RETRAINED}),
-        ({"source": "another-owner"}, {"marked": 2, "fresh": 1, **RETRAINED}),
+        ({"source": "unmarked"}, {"student": 1, **TESTED}),
+        ({"source": "human"}, {"human": 1, **RETRAINED}),
+        ({"source": "another-owner"}, {"marked": 2, **RETRAINED}),
         ({"source": "imitated"}, {"imitation": 1, "imitated": 2, **RETRAINED}),
     ],
 )
@@ -217,13 +221,14 @@ def test_every_student_is_questioned_alike(changes: dict[str, Any], new: Callabl
     def questioning(condition: Condition, key: int) -> list[dict[str, Any]]:
         stages = stages_of(new(), (condition, 0, key)).values()
         asked = [dict(s.settings) for s in stages if kind_of(s.name) in ("reading", "asked", "excess")]
+        asked = [one for one in asked if one.get("questioned") != MODELS["teacher"].id]  # for comparison
         return [{name: v for name, v in one.items() if name not in ("questioned", "answers")} for one in asked]
 
     assert questioning(BASE, 0) == questioning(replace(BASE, **changes), 1)
 
 
 def test_another_key_shares_what_no_key_touched(new: Callable[[], Builder]) -> None:
-    again = {kind: count for kind, count in RETRAINED.items() if kind != "quality"}  # measured under the first key
+    again = {kind: 1 for kind in RETRAINED if kind not in ("quality", "fresh")}  # under the first key alone
     assert added(new, (BASE, 0, 0), (BASE, 0, 1)) == {"marked": 2, **again}
     one, other = stages_of(new(), (BASE, 0, 0)), stages_of(new(), (BASE, 0, 1))
     answers, again = ({name for name in stages if kind_of(name) == "answers"} for stages in (one, other))
@@ -243,22 +248,23 @@ def test_a_share_of_zero_is_the_unmarked_control(new: Callable[[], Builder]) -> 
 
 
 def test_another_seed_shares_what_is_not_drawn(new: Callable[[], Builder]) -> None:
-    expected = {"marked": 2, "answers": 2 + 2, "corpus": 2, "student": 1, **TESTED}
+    expected = {"marked": 2, "answers": 2 + 2, "corpus": 2, "student": 1, **TESTED, "asked": 2}
+    del expected["fresh"]  # under the first seed alone
     assert added(new, (BASE, 0, 0), (BASE, 1, 0)) == expected  # not the frequencies, not the human text
 
 
 def test_two_chunks_are_not_the_same_draw(new: Callable[[], Builder]) -> None:
     stages = stages_of(new(), (BASE, 0, 0)).values()
-    drawn = [
-        (stage.settings["seed"], tuple(stage.settings["prompts"])) for stage in stages if "prompts" in stage.settings
-    ]
-    assert len({seed for seed, _ in drawn}) == len(drawn)
+    drawn = [stage for stage in stages if "prompts" in stage.settings]
+    asked = [stage for stage in drawn if kind_of(stage.name) == "asked"]
+    assert len({stage.settings["seed"] for stage in drawn}) == len(drawn) - 1
+    assert len({stage.settings["seed"] for stage in asked}) == 1 < len(asked)  # student and start model, alike
 
 
 def test_no_prompt_of_the_teacher_is_a_probe(new: Callable[[], Builder]) -> None:
     stages = stages_of(new(), (BASE, 0, 0))
     (reading,) = (stage for name, stage in stages.items() if kind_of(name) == "reading")
-    (asked,) = (stage for name, stage in stages.items() if kind_of(name) == "asked")
+    (asked,) = (s for s in stages.values() if kind_of(s.name) == "asked" and s.settings["questioned"] in stages)
     probes = {prompt for name in reading.settings["probes"] for prompt in stages[name].settings["prompts"]}
     taught = {p for name, stage in stages.items() if kind_of(name) == "marked" for p in stage.settings["prompts"]}
     assert not probes & taught
@@ -301,10 +307,19 @@ def test_only_marking_and_judging_know_a_key(everything: list[Stage]) -> None:
             assert ".key" not in str(stage.private)
 
 
-def test_controls_alone_are_judged_under_fresh_keys(new: Callable[[], Builder]) -> None:
-    for condition in EVERYTHING:
-        cell: Cell = new().cell("some", condition, 0, 0)
-        assert (cell.fresh is not None) == (condition.source in CONTROLS)
+def test_every_control_is_judged_under_fresh_keys_and_one_student_for_each_way_of_testing(
+    new: Callable[[], Builder],
+) -> None:
+    ways = [{}, {"gamma": 0.5}, {"context_width": 2}, {"base": "smaller"}]
+    alike = [{"delta": 3.0}, {"gamma": 0.5, "epochs": 3}, {"base": "smaller", "after": ("int8",)}]
+    builder = new()
+    for change in (*ways, *alike):
+        condition = replace(BASE, **change)
+        for seed, key in ((0, 0), (0, 1), (1, 0)):
+            cell: Cell = builder.cell("some", condition, seed, key)
+            assert (cell.fresh is not None) == (change in ways and (seed, key) == (0, 0)), (change, seed, key)
+    for source, seed, key in itertools.product(CONTROLS, (0, 1), (0, 1)):
+        assert builder.cell("some", replace(BASE, source=source), seed, key).fresh is not None
 
 
 # --- the graph itself ---
@@ -354,6 +369,6 @@ def test_answers_by_another_engine_are_other_answers_and_all_else_follows(
     students = [s for s in other.values() if s.function == "distill_sim.stages:corpus" and s not in teacher]
     assert kinds(stage.name for stage in students) == {"answers": 1}  # the second generation's
     shared = set(plain) & set(other)
-    assert {kind_of(name) for name in shared} <= {"human", "started"}
+    assert {kind_of(name) for name in shared} <= {"human", "started", "asked"}
     identities = [set(Pipeline(tmp_path, list(stages.values())).identities.values()) for stages in (plain, other)]
     assert len(identities[0] & identities[1]) == len(shared)

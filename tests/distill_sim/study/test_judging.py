@@ -23,7 +23,7 @@ from detect.observation import Excess, Reading
 from detect.questioned.excess import excess_of
 from detect.questioned.reading import read_model
 from distill_sim.corpus import CorpusRow
-from distill_sim.stages import EXCESS, READING
+from distill_sim.stages import ANSWERS, EXCESS, READING
 from distill_sim.study import costs, judging
 from distill_sim.study.judging import FRESH_SEED, ROWS, counted_log10_p, weighted_log10_p
 from distill_sim.survival import TESTS
@@ -33,6 +33,7 @@ from tests.distill_sim.study.test_making import Bench, learnt, row
 from tests.watermark.engines.helpers import key_for, model
 from watermark.engines.models import load_model
 from watermark.errors import KeyFileError
+from watermark.files import write_json
 from watermark.greenlist import GreenList
 from watermark.keys import Key
 from watermark.windows import Pairs, WindowRule
@@ -289,8 +290,12 @@ def cost(bench: Bench, marked: Sequence[CorpusRow], **changes: Any) -> dict[str,
         bench.corpus(name, rows)
     settings = {
         "corpus": "corpus", "unmarked": "plain", "unmarked_again": None, "model": "digest", "questioned": "digest",
-        "started": "started", "human": "human", **changes,
+        "started": "started", "human": "human", "wrote": "wrote", "reference_wrote": "reference wrote", **changes,
     }  # fmt: skip
+    for name, length in (("wrote", 7), ("reference wrote", 5)):
+        bench.inputs[name] = bench.root / name
+        bench.inputs[name].mkdir()
+        write_json(bench.inputs[name] / ANSWERS, {"prompts": [[5, 6]], "asked": [0] * 3, "answers": [[8] * length] * 3})
     beginning = {"model": "digest", "human": "human"}
     bench.run("started", judging.started, beginning, model=tiny.build(bench.root / "start", seed=7))
     files = {"model": tiny.shared(), "questioned": tiny.shared()}
@@ -318,6 +323,31 @@ def test_what_a_student_can_do_stands_beside_the_model_it_started_from(bench: Be
     for value, of in ((found["value"], load_model(tiny.shared())), (found["unmarked"], start)):
         assert value == pytest.approx(held_out_loss(of, drawn(8, 40, 50)[: costs.HUMAN_TEXTS]).nats_per_token)
     assert found["unmarked"] != found["value"]
+
+
+def test_what_a_student_writes_stands_beside_what_the_model_it_started_from_writes(bench: Bench) -> None:
+    from distill_sim.fluency import fluency
+
+    found = cost(bench, [marked_by(KEY, row(i, "nobody", 6 + i)) for i in range(4)])
+    for of, length in (("value", 7), ("unmarked", 5)):
+        answer = replace(row(0, "nobody"), prompt_ids=(5, 6), token_ids=(8,) * length)
+        assert found["written_tokens_per_answer"][of] == length
+        assert found["written_perplexity"][of] == pytest.approx(fluency(model(), [answer]).perplexity)
+        assert found["written_repetition"][of] == pytest.approx(1 - 1 / (length - 3))
+
+
+def test_a_student_that_writes_next_to_nothing_has_no_repetition(bench: Bench) -> None:
+    short = [replace(row(0, "nobody"), token_ids=(8, 9)), replace(row(1, "nobody"), token_ids=())]
+    assert {one["measure"] for one in costs.style(model(), short)} == {"tokens_per_answer", "perplexity"}
+    assert {one["measure"] for one in costs.style(model(), short[1:])} == {"tokens_per_answer"}
+
+
+def test_shares_have_an_interval(bench: Bench) -> None:
+    found = cost(bench, [marked_by(KEY, row(i, "nobody", 6 + i)) for i in range(4)])
+    one = found["cloze_accuracy"]
+    assert one["low"] <= one["value"] <= one["high"]
+    assert one["low"] < one["high"]
+    assert found["held_out_nats"]["low"] is None
 
 
 def test_the_counterpart_itself_has_none(bench: Bench) -> None:

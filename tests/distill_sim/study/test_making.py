@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,12 @@ from distill_sim.corpus import CorpusRow, read_corpus, write_corpus
 from distill_sim.neutralise import estimate_bias
 from distill_sim.neutralise import imitation as learn
 from distill_sim.pipeline import StageContext
-from distill_sim.questioning import BIAS, HOW, INFERENCE, witness
+from distill_sim.questioning import BIAS_OF_WIDTH, HOW, INFERENCE, witness
 from distill_sim.recipe import Recipe
 from distill_sim.stages import CORPUS, STUDENT
 from distill_sim.student import train_student
 from distill_sim.study import making
-from distill_sim.study.making import stretch
+from distill_sim.study.making import BIAS, stretch
 from tests import tiny
 from tests.detect.questioned import tokenizers
 from tests.distill_sim.test_corpus import ROW
@@ -331,26 +332,36 @@ def test_healing_keeps_the_zeros(student: Path, bench: Bench) -> None:
     assert not torch.equal(after, weights(pruned)[name])
 
 
-def test_a_student_that_is_neutralised_whenever_it_speaks(student: Path, bench: Bench) -> None:
+@pytest.mark.parametrize(("step", "widths"), [("neutralise:2.5", [1]), ("neutralise-blind:2.5", [0, 1, 2])])
+def test_a_student_that_is_neutralised_whenever_it_speaks(
+    student: Path, bench: Bench, step: str, widths: list[int]
+) -> None:
     rows = learnt(8, 20)
     bench.corpus("a", rows)
     settings = {
-        "questioned": "student", "model": "digest", "step": "neutralise:2.5", "corpus": ["a"], "context_width": 1,
+        "questioned": "student", "model": "digest", "step": step, "corpus": ["a"], "context_widths": widths,
         "special_ids": [0, 1, 2],
     }  # fmt: skip
     made = bench.run("made", making.neutralised, settings, questioned=student, model=tiny.shared()) / STUDENT
-    expected = estimate_bias(
-        model(), load_model(student), [Probe(one.prompt_ids, one.token_ids) for one in rows], rule=RULE, vocab_size=384
-    )
-    expected.save(bench.root / BIAS)
-    assert (made / INFERENCE / BIAS).read_bytes() == (bench.root / BIAS).read_bytes()
-    assert json.loads((made / INFERENCE / HOW).read_text()) == {"strength": 2.5}
+    texts = [Probe(one.prompt_ids, one.token_ids) for one in rows]
+    expected = []
+    for width in widths:
+        rule, name = WindowRule(width, (0, 1, 2)), BIAS_OF_WIDTH.format(width)
+        expected.append(estimate_bias(model(), load_model(student), texts, rule=rule, vocab_size=384))
+        expected[-1].save(bench.root / name)
+        assert (made / INFERENCE / name).read_bytes() == (bench.root / name).read_bytes()
+    names = [BIAS_OF_WIDTH.format(width) for width in widths]
+    assert json.loads((made / INFERENCE / HOW).read_text()) == {"strength": 2.5, "biases": names}
     assert_same_weights(weights(made), weights(student))
     assert (made / "model.safetensors").samefile(student / "model.safetensors")  # no weight is copied
     assert not (student / INFERENCE).exists()
     ids = torch.tensor([[5, 6, 50, 51]])
-    with torch.no_grad(), witness(made) as changed, biased(load_model(student), expected, -2.5) as by_hand:
+    by_hand = load_model(student)
+    with torch.no_grad(), witness(made) as changed, ExitStack() as blocks:
+        for one in expected:
+            blocks.enter_context(biased(by_hand, one, -2.5))
         assert torch.equal(changed.model(ids).logits, by_hand(ids).logits)
+        assert not torch.equal(by_hand(ids).logits, load_model(student)(ids).logits)
 
 
 # --- an imitator ---

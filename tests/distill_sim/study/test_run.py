@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from distill_sim.condition import CONTROLS
 from distill_sim.corpus import read_corpus
 from distill_sim.pipeline import alone
 from distill_sim.stages import CORPUS
-from distill_sim.study.cells import CONTROLS
 from distill_sim.study.file import BASE
 from distill_sim.study.portrait import EXAMPLES, LONGEST
 from distill_sim.study.run import LOCK
@@ -96,10 +96,11 @@ def test_conditions_with_the_same_student_were_trained_once(finished: Path) -> N
     assert len(students) == 2 * 2 + 2 + 2
 
 
-def test_fresh_keys_of_every_control(finished: Path) -> None:
+def test_fresh_keys_of_every_control_and_of_one_other_student(finished: Path) -> None:
     rows = read_table(finished / FRESH)
     # 15 keys × reading, sampled, argmax, distinct_pairs; another owner has another student under each key
     names = ["source=unmarked", "source=human", *(f"source=another-owner, key {key}" for key in range(KEYS))]
+    names.append(f"{BASE}, key 0")  # one student that met the mark
     assert Counter(row["condition"] for row in rows) == dict.fromkeys(names, SEEDS * 4 * FRESH_KEYS)
     assert {row["number"] for row in rows} == set(range(FRESH_KEYS))
     assert {row["test"] for row in rows} == {"reading", "sampled", "argmax", "distinct_pairs"}
@@ -113,7 +114,7 @@ def test_what_the_mark_cost(finished: Path) -> None:
     assert len(rows) == len(CONDITIONS) * SEEDS * len(measures)
     assert {row["key"] for row in rows} == {0}  # under the first key alone
     for row in rows:
-        if row["measure"] in ("held_out_nats", "cloze_accuracy"):
+        if row["measure"] in ("held_out_nats", "cloze_accuracy") or row["measure"].startswith("written_"):
             assert row["unmarked"] is not None  # of the model it started from
         elif row["condition"] == "source=unmarked":
             assert row["unmarked"] is None  # it is the counterpart itself

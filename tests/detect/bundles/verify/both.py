@@ -1,4 +1,4 @@
-"""What the first verifier says of a bundle, in the second's words."""
+"""What the two verifiers say of a bundle, to be compared."""
 
 from __future__ import annotations
 
@@ -7,8 +7,24 @@ from pathlib import Path
 
 from cryptography import x509
 
+from detect.bundles.container import read_bundle
 from detect.bundles.refused import Refused
 from detect.bundles.verify.check import Verified, verify_bundle, verify_files
+
+CHECKS = ["container", "manifest", "files", "signers", "custody", "mark", "timestamps", "runs", "numbers", "findings"]
+CHECKS.append("order")
+
+# What the second says of a number that it refuses: it has no codes, and names what is not as it should be.
+NAMED = {
+    "pairs": ("n_tokens", "n_scored", "n_contexts", "n_answers", "stopped", "special tokens"),
+    "colours": ("n_green", "S"),
+    "p": ("log10_p",),
+    "e": ("log10_e",),
+    "z": ("z_score",),
+    "interval": ("ci95", "green_fraction"),
+    "theta": ("theta",),
+    "lineup": ("rank", "p_rank", "log10_p_best_decoy"),
+}
 
 
 def verified(source: Path | Mapping[str, bytes], roots: Sequence[x509.Certificate] = ()) -> Verified:
@@ -16,8 +32,17 @@ def verified(source: Path | Mapping[str, bytes], roots: Sequence[x509.Certificat
 
 
 def first_code(source: Path | Mapping[str, bytes], roots: Sequence[x509.Certificate] = ()) -> str:
+    """ "passed", or the first verifier's code."""
+    return first_outcome(source, roots)[0]
+
+
+def first_outcome(source: Path | Mapping[str, bytes], roots: Sequence[x509.Certificate] = ()) -> tuple[str, str]:
+    """The first verifier's code, and the check that failed; "passed" twice."""
+    passed: list[str] = []
     try:
-        verified(source, roots)
+        files = read_bundle(source) if isinstance(source, Path) else source
+        verify_files(files, roots=roots, on_check=lambda name, found: passed.append(name))
     except Refused as refused:
-        return refused.code
-    return "passed"
+        assert passed == CHECKS[: len(passed)]
+        return refused.code, CHECKS[len(passed)]
+    return "passed", "passed"

@@ -12,10 +12,8 @@ import pytest
 from detect.bundles.seal import write_bundle
 from tests.detect.bundles.bad.mutations import good, made
 from tests.detect.bundles.factory import authority, signer
+from tests.detect.bundles.verify.both import CHECKS
 from tests.detect.cli.helpers import Cli
-
-CHECKS = ["container", "manifest", "files", "signers", "custody", "mark", "timestamps", "runs", "numbers", "findings"]
-CHECKS.append("order")
 
 
 @pytest.fixture

@@ -1,0 +1,172 @@
+"""Findings that do not follow, and orders of events that do not bear them out."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+
+from tests.detect.bundles.bad.registry import (
+    READING,
+    TEXT,
+    bad,
+    good,
+)
+from tests.detect.bundles.draft import Draft
+from tests.detect.bundles.factory import MODEL
+
+
+# --- adjusted, and found ---
+@bad("adjusted")
+def not_adjusted_for_the_family(d: Draft) -> None:
+    value = d.json(TEXT)
+    d.change(TEXT, log10_p_adjusted=value["log10_p"])
+
+
+@bad("adjusted", "texts-checked")
+def not_adjusted_for_the_key_check(d: Draft) -> None:
+    name = "case/runs/0003/text.json"
+    d.change(name, log10_p_adjusted=d.json(name)["log10_p_adjusted"] + float(np.log10(0.99)))
+
+
+@bad("adjusted", "texts-checked")
+def key_check_denied(d: Draft) -> None:
+    """The log knows of the check, the family of none; its p are right by themselves."""
+    value = d.json("case/runs/0003/run.json")
+    for family in value["family"]:
+        family["key_check"] = False
+        for name in family["tests"]:
+            path = f"case/runs/0003/{value['tests'][name]['evidence']}"
+            adjusted = d.json(path)["log10_p_adjusted"]
+            ps = [d.json(f"case/runs/0003/{value['tests'][n]['evidence']}")["log10_p"] for n in family["tests"]]
+            d.change(path, log10_p_adjusted=holm_of(ps, family["tests"].index(name)) if adjusted is not None else None)
+    d.put("case/runs/0003/run.json", value)
+
+
+def holm_of(log10_p: list[float], which: int) -> float:
+    largest = -np.inf
+    for left, i in enumerate(sorted(range(len(log10_p)), key=lambda i: log10_p[i])):
+        largest = max(largest, min(0.0, log10_p[i] + float(np.log10(len(log10_p) - left))))
+        if i == which:
+            return float(largest)
+    raise IndexError(which)
+
+
+@bad("adjusted", "texts-checked")
+def claim_under_a_refused_key(d: Draft) -> None:
+    d.change("case/key-check.json", accepted=False)
+    d.entry("key-checked")["details"]["accepted"] = False
+
+
+@bad("adjusted")
+def adjusted_without_a_claim(d: Draft) -> None:
+    d.change(TEXT, log10_p=None, log10_e=None, z_score=None)
+    value = d.json(TEXT)
+    del value["lineup"]
+    d.put(TEXT, value)
+
+
+@bad("finding", "texts-checked")
+def finding_that_does_not_follow(d: Draft) -> None:
+    d.change("case/runs/0003/text.json", finding="detected")
+
+
+@bad("finding")
+def finding_that_is_kept_back(d: Draft) -> None:
+    d.change(TEXT, finding="not detected")
+
+
+# --- the order of events ---
+@bad("premature")
+def confirmatory_without_a_plan(d: Draft) -> None:
+    d.change(TEXT, status="confirmatory")
+
+
+def without_commitment(d: Draft) -> dict[str, Any]:
+    at = next(i for i, one in enumerate(d.entries) if one["event"] == "committed")
+    return d.entries.pop(at)
+
+
+@bad("premature", "early-closed")
+def confirmatory_without_a_commitment(d: Draft) -> None:
+    without_commitment(d)
+    del d.files["case/commitment.json"]
+
+
+@bad("premature", "early")
+def later_commitment(d: Draft) -> None:
+    entry = without_commitment(d)
+    at = next(i for i, one in enumerate(d.entries) if one["event"] == "planned") + 1
+    d.entries.insert(at, entry | {"time": d.entries[at - 1]["time"]})
+
+
+@bad("premature", "early")
+def later_plan(d: Draft) -> None:
+    at = next(i for i, one in enumerate(d.entries) if one["event"] == "planned")
+    entry = d.entries.pop(at)
+    at = next(i for i, one in enumerate(d.entries) if one["event"] == "finished")
+    d.entries.insert(at, entry | {"time": d.entries[at - 1]["time"]})
+
+
+@bad("premature", "early")
+def plan_used_twice(d: Draft) -> None:
+    at = next(i for i, one in enumerate(d.entries) if one["event"] == "begun")
+    begun = deepcopy(d.entries[at])
+    renumber(d)
+    d.insert(at, "begun", begun["details"])
+    d.insert(at + 1, "stopped", {"run": "0001", "reason": "the answers did not look good"})
+
+
+def answers_of(d: Draft, run: str, answers: bytes | None) -> None:
+    """What was logged when a run ended; None: nothing was."""
+    name = f"runs/{run}/responses.log"
+    if answers is not None:
+        d.files[f"case/{name}"] = answers
+        return
+    del d.files[f"case/{name}"]
+    for one in d.entries:
+        one["subjects"] = [subject for subject in one["subjects"] if subject["name"] != name]
+
+
+@bad("premature", "resumed")
+def answers_that_were_thrown_away(d: Draft) -> None:
+    """The second run was stopped, its log deleted, and the third, which is said to go on, asked anew."""
+    answers_of(d, "0002", d.files["case/runs/0002/responses.log"].replace(b'"request": 0', b'"request": 7'))
+
+
+@bad("premature", "resumed")
+def stopped_without_its_answers(d: Draft) -> None:
+    answers_of(d, "0001", None)
+
+
+@bad("premature", "early")
+def questioned_before_it_was_planned(d: Draft) -> None:
+    begun = deepcopy(d.entry("begun"))
+    renumber(d)
+    d.insert(1, "begun", begun["details"] | {"plan": None, "questioned": MODEL})
+    d.insert(2, "stopped", {"run": "0001", "reason": "a first look"})
+
+
+@bad("premature", "early")
+def key_checked_after_the_plan(d: Draft) -> None:
+    checked = Draft.of(good("texts-checked"))
+    d.files["case/key-check.json"] = checked.files["case/key-check.json"]
+    at = next(i for i, one in enumerate(d.entries) if one["event"] == "finished") + 1
+    d.insert(at, "key-checked", checked.entry("key-checked")["details"], ["key-check.json"])
+
+
+def renumber(d: Draft) -> None:
+    """The first run becomes the second."""
+    for one in d.entries:
+        if "run" in one["details"]:
+            one["details"]["run"] = "0002"
+        for subject in one["subjects"]:
+            subject["name"] = subject["name"].replace("runs/0001", "runs/0002")
+    d.files = {name.replace("runs/0001", "runs/0002"): data for name, data in d.files.items()}
+    d.change("case/runs/0002/run.json", run="0002")
+
+
+@bad("premature", "weights")
+def confirmatory_behind_a_primary_test_that_is_not(d: Draft) -> None:
+    d.change(READING, status="exploratory")

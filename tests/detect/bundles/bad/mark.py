@@ -1,0 +1,154 @@
+"""Marks, openings, commitments and plans that contradict each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import rfc8785
+
+from detect.bundles.entries import digest
+from tests.detect.bundles.bad.registry import (
+    bad,
+    good,
+)
+from tests.detect.bundles.draft import Draft
+from tests.detect.bundles.factory import KEY
+from tests.detect.material import make_key
+from watermark.keys import Commitment, Leaf
+
+
+@bad("mark")
+def mark_with_another_member(d: Draft) -> None:
+    d.change("mark.json", delta=2.0)
+
+
+@bad("mark")
+def mark_with_no_gamma(d: Draft) -> None:
+    d.change("mark.json", gamma_65536=0)
+
+
+@bad("mark")
+def run_of_another_key(d: Draft) -> None:
+    d.entries[1]["details"]["key_id"] = make_key(9).key_id
+
+
+@bad("mark")
+def mark_of_another_key(d: Draft) -> None:
+    d.change("mark.json", key_id=make_key(9).key_id)
+
+
+@bad("key-id")
+def parameters_changed_under_the_same_key(d: Draft) -> None:
+    d.change("mark.json", gamma_65536=20000)
+    d.change("opening.json", gamma_65536=20000)
+
+
+@bad("key-id")
+def context_width_changed_under_the_same_key(d: Draft) -> None:
+    d.change("mark.json", context_width=2)
+    d.change("opening.json", context_width=2)
+
+
+@bad("key-id")
+def another_key_opened(d: Draft) -> None:
+    d.change("opening.json", chacha_key=make_key(9).chacha_key.hex())
+
+
+@bad("key-id")
+def leaf_of_another_key(d: Draft) -> None:
+    d.change("opening.json", leaf__key_id=make_key(9).key_id)
+
+
+@bad("opening")
+def opening_of_other_parameters(d: Draft) -> None:
+    d.change("opening.json", gamma_65536=20000)
+
+
+@bad("opening")
+def opening_with_another_member(d: Draft) -> None:
+    d.change("opening.json", secret="x")
+
+
+@bad("opening")
+def opening_that_was_taken_out(d: Draft) -> None:
+    del d.files["opening.json"]
+
+
+@bad("opening", "text-closed")
+def opening_that_was_put_in(d: Draft) -> None:
+    d.files["opening.json"] = good("text")["opening.json"]
+
+
+@bad("opening")
+def manifest_says_it_is_closed(d: Draft) -> None:
+    d.predicate["opened"] = False
+
+
+@bad("commitment")
+def path_that_leads_elsewhere(d: Draft) -> None:
+    d.change("opening.json", root="ab" * 32)
+
+
+@bad("commitment", "early")
+def path_with_another_step(d: Draft) -> None:
+    path = d.json("opening.json")["path"]
+    d.change("opening.json", path=[*path, "ab" * 32])
+
+
+@bad("commitment", "early")
+def path_cut_short(d: Draft) -> None:
+    d.change("opening.json", path=d.json("opening.json")["path"][:-1])
+
+
+@bad("commitment", "early")
+def opening_by_another_commitment(d: Draft) -> None:
+    alone = Commitment.of([Leaf(None, None, KEY.key_id)])
+    d.put("opening.json", alone.open(KEY).to_json())
+
+
+@bad("commitment", "early")
+def commitment_to_another_root(d: Draft) -> None:
+    d.change("case/commitment.json", root="ab" * 32)
+
+
+@bad("commitment", "early")
+def commitment_of_another_size(d: Draft) -> None:
+    d.change("case/commitment.json", size=4)
+
+
+@bad("commitment", "early-closed")
+def plan_with_a_wrong_path(d: Draft) -> None:
+    value = d.json("case/plan.json")
+    value["key"]["inclusion"]["path"][0] = "ab" * 32
+    replan(d, value)
+
+
+def replan(d: Draft, value: Any) -> None:
+    """Another plan, and everything names it by its digest."""
+    old, d.files["case/plan.json"] = d.files["case/plan.json"], rfc8785.dumps(value)
+    new = digest(d.files["case/plan.json"])
+    d.entry("planned")["details"]["plan"] = d.entry("begun")["details"]["plan"] = new
+    for name in [name for name in d.files if name.startswith("case/runs/")]:
+        d.files[name] = d.files[name].replace(digest(old).encode(), new.encode())
+
+
+@bad("plan", "early")
+def plan_changed(d: Draft) -> None:
+    d.change("case/plan.json", alpha=0.01)
+
+
+@bad("plan", "early")
+def plan_for_another_key(d: Draft) -> None:
+    value = d.json("case/plan.json")
+    value["key"]["key_id"] = make_key(9).key_id
+    replan(d, value)
+
+
+@bad("plan", "early")
+def plan_of_another_format(d: Draft) -> None:
+    replan(d, d.json("case/plan.json") | {"format": "taggant-plan/0"})
+
+
+@bad("plan", "early")
+def plan_with_another_root_than_the_log(d: Draft) -> None:
+    d.entry("planned")["details"]["root"] = "ab" * 32

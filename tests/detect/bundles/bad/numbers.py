@@ -1,0 +1,202 @@
+"""Numbers that do not follow from the material: changed, then signed anew."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.detect.bundles.bad.registry import (
+    DOCUMENTS,
+    READING,
+    RUN,
+    SAMPLED,
+    TEXT,
+    bad,
+)
+from tests.detect.bundles.bad.runs import reweigh
+from tests.detect.bundles.draft import Draft
+
+
+@bad("pairs")
+def document_left_out(d: Draft) -> None:
+    d.files[DOCUMENTS] = d.files[DOCUMENTS].split(b"\n", 1)[1]
+
+
+@bad("pairs")
+def document_counted_twice(d: Draft) -> None:
+    d.files[DOCUMENTS] += d.files[DOCUMENTS].split(b"\n", 1)[0] + b"\n"
+
+
+@bad("pairs")
+def prompts_left_out(d: Draft) -> None:
+    d.files["case/runs/0001/text.prompts.jsonl"] = b""
+
+
+@bad("pairs", "text-closed")
+def more_pairs_than_there_are(d: Draft) -> None:
+    d.change(TEXT, n_scored=d.json(TEXT)["n_scored"] + 1)
+
+
+@bad("pairs")
+def more_contexts_than_there_are(d: Draft) -> None:
+    d.change(TEXT, n_contexts=d.json(TEXT)["n_contexts"] + 1)
+
+
+@bad("pairs", "early")
+def stopped_later_than_it_should(d: Draft) -> None:
+    d.change(SAMPLED, sequential__alpha=1e-9)
+
+
+@bad("pairs", "early")
+def stopped_by_another_answer(d: Draft) -> None:
+    d.change(SAMPLED, sequential__n_answers=9)
+
+
+@bad("pairs", "early")
+def answers_in_another_order(d: Draft) -> None:
+    name = "case/runs/0001/sampled-distinct.documents.jsonl"
+    d.files[name] = b"".join(line + b"\n" for line in d.files[name].splitlines()[::-1])
+
+
+@bad("pairs", "early-closed")
+def more_pairs_than_answers(d: Draft) -> None:
+    d.change(SAMPLED, n_scored=100_000)
+
+
+@bad("pairs", "weights")
+def fewer_weights(d: Draft) -> None:
+    d.change(READING, n_scored=d.json(READING)["n_scored"] - 1)
+
+
+@bad("pairs", "weights-none")
+def weight_of_a_special_token(d: Draft) -> None:
+    reweigh(d, tokens=lambda a: np.concatenate([np.array([7], dtype=np.uint32), a["tokens"][1:]]))
+
+
+@bad("colours")
+def more_green_than_there_is(d: Draft) -> None:
+    d.change(TEXT, n_green=d.json(TEXT)["n_green"] + 1)
+
+
+@bad("colours", "text-closed")
+def more_green_than_pairs(d: Draft) -> None:
+    d.change(TEXT, n_green=d.json(TEXT)["n_scored"] + 1)
+
+
+@bad("colours", "early")
+def more_green_before_the_stop(d: Draft) -> None:
+    d.change(SAMPLED, n_green=d.json(SAMPLED)["n_green"] + 1)
+
+
+@bad("colours", "weights")
+def greater_statistic(d: Draft) -> None:
+    value = d.json(RUN)
+    value["tests"]["reading/difference"]["statistic"] *= 1.01
+    d.put(RUN, value)
+
+
+@bad("p")
+def smaller_p(d: Draft) -> None:
+    d.change(TEXT, log10_p=d.json(TEXT)["log10_p"] - 1)
+
+
+@bad("p")
+def smaller_p_in_the_eighth_digit(d: Draft) -> None:
+    d.change(TEXT, log10_p=d.json(TEXT)["log10_p"] * (1 + 1e-8))
+
+
+@bad("p", "text-closed")
+def more_green_without_the_key(d: Draft) -> None:
+    d.change(TEXT, n_green=d.json(TEXT)["n_green"] + 1)
+
+
+@bad("p", "early")
+def smaller_p_of_an_e_process(d: Draft) -> None:
+    d.change(SAMPLED, log10_p=d.json(SAMPLED)["log10_p"] - 1)
+
+
+@bad("p", "early-closed")
+def smaller_p_of_an_e_process_without_the_key(d: Draft) -> None:
+    d.change(SAMPLED, log10_p=d.json(SAMPLED)["log10_p"] - 1)
+
+
+@bad("p", "weights")
+def smaller_bound(d: Draft) -> None:
+    d.change(READING, log10_p=d.json(READING)["log10_p"] - 0.01)
+
+
+@bad("p", "weights-closed")
+def greater_statistic_without_the_key(d: Draft) -> None:
+    value = d.json(RUN)
+    value["tests"]["reading/difference"]["statistic"] *= 1.01
+    d.put(RUN, value)
+
+
+@bad("e")
+def greater_e_value(d: Draft) -> None:
+    d.change(TEXT, log10_e=d.json(TEXT)["log10_e"] + 1)
+
+
+@bad("e", "weights")
+def e_value_of_weights(d: Draft) -> None:
+    d.change(READING, log10_e=3)
+
+
+@bad("z")
+def greater_z(d: Draft) -> None:
+    d.change(TEXT, z_score=d.json(TEXT)["z_score"] + 1)
+
+
+@bad("z", "early")
+def z_of_an_e_process(d: Draft) -> None:
+    d.change(SAMPLED, z_score=9)
+
+
+@bad("interval")
+def narrower_interval(d: Draft) -> None:
+    low, high = d.json(TEXT)["ci95"]
+    d.change(TEXT, ci95=[low + 0.01, high])
+
+
+@bad("interval")
+def greater_green_fraction(d: Draft) -> None:
+    d.change(TEXT, green_fraction=0.9)
+
+
+@bad("theta")
+def theta_of_a_count(d: Draft) -> None:
+    d.change(TEXT, theta=1)
+
+
+@bad("theta", "weights")
+def negative_theta(d: Draft) -> None:
+    d.change(READING, theta=-1)
+
+
+@bad("theta", "weights")
+def no_theta(d: Draft) -> None:
+    d.change(READING, theta=None)
+
+
+@bad("p", "weights")
+def another_theta(d: Draft) -> None:
+    d.change(READING, theta=d.json(READING)["theta"] * 1.1)
+
+
+@bad("lineup")
+def better_rank(d: Draft) -> None:
+    d.change(TEXT, lineup__rank=2)
+
+
+@bad("lineup")
+def smaller_p_of_rank(d: Draft) -> None:
+    d.change(TEXT, lineup__p_rank=0.01)
+
+
+@bad("lineup")
+def weaker_best_decoy(d: Draft) -> None:
+    d.change(TEXT, lineup__log10_p_best_decoy=-0.1)
+
+
+@bad("lineup", "weights")
+def other_rank_among_weighted_decoys(d: Draft) -> None:
+    d.change(READING, lineup__rank=3, lineup__p_rank=0.15)

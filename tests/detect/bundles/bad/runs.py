@@ -1,0 +1,219 @@
+"""Runs and evidence that are not what the log and the plan say."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from tests.detect.bundles.bad.registry import (
+    DOCUMENTS,
+    READING,
+    RUN,
+    SAMPLED,
+    TEXT,
+    WEIGHTS,
+    bad,
+)
+from tests.detect.bundles.draft import Draft
+from tests.detect.material import make_key
+
+
+@bad("run")
+def run_of_another_number(d: Draft) -> None:
+    d.change(RUN, run="0002")
+
+
+@bad("run")
+def run_of_another_command(d: Draft) -> None:
+    d.change(RUN, command="suspect")
+
+
+@bad("run")
+def dropped_test_that_was_recorded(d: Draft) -> None:
+    value = d.json(RUN)
+    del value["tests"]["text/scan"]
+    value["family"][0]["tests"].remove("text/scan")
+    d.put(RUN, value)
+
+
+@bad("run")
+def test_in_no_family(d: Draft) -> None:
+    value = d.json(RUN)
+    value["family"][0]["tests"].remove("text/scan")
+    d.put(RUN, value)
+
+
+@bad("run")
+def test_in_two_families(d: Draft) -> None:
+    value = d.json(RUN)
+    value["family"].append({"tests": ["text"], "key_check": False})
+    d.put(RUN, value)
+
+
+@bad("run")
+def evidence_from_outside_the_run(d: Draft) -> None:
+    d.change(RUN, tests__text__evidence="../../../mark.json")
+
+
+@bad("run")
+def test_of_an_unknown_kind(d: Draft) -> None:
+    d.change(RUN, tests__text__kind="belief")
+
+
+@bad("run", "weights")
+def planned_test_left_out(d: Draft) -> None:
+    value = d.json(RUN)
+    del value["tests"]["sampled/excess"]
+    for family in value["family"]:
+        family["tests"] = [name for name in family["tests"] if name != "sampled/excess"]
+    d.put(RUN, value)
+    d.entry("finished")["details"]["tests"].remove("sampled/excess")
+
+
+@bad("run")
+def family_that_was_split(d: Draft) -> None:
+    """Each test by itself would have to pay for none of the others."""
+    value = d.json(RUN)
+    value["family"] = [{"tests": [name], "key_check": False} for name in value["tests"]]
+    d.put(RUN, value)
+    for name in ("text", "text-scan"):
+        path = f"case/runs/0001/{name}.json"
+        d.change(path, log10_p_adjusted=d.json(path)["log10_p"])
+
+
+@bad("run", "weights")
+def primary_test_among_the_others(d: Draft) -> None:
+    value = d.json(RUN)
+    value["family"][0]["tests"] += value["family"].pop(1)["tests"]
+    d.put(RUN, value)
+
+
+@bad("evidence", "early")
+def other_alpha_than_planned(d: Draft) -> None:
+    d.change(SAMPLED, alpha=0.01)
+
+
+@bad("evidence", "early")
+def other_maximum_than_planned(d: Draft) -> None:
+    d.change(SAMPLED, sequential__maximum_pairs=d.json(SAMPLED)["sequential"]["maximum_pairs"] + 1)
+
+
+@bad("evidence", "early")
+def other_decoys_than_planned(d: Draft) -> None:
+    d.change(SAMPLED, lineup__seed="ab" * 32)
+
+
+@bad("evidence", "weights")
+def other_primary_test_than_planned(d: Draft) -> None:
+    d.change(READING, plan__primary=False)
+
+
+@bad("evidence")
+def evidence_of_another_gamma(d: Draft) -> None:
+    d.change(TEXT, gamma=0.2)
+
+
+@bad("evidence")
+def evidence_of_another_key(d: Draft) -> None:
+    d.change(TEXT, key_id=make_key(9).key_id)
+
+
+@bad("evidence")
+def evidence_of_another_schema(d: Draft) -> None:
+    d.change(TEXT, schema="taggant-evidence/0")
+
+
+@bad("evidence")
+def evidence_with_another_member(d: Draft) -> None:
+    d.change(TEXT, probability_of_theft=0.99)
+
+
+@bad("evidence")
+def evidence_with_a_finding_of_its_own(d: Draft) -> None:
+    d.change(TEXT, finding="certain")
+
+
+@bad("evidence", "early")
+def evidence_of_another_plan(d: Draft) -> None:
+    d.change(SAMPLED, plan__sha256="ab" * 32)
+
+
+@bad("evidence", "texts-checked")
+def family_of_two_levels(d: Draft) -> None:
+    d.change("case/runs/0003/each-00001.json", alpha=0.05)
+
+
+@bad("run")
+def kind_that_is_no_text(d: Draft) -> None:
+    d.change(RUN, tests__text__kind=[])
+
+
+@bad("json")
+def evidence_that_is_indented(d: Draft) -> None:
+    d.files[TEXT] = json.dumps(d.json(TEXT), indent=1).encode()
+
+
+@bad("json")
+def evidence_without_a_number(d: Draft) -> None:
+    d.files[TEXT] = re.sub(rb'"log10_p":[-0-9.]+', b'"log10_p":-Infinity', d.files[TEXT])
+
+
+@bad("json")
+def evidence_in_another_spelling(d: Draft) -> None:
+    d.files[TEXT] = d.files[TEXT].replace(b'"gamma":0.25', b'"gamma":2.5e-1')
+
+
+@bad("material")
+def rows_with_texts(d: Draft) -> None:
+    d.files[DOCUMENTS] = d.files[DOCUMENTS].replace(b'"token_ids"', b'"text":"x","token_ids"', 1)
+
+
+@bad("material")
+def ids_that_are_none(d: Draft) -> None:
+    d.files[DOCUMENTS] = d.files[DOCUMENTS].replace(b'"token_ids":[', b'"token_ids":[-1,', 1)
+
+
+@bad("material")
+def ids_that_are_true(d: Draft) -> None:
+    d.files[DOCUMENTS] = d.files[DOCUMENTS].replace(b'"token_ids":[', b'"token_ids":[true,', 1)
+
+
+@bad("material", "weights")
+def weights_cut_short(d: Draft) -> None:
+    d.files[WEIGHTS] = d.files[WEIGHTS][:-50]
+
+
+def reweigh(d: Draft, **changes: Any) -> None:
+    with np.load(io.BytesIO(d.files[WEIGHTS])) as file:
+        arrays = {name: file[name] for name in file.files}
+    handle = io.BytesIO()
+    np.savez(handle, **(arrays | {name: change(arrays) for name, change in changes.items()}))
+    d.files[WEIGHTS] = handle.getvalue()
+
+
+@bad("material", "weights")
+def pickled_weights(d: Draft) -> None:
+    reweigh(d, weights=lambda arrays: arrays["weights"].astype(object))
+
+
+@bad("material", "weights")
+def pair_twice_in_weights(d: Draft) -> None:
+    reweigh(d, tokens=lambda a: np.concatenate([a["tokens"][:1], a["tokens"][:1], a["tokens"][2:]]))
+
+
+@bad("material", "weights")
+def weight_that_is_no_number(d: Draft) -> None:
+    reweigh(d, weights=lambda a: np.concatenate([[np.nan], a["weights"][1:]]))
+
+
+@bad("material", "weights")
+def weights_in_a_bomb(d: Draft) -> None:
+    handle = io.BytesIO()
+    with zipfile.ZipFile(handle, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("weights.npy", bytes(2_000_000))
+    d.files[WEIGHTS] = handle.getvalue()
