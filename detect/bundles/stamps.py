@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
 
+from detect.bundles.verify.der import INTEGER, SEQUENCE, elements, encoded, only
 from watermark.errors import InputError
 
 TIMEOUT = 30.0  # seconds
@@ -33,7 +34,10 @@ def refuse_unusable(authority: str) -> None:
 
 
 def timestamp(authority: str, data: bytes) -> bytes:
-    """An authority's response over `data`: DER, checked to be a token over just these bytes, for just this request.
+    """An authority's token over `data`: DER, checked to be over just these bytes, for just this request.
+
+    It comes in a response that says "granted" and nothing else: what an authority adds to that, words mostly, is signed
+    by nobody, and whoever changed it in a bundle would not be noticed.
 
     Who the authority is, and whether to trust it, is left to those who verify the bundle.
 
@@ -49,7 +53,7 @@ def timestamp(authority: str, data: bytes) -> bytes:
     )  # fmt: skip
     response = _post(authority, request.as_bytes())
     _check(response, request.nonce, data, authority)
-    return response
+    return _plainly_granted(response, authority)
 
 
 def _check(response: bytes, nonce: int | None, data: bytes, authority: str) -> None:
@@ -65,6 +69,15 @@ def _check(response: bytes, nonce: int | None, data: bytes, authority: str) -> N
         raise InputError(f"{host} granted no timestamp (status {decoded.status}); try again, or another authority")
     if info.message_imprint.message != hashlib.sha256(data).digest() or info.nonce != nonce:
         raise InputError(f"{host} sent a timestamp over something else; use another authority")
+
+
+def _plainly_granted(response: bytes, authority: str) -> bytes:
+    try:
+        _, token = elements(only(response, SEQUENCE).content, SEQUENCE, SEQUENCE)
+    except ValueError:
+        host = urlsplit(authority).hostname
+        raise InputError(f"{host} sent no timestamp that can be read; try again, or another authority") from None
+    return encoded(SEQUENCE, encoded(SEQUENCE, encoded(INTEGER, b"\0")), token.whole)
 
 
 def _post(authority: str, body: bytes) -> bytes:

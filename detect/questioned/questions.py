@@ -177,6 +177,8 @@ def server_address(given: str) -> str:
         raise InputError("the server's address ends in a query or a fragment, which may be secret; leave it out")
     if parts.scheme not in ("http", "https") or not host:
         raise InputError("the server's address must begin with http:// or https://, as in http://localhost:8000/v1")
+    if not (given.isascii() and given.strip().isprintable()) or " " in given.strip():
+        raise InputError("the server's address holds characters that no address has; write them percent-encoded")
     path = parts.path.rstrip("/") or "/v1"
     for route in ("/chat/completions", "/completions"):
         if path.endswith(route):

@@ -9,6 +9,7 @@ from typing import Any
 
 from detect.bundles.entries import Entry
 from detect.bundles.order import shortcomings
+from detect.plans.content import COUNTED
 from detect.plans.plan import Plan
 from detect.reports import words
 from detect.reports.blocks import (
@@ -114,8 +115,7 @@ def _details(entry: Entry) -> Text:
     one = entry.details
     if entry.event == "begun":
         options = said(_LONG_HEX.sub(r"\1…", json.dumps(one["options"], ensure_ascii=False, sort_keys=True)), 400)
-        plan = f", plan {one['plan'][:SHORT]}" if one["plan"] else ""
-        return filled("run {}: {}{}; options {}", one["run"], said(one["command"]), plan, options)
+        return filled("{}; options {}", _begun(entry), options)
     if entry.event == "finished":
         names = [said(name) for name in one["tests"][:12]]
         more = f" and {len(one['tests']) - 12:,} more" if len(one["tests"]) > 12 else ""
@@ -136,9 +136,17 @@ def _details(entry: Entry) -> Text:
     return short[entry.event]() if entry.event in short else ""
 
 
+def _begun(entry: Entry) -> Text:
+    """Which run, what was done, and by which plan."""
+    one = entry.details
+    plan = f", plan {one['plan'][:SHORT]}…" if one["plan"] else ""
+    return filled("run {}: {}{}", one["run"], said(one["command"]), plan)
+
+
 def _order(given: Given) -> Picture:
     entries = given.verified.log.entries
-    events = [(entry.time, f"{entry.event} {stripped(_details(entry))}") for entry in entries]
+    told = [_begun(entry) if entry.event == "begun" else _details(entry) for entry in entries]
+    events = [(entry.time, f"{entry.event} {stripped(what)}") for entry, what in zip(entries, told, strict=True)]
     said_so = "; ".join(f"{time} {what}" for time, what in events[:60])
     return Picture(order_picture(events), "The order of events, as the log has it", said_so)
 
@@ -207,6 +215,7 @@ def _plan_rows(sha: str, one: Plan) -> dict[str, Text | None]:
         "positive control": "none"
         if control is None
         else filled("{} {}", digest(control.digest), said(control.note, 400)),
+        "weights kept per context": None if set(one.tests) <= {COUNTED} else number(one.top),
         "sampling": None if sampling is None else _sampling(sampling),
         "decoys": f"{one.lineup.decoys:,}, seed {one.lineup.seed[:SHORT]}…",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from detect.bundles.verify.runs import RecordedTest
 from detect.reports import words
@@ -19,11 +20,12 @@ from detect.reports.blocks import (
     number,
     quoted,
     said,
+    strong,
 )
 from detect.reports.casework import SHORT, items, items_of, plan, question
 from detect.reports.closing import reproduce, signatures
 from detect.reports.error_rates import likelihood, validation
-from detect.reports.given import Given, test_words
+from detect.reports.given import Given
 from detect.reports.reasoning import formulas, limitations, method, propositions
 from detect.reports.testing import controls, multiplicity, status, tests
 from detect.wording import FLOOR, amount, probability_words
@@ -35,6 +37,7 @@ SECTIONS = (
 MOST_ON_FIRST_PAGE, MOST_NAMES = 5, 2
 SMALL = 0.01  # a p below it that is no finding is spoken of
 LONGEST_QUESTION = 520  # characters of it on the first page
+_OPTION = re.compile(r" \(--[a-z-]+\)")  # of a command, which means nothing to a lawyer
 
 
 def report_of(given: Given) -> Report:
@@ -74,23 +77,33 @@ def _summary(given: Given) -> list[Block]:
         return [*blocks, Paragraph(words.NOTHING_TESTED), Paragraph(words.NOT_SAID), _checked(given)]
     rows = tuple(_row(given, test) for test in main[:MOST_ON_FIRST_PAGE])
     more = len(main) - len(rows)
-    caption = "Results" + (f" (the first {len(rows)}; {more:,} more in section 7)" if more > 0 else "")
-    blocks.append(Table(("test", "of", "finding", "probability by chance", "status"), rows, caption))
+    caption = words.FOUND + (f" (the first {len(rows)}; {more:,} more in section 7)" if more > 0 else "")
+    blocks.append(Table(words.FOUND_HEADINGS, rows, caption))
     blocks += [Paragraph(text) for text in _meanings(given, main)]
     return [*blocks, Paragraph(words.NOT_SAID), _checked(given)]
 
 
 def _row(given: Given, test: RecordedTest) -> tuple[Text, ...]:
     one = test.evidence
-    names = [name for name, *_ in items_of(given.begun(test))]
-    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
     return (
-        said(test_words(test)),
-        filled("{}{}", joined(names[:MOST_NAMES]), more),
-        kept(one["finding"]),
+        _questioned(given, test),
+        filled("{} ({}, run {})", words.BY.get(test.kind, test.kind), said(test.name), test.run),
+        strong(kept(one["finding"])),
         kept(probability_words(one["log10_p_adjusted"])),
         kept(status(given, test)),
     )
+
+
+def _questioned(given: Given, test: RecordedTest) -> Text:
+    """What a test is about, in the examiner's words where there are any: a model, or the texts that were read."""
+    entry = given.begun(test)
+    found = list(items_of(entry))
+    found = found[:1] if entry.details["questioned"] is not None else found
+    names = [
+        said(given.commission.items[sha], 120) if sha in given.commission.items else name for name, sha, _ in found
+    ]
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    return filled("{}{}", joined(names[:MOST_NAMES], "; "), more)
 
 
 def _examined(given: Given) -> Text:
@@ -146,5 +159,5 @@ def _short_of_it(given: Given, main: list[RecordedTest]) -> list[Text]:
 
 
 def _checked(given: Given) -> Paragraph:
-    unchecked = [said(one, 300) for one in given.verified.unchecked]
+    unchecked = [said(_OPTION.sub("", one), 300) for one in given.verified.unchecked]
     return Paragraph(filled(words.VERIFIED, unchecked=joined(unchecked, "; ") if unchecked else "nothing"))

@@ -17,6 +17,7 @@ from detect.reports.blocks import (
     Text,
     digest,
     filled,
+    kept,
     number,
     quoted,
     rows_of,
@@ -24,6 +25,7 @@ from detect.reports.blocks import (
 )
 from detect.reports.controls import Controls
 from detect.reports.given import Given, test_words
+from detect.reports.ratio import LEAST, enough
 from detect.reports.validation import Validation
 from detect.wording import amount
 
@@ -52,7 +54,7 @@ def validation(given: Given) -> Section:
     blocks += _table(
         words.POPULATIONS, ("population", "what it is", "documents", "tokens", "SHA-256"), _populations(content)
     )
-    pooled = [(f"{one['population']}, all lengths", one["test"], one["rates"]) for one in content["pooled"]]
+    pooled = [(one["population"], one["test"], one["rates"]) for one in content["pooled"]]
     models = [
         (one["population"], test, rates["rates"]) for one in content["models"] for test, rates in one["tests"].items()
     ]
@@ -113,17 +115,20 @@ def _rates(caption: str, rows: Sequence[tuple[str, str, Sequence[Mapping[str, An
         rows: population, test, and its rates.
     """
     levels = sorted({one["level"] for _, _, rates in rows for one in rates}, reverse=True)
+    trials = [", ".join(dict.fromkeys(number(one["of"]) for one in rates)) for _, _, rates in rows]
+    alike = len(set(trials)) == 1
     found: list[tuple[Text, ...]] = []
-    for population, test, rates in rows:
+    for (population, test, rates), often in zip(rows, trials, strict=True):
         cells = {one["level"]: _cell(one) for one in rates}
-        trials = ", ".join(dict.fromkeys(number(one["of"]) for one in rates))
-        found.append((said(population), said(test), trials, *(cells.get(level, "–") for level in levels)))
-    return _table(caption, ("population", "test", "trials", *(f"p ≤ {number(level)}" for level in levels)), found)
+        own = () if alike else (often,)
+        found.append((said(population), said(test), *own, *(cells.get(level, "–") for level in levels)))
+    headings = ("population", "test", *(() if alike else ("trials",)), *(f"p ≤ {number(level)}" for level in levels))
+    return _table(f"{caption}; {trials[0]} trials in each row" if alike else caption, headings, found)
 
 
-def _cell(one: Mapping[str, Any]) -> str:
+def _cell(one: Mapping[str, Any]) -> Text:
     low, high = (number(float(end), RATE_DIGITS) for end in one["interval95"])
-    return f"{number(one['count'])} ({low} to {high})"
+    return filled("{} {} to {}", kept(number(one["count"])), kept(f"({low}"), kept(f"{high})"))
 
 
 def _table(caption: str, headings: tuple[str, ...], rows: list[tuple[Text, ...]]) -> list[Block]:
@@ -136,15 +141,32 @@ def _table(caption: str, headings: tuple[str, ...], rows: list[tuple[Text, ...]]
 def likelihood(given: Given) -> Section:
     """The weight of the outcome, where controls were given."""
     blocks: list[Block] = []
+    fitting = [one for one in given.controls if any(one.fits(test) for test in given.main_tests)]
     for test in given.main_tests:
-        for controls in given.controls:
-            if controls.fits(test):
+        for controls in fitting:
+            if controls.fits(test) and enough(len(controls.positives), len(controls.negatives)):
                 blocks += _ratio(test, controls)
     title = "Likelihood ratio"
+    few = [_too_few(one) for one in fitting if not enough(len(one.positives), len(one.negatives))]
     if not blocks:
-        unfit: list[Block] = [Paragraph(words.UNFIT_CONTROLS)] if given.controls else []
-        return Section(title, (Paragraph(words.NO_RATIO), *unfit))
-    return Section(title, (*blocks, Paragraph(words.RATIO_LAW), Paragraph(words.RATIO_SCOPE)))
+        unfit = [Paragraph(words.UNFIT_CONTROLS)] if len(fitting) < len(given.controls) else []
+        return Section(title, (Paragraph(words.NO_RATIO), *few, *unfit))
+    return Section(title, (*blocks, Paragraph(words.RATIO_LAW), Paragraph(words.RATIO_SCOPE), *few))
+
+
+def _too_few(controls: Controls) -> Paragraph:
+    found, wrong = controls.counts(True)
+    return Paragraph(
+        filled(
+            words.FEW_CONTROLS,
+            digest=digest(controls.sha256),
+            positives=amount(len(controls.positives), "positive control"),
+            negatives=amount(len(controls.negatives), "negative control"),
+            hits=number(found),
+            false=number(wrong),
+            least=number(LEAST),
+        )
+    )
 
 
 def _ratio(test: RecordedTest, controls: Controls) -> list[Block]:

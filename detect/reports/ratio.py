@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from detect.exact.interval import clopper_pearson
 
 LEVEL = 0.95
-# Above which ratio, the support, and how much more probable: a scale of the kind that ENFSI's guideline (2015) gives
+LEAST = 7  # controls of each kind are the fewest that are `enough`
+# Above which ratio, the support, and how much more probable: a scale of the kind that ENFSI's guideline (2015) gives.
+# Below the last it is none: such a ratio is as good as 1.
 SCALE = (
     (1e6, "extremely strong support", "exceedingly"),
     (1e4, "very strong support", "far"),
     (1e3, "strong support", "much"),
     (1e2, "moderately strong support", "appreciably"),
     (1e1, "moderate support", ""),
-    (1e0, "weak support", "slightly"),
+    (2e0, "weak support", "slightly"),
 )
 
 
@@ -49,11 +51,19 @@ class LikelihoodRatio:
     @property
     def words(self) -> tuple[str, str]:
         """(how probable, what support): "much more probable", "strong support for H1", by the end nearest to 1."""
-        if self.nearest == 1:
-            return "as probable, as far as so many controls can tell,", "no support for either proposition"
         more, strength = self.nearest > 1, max(self.nearest, 1 / self.nearest)
+        if strength <= SCALE[-1][0]:
+            return "as probable, as far as so many controls can tell,", "no support for either proposition"
         support, how = next((support, how) for above, support, how in SCALE if strength > above)
         return f"{how} {'more' if more else 'less'} probable".strip(), f"{support} for {'H1' if more else 'H0'}"
+
+
+def enough(positives: int, negatives: int) -> bool:
+    """Whether so many controls can tell: had all come out as they should, the interval would lie above 1.
+
+    The other outcome, all as they should, has the reciprocal condition, which is the same.
+    """
+    return likelihood_ratio(positives, positives, 0, negatives).low > 1
 
 
 def likelihood_ratio(hits: int, positives: int, false: int, negatives: int) -> LikelihoodRatio:

@@ -7,18 +7,16 @@ from detect.reports import words
 from detect.reports.blocks import (
     Block,
     Formula,
-    Heading,
     Paragraph,
     Points,
     Section,
     filled,
-    floored,
     number,
     percent,
     said,
     strong,
 )
-from detect.reports.given import Given, is_control
+from detect.reports.given import Given
 from detect.wording import amount
 
 
@@ -74,12 +72,10 @@ def formulas(given: Given) -> Section:
 
 def limitations(given: Given) -> Section:
     """What the report cannot say, in every case and in this one."""
-    recorded = dict.fromkeys(note for test in given.tests if not is_control(test) for note in test.evidence["notes"])
     blocks: list[Block] = [Paragraph("In every case:"), Points(words.LIMITS)]
     unchecked = given.verified.unchecked
     if unchecked:
         blocks += [Paragraph("Of this bundle was not checked:"), Points(tuple(said(one, 300) for one in unchecked))]
-    presupposed = tuple(said(floored(note), 1200) for note in recorded if "presuppose" in note or "exploratory" in note)
-    if presupposed:
-        blocks += [Heading("Recorded with the tests"), Points(presupposed)]
+    if given.tests:
+        blocks.append(Paragraph(words.NOTES_IN_7))
     return Section("Limitations", tuple(blocks))

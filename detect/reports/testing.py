@@ -30,7 +30,7 @@ from detect.reports.blocks import (
     rows_of,
     said,
 )
-from detect.reports.given import Given, is_control, is_single, test_words
+from detect.reports.given import CONTROL, Given, is_control, is_single, test_words
 from detect.reports.pictures import lineup_picture
 from detect.wording import FLOOR, amount, probability_words
 
@@ -104,10 +104,25 @@ def _in_full(given: Given, test: RecordedTest) -> list[Block]:
         blocks.append(_comparisons(test))
     if one.get("spans"):
         blocks += [Paragraph(words.SPANS), _spans(test)]
-    if one["notes"]:
-        notes = tuple(said(floored(note), 1200) for note in one["notes"])
-        blocks += [Paragraph(words.RECORDED_NOTES), Points(notes)]
+    notes = _notes(given, test)
+    if notes:
+        heading = words.CONTROL_NOTES if is_control(test) else words.RECORDED_NOTES
+        blocks += [Paragraph(heading), Points(tuple(said(floored(note), 1200) for note in notes))]
     return blocks
+
+
+def _notes(given: Given, test: RecordedTest) -> list[str]:
+    """What was recorded with a test; of a control only what its test does not say, as it makes no claim of its own."""
+    notes: list[str] = test.evidence["notes"]
+    if not is_control(test):
+        return notes
+    known = {
+        note
+        for one in given.tests
+        if (one.run, f"{one.name}{CONTROL}") == (test.run, test.name)
+        for note in one.evidence["notes"]
+    }
+    return [note for note in notes if note not in known and not note.startswith("exploratory")]
 
 
 def _counted(given: Given, test: RecordedTest) -> dict[str, Text | None]:

@@ -13,6 +13,14 @@ MEANS = {
     "section 7 names, would most likely have been found. A weaker one perhaps not; this does not show that the mark "
     "was never used.",
 }
+FOUND = "What was found"
+FOUND_HEADINGS = ("what was examined", "by", "finding", "probability, were it unrelated to the key", "status")
+BY = {
+    "count": "counting of tokens",
+    "e-process": "counting of its answers' tokens, one after the other",
+    "weights": "comparison with a reference",
+    "scan": "scan for marked stretches",
+}
 CHANCE = (
     "If what was observed had nothing to do with the key, a result as extreme as this one, or more, would come about "
     "with a probability {chance} (adjusted for the number of tests, and for the key's check where there was one)."
@@ -301,6 +309,7 @@ CONTROL_MARK = "positive control"
 EACH = "Single documents, judged as a family of their own:"
 EACH_MORE = "The first {shown:,} of {all:,} single documents are shown; those with a finding: {found}."
 RECORDED_NOTES = "What was recorded with this test:"
+CONTROL_NOTES = "What was recorded with this control, besides what stands with the test that it belongs to:"
 SPANS = "Stretches that the scan found, by document, in tokens:"
 POSITIVE = (
     "A positive control is a model known to carry the mark, tested in the same way. It shows that the test could have "
@@ -351,11 +360,11 @@ OTHER_MARK = (
 SAME_MARK = "The study was made with the parameters of this mark (γ, context width, scheme{tokenizer})."
 POPULATIONS = "The populations of the study: texts in which no key had a part"
 RATES = (
-    "False findings by population: how many null trials had p at or below a level, and the 95 % Clopper–Pearson "
-    "interval of the rate"
+    "False findings by population, texts of all lengths: how many null trials had p at or below a level, and the 95 % "
+    "Clopper–Pearson interval of the rate"
 )
-MODEL_RATES = "The same for models that saw no mark, read under fresh keys."
-MARKED_RATES = "How often marked text was found, by population, strength δ and length in tokens."
+MODEL_RATES = "The same for models that saw no mark, read under fresh keys"
+MARKED_RATES = "How often marked text was found, by population, strength δ and length in tokens"
 POPULATION = (
     "A rate holds for the population in its row. Whether the questioned material belongs to one of these populations "
     "is a matter of judgement that the study cannot settle. No number of trials reaches a level like 10^-6: a count "
@@ -393,9 +402,12 @@ RATIO = (
     "two of one source: "
     "this outcome came about in {hits} of the positive and in {false} of the negative ones."
 )
-UNFIT_CONTROLS = (
-    "The controls that were given are of another test, or of another level, than the results of this report."
+FEW_CONTROLS = (
+    "Controls were given (SHA-256 {digest}): the mark was detected in {hits} of {positives} and in {false} of "
+    "{negatives}. They are too few for a ratio: had all come out as they should, its interval would still contain 1. "
+    "It takes {least} of each kind, or more of one where there are fewer of the other."
 )
+UNFIT_CONTROLS = "Controls that were given are of another test, or of another level, than the results of this report."
 RATIO_LAW = (
     "Each rate is estimated by (count + 1/2)/(number + 1); the interval joins two Clopper–Pearson intervals of 97.5 "
     "%, so that it covers the ratio with "
@@ -429,7 +441,7 @@ LIMITS = (
     "The software is young and has, by the date of this release, been reviewed by its authors only. Its method is "
     "published with it, with tests that repeat its figures.",
 )
-UNCHECKED = "Not checked when this report was made: {what}."
+NOTES_IN_7 = "What limits a single test is recorded with it, and stands there in section 7."
 
 # --- 13 ---
 

@@ -20,6 +20,7 @@ from distill_sim.study.graph import MAKING, STAGES, Graph, Ref
 from distill_sim.study.keys import StudyKeys
 from distill_sim.study.scales import Foundation
 
+FIRST_OWN = 100_000  # seeds and keys from here on belong to one student each; no repeat has so great a number
 TRAINED: dict[str, Literal["top", "lora", "full"]] = {"full": "full", "lora": "lora", "top": "top", "fresh": "full"}
 
 
@@ -43,6 +44,21 @@ class Cell:
     judged: str
     fresh: str | None
     quality: str | None
+
+
+@dataclass(frozen=True)
+class Single:
+    """One control of a likelihood ratio: a student that has its seed and its key to itself.
+
+    Attributes:
+        source: what it was made from, in a word.
+        marked: its teacher was.
+        examined: the stage that says whether the mark was detected.
+    """
+
+    source: str
+    marked: bool
+    examined: str
 
 
 class Builder:
@@ -90,6 +106,19 @@ class Builder:
             return True
         way = (condition.gamma, condition.context_width, condition.base)
         return (seed, key) == (0, 0) and self._ways.setdefault(way, condition) == condition
+
+    def singles(self, condition: Condition, count: int) -> list[Single]:
+        """Controls of disjoint sources: `count` students of the marked teacher and of the unmarked one, in turns."""
+        unmarked = control_of(condition, "unmarked")
+        made = []
+        for number in range(2 * count):
+            marked, own = number % 2 == 0, FIRST_OWN + number
+            one = condition if marked else unmarked
+            corpus = self._authors.corpus(one, own, own)
+            student = self._afterwards(one, own, self._student(one, own, own, corpus), corpus)
+            examined = self._examiners.examined(one, own, self._examiners.reading(one, own, student))
+            made.append(Single(f"student {own} of the {'marked' if marked else 'unmarked'} teacher", marked, examined))
+        return made
 
     def _student(self, condition: Condition, seed: int, key: int, corpus: str) -> str:
         start = Ref.of(self._foundation.start(condition))
@@ -195,6 +224,11 @@ class Builder:
         return self.graph.add(
             "neutralised", f"{MAKING}:neutralised", settings, [student, corpus], base.private("model")
         )
+
+
+def control_of(condition: Condition, source: str) -> Condition:
+    """The condition with another source, and nothing else that presupposes the mark."""
+    return condition.with_values({"source": source, "share": 1.0, "accounts": 1, "attack": (), "loss": "answers"})
 
 
 def recipe_of(condition: Condition, seed: int) -> Recipe:

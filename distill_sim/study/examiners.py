@@ -98,6 +98,13 @@ class Examiners:
         private = {role: str(self._keys.file(one)) for role, one in looked_for.items()}
         return self.graph.add("judged", f"{JUDGING}:judged", settings, [corpus, reading, excess], private)
 
+    def examined(self, condition: Condition, key: int, reading: str) -> str:
+        """The reading alone, under the account's key."""
+        looked_for = self._keys.looked_for(condition, key)["account"]
+        settings = {"key_id": looked_for.key_id, "reading": reading}
+        private = {"key": str(self._keys.file(looked_for))}
+        return self.graph.add("examined", f"{JUDGING}:examined", settings, [reading], private)
+
     def fresh(self, condition: Condition, reading: str, excess: str) -> str:
         settings = {
             "keys": self._fresh_keys,

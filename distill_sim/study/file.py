@@ -5,6 +5,7 @@
     seeds = 3                             # repeats of everything that is drawn
     keys = 3                              # marks
     fresh_keys = 1000                     # keys that marked nothing, for controls and some other students
+    disjoint = 20                         # controls of disjoint sources, of each kind, for a likelihood ratio; or none
 
     [base]                                # what differs from the scale's own base condition
     answers = 192
@@ -35,13 +36,14 @@ from pathlib import Path
 from typing import Any
 
 from distill_sim.condition import CONTROLS, Condition
+from distill_sim.study.cells import control_of
 from distill_sim.study.scales import SCALES, Scale, bases
 from watermark.errors import InputError, KeyFileError
 from watermark.keys.parameters import GAMMA_UNITS
 from watermark.keys.profiles import PROFILES, profile_named
 
 BASE = "base"
-_WORDS = frozenset({"title", "description", "scale", "seeds", "keys", "fresh_keys", "base", "vary"})
+_WORDS = frozenset({"title", "description", "scale", "seeds", "keys", "fresh_keys", "disjoint", "base", "vary"})
 _LISTS = frozenset({"after", "attack", "domains"})
 PROFILE = "profile"
 PROFILE_DOC = f"{', '.join(PROFILES)}: delta, gamma and context_width as `taggant keygen --profile` has them"
@@ -81,6 +83,7 @@ class Study:
         conditions: by name; the base first, then its controls.
         repeats: of each condition.
         sha256: of the file's bytes; None: it came from none.
+        disjoint: students of the marked and as many of the unmarked teacher, no two with a seed or key in common.
     """
 
     title: str
@@ -92,6 +95,7 @@ class Study:
     series: tuple[Series, ...]
     repeats: Mapping[str, Repeats] = field(default_factory=dict)
     sha256: str | None = None
+    disjoint: int = 0
 
     @property
     def base(self) -> Condition:
@@ -135,7 +139,7 @@ def parse_study(content: Mapping[str, Any]) -> Study:
     names = _Names(base)
     found = {BASE: (base, repeats)}
     for source in CONTROLS:
-        control = base.with_values({"source": source, "share": 1.0, "accounts": 1, "attack": (), "loss": "answers"})
+        control = control_of(base, source)
         found[names.of(control)] = (control, repeats)
     series = [_series(number, table, names, found, repeats) for number, table in enumerate(vary)]
     conditions = {name: condition for name, (condition, _) in found.items()}
@@ -151,6 +155,7 @@ def parse_study(content: Mapping[str, Any]) -> Study:
         conditions=conditions,
         series=tuple(series),
         repeats={name: often for name, (_, often) in found.items()},
+        disjoint=_whole(content, "disjoint", 0) if "disjoint" in content else 0,
     )
 
 

@@ -53,6 +53,17 @@ def judged(context: StageContext) -> None:
     write_json(context.output / ROWS, rows)
 
 
+def examined(context: StageContext) -> None:
+    """A reading by itself under one key, as one row. Settings: key_id, reading. Private: key."""
+    settings = context.settings
+    key = Key.load(context.private["key"])
+    if key.key_id != settings["key_id"]:
+        raise KeyFileError(f"{context.private['key']} is not the key this study began with; restore it")
+    reading = Reading.load(context.inputs[settings["reading"]] / READING)
+    found = assess(weigh(key, reading))
+    write_json(context.output / ROWS, [{**_row("reading", found), "key_id": key.key_id, "alpha": found.alpha}])
+
+
 def _tests(key: Key, corpus: Sequence[CorpusRow], reading: Reading, excess: Excess) -> list[dict[str, Any]]:
     weighed, asked = weigh(key, reading), weigh(key, excess)
     text = assess(tally(key, [row.token_ids for row in corpus], [row.prompt_ids for row in corpus]))

@@ -9,7 +9,7 @@ from typing import Any
 
 from distill_sim.condition import Condition
 from distill_sim.pipeline import Pipeline, Stage
-from distill_sim.study.cells import Builder, Cell
+from distill_sim.study.cells import Builder, Cell, Single
 from distill_sim.study.file import Study
 from distill_sim.study.judging import ROWS
 from distill_sim.study.keys import StudyKeys
@@ -35,6 +35,7 @@ class Laboratory:
         self.study = study
         self.owner_key_id = keys.owner_key_id
         self.foundation = foundation
+        self.singles = builder.singles(study.base, study.disjoint)
         self.cells = [
             builder.cell(name, condition, seed, key)
             for name, condition in study.conditions.items()
@@ -69,6 +70,13 @@ class Laboratory:
             if cell.quality in done:
                 for row in self._rows(str(cell.quality)):
                     yield {**_where(cell), **row}
+
+    def examined(self) -> Iterator[tuple[Single, dict[str, Any]]]:
+        """The finished controls of a likelihood ratio, each with its row."""
+        done = self.pipeline.finished()
+        for single in self.singles:
+            if single.examined in done:
+                yield single, self._rows(single.examined)[0]
 
     def _rows(self, stage: str) -> list[dict[str, Any]]:
         content: Any = strict_json((self.pipeline.directory(stage) / ROWS).read_bytes())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_sim.stopwatch import kept_seconds
+from distill_sim.study.controls import CONTROLS_FILE, write_controls
 from distill_sim.study.file import BASE
 from distill_sim.study.laboratory import Laboratory, values_of
 from distill_sim.study.portrait import examples, sizes
@@ -42,6 +43,7 @@ def write_results(root: Path, laboratory: Laboratory, machine: Mapping[str, Any]
     if not carried_out:
         study |= _of_the_run(root)
     write_json(root / DESCRIPTION, study, overwrite=True)
+    write_controls(root / CONTROLS_FILE, laboratory)
     from distill_sim.report import write_report
     from distill_sim.report.summarise import summary
 
@@ -78,6 +80,7 @@ def describe(root: Path, laboratory: Laboratory, machine: Mapping[str, Any]) -> 
         "seeds": study.repeats_of_base.seeds,
         "keys": study.repeats_of_base.keys,
         "fresh_keys": study.fresh_keys,
+        "disjoint": study.disjoint,
         "models": sizes(laboratory.foundation.models),
         "examples": examples(laboratory.pipeline, laboratory.cells),
         "reference": BASE,

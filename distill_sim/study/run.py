@@ -5,6 +5,7 @@ stages/             what each stage made; finished ones are never run again
 log.jsonl           which stage was begun, finished or kept, and when: a line each, appended
 study.json          what was asked for, and by what it was carried out
 survival.parquet, fresh.parquet, quality.parquet   the results (`distill_sim.survival`)
+controls.json                                      of disjoint sources, where the file asks for them
 summary.json, index.html                           what they say
 """
 
@@ -22,6 +23,7 @@ from distill_sim.pipeline import Event, Pipeline, alone
 from distill_sim.stages import STUDENT, TRANSFORMERS, VLLM
 from distill_sim.stopwatch import Stopwatch
 from distill_sim.study import scales
+from distill_sim.study.controls import CONTROLS_FILE
 from distill_sim.study.file import Study
 from distill_sim.study.keys import StudyKeys
 from distill_sim.study.laboratory import Laboratory
@@ -216,7 +218,8 @@ def _claim(root: Path) -> None:
     """
     if root.exists() and not root.is_dir():
         raise InputError(f"{root} is not a directory; choose another with -o")
-    ours = {"keys", "stages", "work", METRICS, LOG, DESCRIPTION, SURVIVAL, FRESH, QUALITY, "summary.json", "index.html"}
+    results = {DESCRIPTION, SURVIVAL, FRESH, QUALITY, CONTROLS_FILE, "summary.json", "index.html"}
+    ours = {"keys", "stages", "work", METRICS, LOG, *results}
     strangers = (
         [one.name for one in root.iterdir() if one.name not in ours and not one.name.startswith(".")]
         if root.is_dir()

@@ -27,6 +27,7 @@ TITLES = {
     "asked": "students asked",
     "excess": "answers weighed",
     "judged": "cells judged",
+    "examined": "controls of a likelihood ratio examined",
     "fresh": "controls under fresh keys",
     "started": "starting models measured",
     "quality": "costs measured",

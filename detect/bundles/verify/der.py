@@ -45,6 +45,13 @@ def only(data: bytes, tag: int) -> Element:
     return one
 
 
+def encoded(tag: int, *parts: bytes) -> bytes:
+    """An element with that content, as short as can be."""
+    content = b"".join(parts)
+    size = len(content).to_bytes((len(content).bit_length() + 7) // 8, "big")
+    return bytes([tag, *([len(content)] if len(content) < 0x80 else [0x80 | len(size), *size])]) + content
+
+
 def _element(data: bytes, at: int) -> Element:
     if at + 2 > len(data):
         raise ValueError("cut short")

@@ -12,6 +12,8 @@ import pytest
 
 from detect.bundles.container import read_bundle
 from detect.bundles.stamps import timestamp
+from detect.bundles.verify.der import SEQUENCE, elements, encoded, only
+from detect.bundles.verify.stamps import read_stamp
 from tests.detect.bundles.authority import Authority
 from tests.detect.bundles.helpers import events, payloads
 from tests.detect.cli.helpers import Cli, names, save_key, write_rows
@@ -56,6 +58,27 @@ def test_a_timestamp_is_one_by_openssl(authority: Authority, tmp_path: Path) -> 
     response = timestamp(authority.url, b"some bytes")
     assert verified(response, b"some bytes", authority, tmp_path)
     assert not verified(response, b"other bytes", authority, tmp_path)
+
+
+def _with_words(request: bytes, right: bytes) -> bytes:
+    """As most authorities answer: "granted", and a text about it."""
+    granted, token = elements(only(right, SEQUENCE).content, SEQUENCE, SEQUENCE)
+    words = encoded(SEQUENCE, encoded(0x0C, b"Operation Okay"))
+    return encoded(SEQUENCE, encoded(SEQUENCE, granted.content, words), token.whole)
+
+
+def test_words_beside_a_token_are_not_kept(root: Path, tmp_path: Path) -> None:
+    pytest.importorskip("rfc3161_client", reason="needs the extra `timestamp`")
+    with Authority(root, _with_words) as one:
+        response = timestamp(one.url, b"data")
+    assert b"Okay" not in response
+    assert verified(response, b"data", one, tmp_path)
+    assert read_stamp(response, hashlib.sha256(b"data").hexdigest(), [], "it").authority == "CN=authority"
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 255, 256, 70_000])
+def test_an_element_is_read_as_it_was_written(size: int) -> None:
+    assert only(encoded(SEQUENCE, bytes(size)), SEQUENCE).content == bytes(size)
 
 
 def test_the_authority_sees_a_digest_alone(authority: Authority) -> None:

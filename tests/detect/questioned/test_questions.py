@@ -105,6 +105,10 @@ def test_addresses(given: str, address: str) -> None:
         "http://[hunter2/v1",
         "http://h/v1/chat/completions",
         "http://h/v1/completions/",
+        "http://h/hunter2\x1b[2J",
+        "http://h/hunter2 v1",
+        "http://h/hunter2\u202e",
+        "http://h\u00e9/hunter2",
         "",
     ],
 )

@@ -34,10 +34,32 @@ def test_it_stays_within_what_so_many_controls_can_show(positive: tuple[int, int
     assert found.nearest == 1 or (found.nearest in (found.low, found.high))
 
 
-def test_ten_perfect_controls_of_a_kind_are_weak_evidence() -> None:
-    found = likelihood_ratio(10, 10, 0, 10)
-    assert found.value == 11
+def test_a_dozen_perfect_controls_of_a_kind_are_weak_evidence() -> None:
+    found = likelihood_ratio(12, 12, 0, 12)
+    assert found.value == 13
     assert found.words == ("slightly more probable", "weak support for H1")
+
+
+def test_below_two_it_is_none() -> None:
+    found = likelihood_ratio(10, 10, 0, 10)
+    assert (found.value, 1 < found.low < 2) == (11, True)
+    assert found.words[1] == "no support for either proposition"
+    other = likelihood_ratio(0, 10, 10, 10)
+    assert (0.5 < other.high < 1, other.words) == (True, found.words)
+
+
+def test_how_many_are_enough() -> None:
+    """By the closed form of an interval without errors: .0125^(1/n)."""
+    from detect.reports.ratio import LEAST, enough
+
+    for positives in range(1, 30):
+        for negatives in range(1, 30):
+            both = 0.0125 ** (1 / positives) + 0.0125 ** (1 / negatives)
+            assert enough(positives, negatives) == (both > 1)
+            wrong = likelihood_ratio(0, positives, negatives, negatives)
+            assert enough(positives, negatives) == (wrong.high < 1)
+    assert enough(LEAST, LEAST)
+    assert not enough(LEAST - 1, LEAST - 1)
 
 
 def test_the_other_way_round() -> None:

@@ -242,7 +242,7 @@ STUDY: dict[str, Any] = {
 def test_error_rates_are_cited_with_their_population(tmp_path: Path) -> None:
     study = Validation.load(write(tmp_path / "v.json", STUDY))
     text = said("texts", 9, validation=study)
-    for words in ("prose, all lengths", "10,000", "90 (0 to 0.012)", "answers, δ = 2, 100 tokens",
+    for words in ("texts of all lengths", "10,000 trials in each row", "90 (0 to 0.012)", "answers, δ = 2, 100 tokens",
                   "12 lie within", "letters by clerks",
                   study.sha256, "no independent experiments", "Without rates in it: scan"):  # fmt: skip
         assert words in text
@@ -265,6 +265,18 @@ def test_a_likelihood_ratio_only_from_controls(tmp_path: Path) -> None:
     assert str(controls.ratio(detected).words[1]) in with_ratio
     assert "not the odds that a proposition holds" in with_ratio
     assert "of another test, or of another level" in said("stamped", 11, controls=(controls,))
+
+
+def test_too_few_controls_give_no_ratio_and_it_says_so(tmp_path: Path) -> None:
+    few = {**CONTROLS, "positives": CONTROLS["positives"][2:5], "negatives": CONTROLS["negatives"][:4]}
+    controls = Controls.load(write(tmp_path / "few.json", few))
+    text = said("text", 11, controls=(controls,))
+    assert "No likelihood ratio is given" in text
+    assert "detected in 3 of 3 positive controls and in 0 of 4 negative controls. They are too few" in text
+    assert "support" not in text.replace("would support one", "")
+    both = said("text", 11, controls=(controls, Controls.load(write(tmp_path / "c.json", CONTROLS))))
+    assert "They are too few" in both
+    assert "No likelihood ratio is given" not in both
 
 
 def test_json_holds_the_words_of_the_page() -> None:

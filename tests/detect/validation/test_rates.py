@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
+from detect.exact.validity import largest_expected, smallest_expected
 from detect.validation.rates import LEVELS, Rate, attainable_size, counts_below, detection_rates, null_rates
 
 
@@ -88,3 +89,13 @@ def test_simulated_nulls_lie_within() -> None:
         assert all(rate.within for rate in null_rates(counts, 2000, sizes))
     wrong = counts_below(table[rng.binomial(n, 0.28, 2000)])
     assert not all(rate.within for rate in null_rates(wrong, 2000, sizes))
+
+
+def test_the_lower_limits_are_no_wider_than_the_designs() -> None:
+    """The attainable size less the margin of the upper limit; but where nothing small can be expected at all."""
+    for of in (100, 2000, 10_000, 100_000):
+        for level in LEVELS:
+            for share in (1.0, 0.9, 0.7, 0.3, 0.1):
+                most = largest_expected(of, level)
+                design = of * level * share - (most - of * level)
+                assert smallest_expected(of, level * share) >= math.ceil(design) or most == 0

@@ -241,7 +241,7 @@ def test_nonsense_is_refused_in_one_line(text: str, says: str) -> None:
 def test_any_content_is_a_study_or_refused() -> None:
     """Every word with a value of every kind: never anything but an InputError."""
     values: list[Any] = [None, True, 1, 1.5, "x", [], [1], ["x"], [[]], {}, {"x": 1}, [{}], [{"answers": [None]}]]
-    for name in ("title", "description", "scale", "seeds", "keys", "fresh_keys", "base", "vary"):
+    for name in ("title", "description", "scale", "seeds", "keys", "fresh_keys", "disjoint", "base", "vary"):
         for value in values:
             try:
                 parse_study({name: value})
