@@ -181,6 +181,7 @@ def assess_family(
     *,
     lineups: Sequence[Lineup | None] | None = None,
     notes: Sequence[Sequence[str]] | None = None,
+    keys: int = 1,
 ) -> list[Evidence]:
     """Judge several tallies as one family: their `log10_p_adjusted` is Holm's.
 
@@ -188,11 +189,13 @@ def assess_family(
         tallies: one per test or document.
         lineups: the decoy line-up of each, if made.
         notes: more for people to read with each.
+        keys: among how many, this one included, the mark was looked for. The others are in the family as p = 1.
     """
     computed = [numbers_of(tally) for tally in tallies]
     withdrawn = [_withdrawn(tally, how) for tally in tallies]
     # A withdrawn claim stays in the family as p = 1: the factors of the others do not depend on the key
-    adjusted = holm([n["log10_p"] if m is None else 0.0 for n, m in zip(computed, withdrawn, strict=True)])
+    claims = [n["log10_p"] if m is None else 0.0 for n, m in zip(computed, withdrawn, strict=True)]
+    adjusted = holm([*claims, *[0.0] * (keys - 1)])
     result = []
     for i, tally in enumerate(tallies):
         claimed: float | None = float(adjusted[i])
@@ -200,7 +203,7 @@ def assess_family(
             claimed = None
         elif how.key_check:
             claimed = key_check_adjustment(float(adjusted[i]), KEY_CHECK_ACCEPTS)
-        judged = _Judged(tally, computed[i], claimed, withdrawn[i], len(tallies))
+        judged = _Judged(tally, computed[i], claimed, withdrawn[i], len(tallies) + keys - 1)
         extra = [] if notes is None else list(notes[i])
         result.append(_evidence(judged, how, None if lineups is None else lineups[i], extra))
     return result

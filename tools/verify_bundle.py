@@ -333,8 +333,9 @@ def runs(b):
         b.at, tests, together, primary = f"runs: run {run}", {}, {}, None
         said = take(parse(b.files[f"{here}run.json"]), "format run command family tests")
         agree(said, {"format": "taggant-run/1", "run": run, "command": begun.details["command"]})
-        families = [(take(family, "tests key_check")["key_check"], family["tests"]) for family in said["family"]]
-        placed = sorted(name for checked, names in families for name in names if type(checked) is bool)
+        form = f"tests key_check{' keys' if said['command'] == 'attribute' else ''}"
+        families = [(take(one, form)["key_check"], one.get("keys", 1), one["tests"]) for one in said["family"]]
+        placed = sorted(x for a, n, names in families if type(a) is bool and type(n) is int and n > 0 for x in names)
         need(sorted(said["tests"]) == sorted(entry.details["tests"]) == placed, "not the tests of the log, each once")
         for name, one in said["tests"].items():
             b.at, (parts, members, optional) = f"runs: run {run}, {name}", KINDS[one["kind"]]
@@ -360,9 +361,9 @@ def runs(b):
         for name in tests:  # what must be judged together: whoever splits a family pays less for many tests
             alone = name == primary or name.endswith("/control")
             together.setdefault(name if alone else name.startswith("each/"), []).append(name)
-        right = sorted(map(sorted, together.values())) == sorted(sorted(names) for _, names in families if names)
+        right = sorted(map(sorted, together.values())) == sorted(sorted(names) for *_, names in families if names)
         need(right, "other families than there must be")
-        b.families += [(checked, [tests[name] for name in names]) for checked, names in families]
+        b.families += [(checked, keys, [tests[name] for name in names]) for checked, keys, names in families]
 
 def numbers(b):
     """Pairs, colours, p, e, z, intervals and line-ups follow from the material, and from the key if it is opened."""
@@ -426,12 +427,12 @@ def numbers(b):
 
 def findings(b):
     """Holm in every family, what the key's check costs, and the finding."""
-    for checked, family in b.families:
+    for checked, keys, family in b.families:
         alphas = {test.e["alpha"] for test in family if test.kind != "scan"}
         largest, ranked = -math.inf, sorted(family, key=lambda one: one.e["log10_p"] or 0.0)
         for rank, test in enumerate(ranked):
             b.at, e, claimed, [alpha] = f"findings: {test.what}", test.e, test.e["log10_p_adjusted"] is not None, alphas
-            largest = max(largest, min(0.0, (e["log10_p"] or 0.0) + math.log10(len(family) - rank)))
+            largest = max(largest, min(0.0, (e["log10_p"] or 0.0) + math.log10(len(family) + keys - 1 - rank)))
             seen = [one.details["accepted"] is True for one in of(b, "key-checked", test.begun.number)]
             right = e["log10_p"] is not None and all(seen) and (checked or not seen)
             need(right or not claimed, "adjusted without a claim, or against the key's check")
@@ -469,7 +470,7 @@ def order(b):
 def verify(source, trust=(), roots=()):
     """The lines to be printed of a path, or of files by name; the last begins with PASSED or FAILED."""
     b = Namespace(at="container", roots=roots, keys={}, log=[], plans={}, key=None, families=[])
-    b.tests = lambda: [test for _, family in b.families for test in family]
+    b.tests = lambda: [test for *_, family in b.families for test in family]
     b.left = [] if trust else ["whose the signers' keys are (--trust)"]
     try:
         b.trust = [load_pem_public_key(pem) for pem in trust]

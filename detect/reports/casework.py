@@ -250,6 +250,10 @@ def _deviations(given: Given) -> list[Block]:
                 deviates = True
             elif end is not None and end.event == "finished":
                 found.append(filled(words.PLANNED_RUN, **run))
+                earlier = [f"run {before.details['run']}" for number, before in log.of("begun")
+                           if number < at and before.details["plan"] == one["plan"]]  # fmt: skip
+                if earlier:
+                    found.append(filled(words.GOES_ON, run=one["run"], earlier=" and ".join(earlier)))
     unused = [sha for sha in plans if sha not in used]
     found += [filled(words.PLAN_UNUSED, plan=f"{sha[:SHORT]}…") for sha in unused]
     blocks: list[Block] = []

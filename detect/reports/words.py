@@ -136,6 +136,10 @@ NO_COMMITMENT = (
 NO_DEVIATIONS = "The log shows no deviation from the plan."
 UNPLANNED_RUN = "Run {run} ({command}) carried no plan out; what it found is exploratory."
 PLANNED_RUN = "Run {run} ({command}) carried the plan {plan} out, and the log bears that order out."
+GOES_ON = (
+    "Run {run} goes on from {earlier}: what the server had answered until then is the beginning of what it had "
+    "answered in the end, and nothing of it was left out."
+)
 LATE_RUN = "Run {run} ({command}) names the plan {plan}, but {reasons}."
 STOPPED_RUN = "Run {run} ({command}) ended without a result: {reason}."
 PLAN_UNUSED = "The plan {plan} was recorded, and no run that gave results carried it out."

@@ -17,7 +17,8 @@ from detect.exact.multiplicity import holm, key_check_adjustment
 def check_family(family: RecordedFamily, log: Log) -> None:
     """Adjust a family's p again, and judge it.
 
-    Null: as of `holm`; a test that claims nothing stays in its family with p = 1.
+    Null: as of `holm`; a test that claims nothing stays in its family with p = 1, and so do those of other keys among
+    which the mark was looked for.
 
     Raises:
         Refused: "evidence", "adjusted" or "finding".
@@ -26,8 +27,9 @@ def check_family(family: RecordedFamily, log: Log) -> None:
         return
     log10_alpha = math.log10(_alpha(family.tests))
     accepted = _check_of_key(log, family.tests[0].begun)
-    adjusted = holm([test.evidence["log10_p"] or 0.0 for test in family.tests]).tolist()
-    for test, value in zip(family.tests, adjusted, strict=True):
+    others = [0.0] * (family.keys - 1)
+    adjusted = holm([*(test.evidence["log10_p"] or 0.0 for test in family.tests), *others]).tolist()
+    for test, value in zip(family.tests, adjusted, strict=False):
         said = test.evidence["log10_p_adjusted"]
         if said is not None:
             if not test.claims or accepted is False or (accepted and not family.key_check):

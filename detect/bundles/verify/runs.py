@@ -10,7 +10,7 @@ from typing import Any
 from detect.bundles import canonical
 from detect.bundles.custody import Log
 from detect.bundles.entries import Entry
-from detect.bundles.material import COUNT, E_PROCESS, FORMAT, RUN, SCAN, WEIGHTS
+from detect.bundles.material import ATTRIBUTE, COUNT, E_PROCESS, FORMAT, RUN, SCAN, WEIGHTS
 from detect.bundles.members import Check, has, is_bool, is_count, is_digest, is_text, list_of, or_null, require
 from detect.bundles.refused import Refused
 from detect.bundles.seal import FILES
@@ -31,11 +31,13 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
+_FAMILY: dict[str, Check] = {"tests": list_of(is_text), "key_check": is_bool}
+_AMONG: dict[str, Check] = {**_FAMILY, "keys": lambda value: is_count(value) and value > 0}
 _RUN: dict[str, Check] = {
     "format": lambda value: value == FORMAT,
     "run": is_text,
     "command": is_text,
-    "family": list_of(has(tests=list_of(is_text), key_check=is_bool)),
+    "family": lambda value: isinstance(value, list),
     "tests": lambda value: isinstance(value, dict),
 }
 _TEST: dict[str, Check] = {
@@ -139,10 +141,12 @@ class RecordedFamily:
 
     Attributes:
         key_check: p is multiplied for the key's check.
+        keys: among how many the mark was looked for.
     """
 
     tests: tuple[RecordedTest, ...]
     key_check: bool
+    keys: int = 1
 
 
 def read_runs(files: Files, log: Log, marked: Marked) -> list[RecordedFamily]:
@@ -164,6 +168,8 @@ def _read_run(files: Files, log: Log, marked: Marked, finished: Entry, begun: in
     said = require(canonical.loads(files[f"{FILES}/{what}"], what), _RUN, "run", what)
     if (said["run"], said["command"]) != (run, begin["command"]):
         raise Refused("run", f"{what}: another run or command than the log has")
+    for family in said["family"]:
+        require(family, _AMONG if begin["command"] == ATTRIBUTE else _FAMILY, "run", f"{what}, a family")
     placed = sorted(name for family in said["family"] for name in family["tests"])
     if not sorted(said["tests"]) == sorted(finished.details["tests"]) == placed:
         raise Refused("run", f"{what}: not the tests that the log has, each in one family")
@@ -175,7 +181,10 @@ def _read_run(files: Files, log: Log, marked: Marked, finished: Entry, begun: in
     if plan is not None:
         _check_planned(plan, tests, what)
     _check_families([one["tests"] for one in said["family"]], None if plan is None else plan.primary, what)
-    return [RecordedFamily(tuple(tests[name] for name in one["tests"]), one["key_check"]) for one in said["family"]]
+    return [
+        RecordedFamily(tuple(tests[name] for name in one["tests"]), one["key_check"], one.get("keys", 1))
+        for one in said["family"]
+    ]
 
 
 def _check_planned(plan: Plan, tests: Mapping[str, RecordedTest], what: str) -> None:

@@ -143,6 +143,11 @@ def test_a_small_p_short_of_its_level_is_spoken_of(log10_p: float | None, spoken
     assert "without reaching the level" not in summary("stamped")
 
 
+def test_a_run_that_goes_on_and_a_mark_looked_for_among_many() -> None:
+    assert "Run 0003 goes on from run 0001 and run 0002: what the server had answered" in said("resumed", 3)
+    assert "Holm with the tests of 999 other keys, each as p = 1" in said("attributed", 10)
+
+
 def test_what_was_settled_and_what_deviated() -> None:
     assert "No plan was recorded" in said("text", 3)
     assert "No commitment to the key was recorded" in said("text", 3)
