@@ -4,10 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo test lint format types imports unit bench bench-power clean
+.PHONY: demo example test lint format types imports unit bench bench-power clean
 
 demo: $(VENV)/.installed
 	$(BIN)/taggant demo -o $(RUN)
+
+example: $(VENV)/.dev
+	PATH="$(abspath $(BIN)):$$PATH" docs/example/make.sh runs/example
 
 test: lint types imports unit
 

@@ -114,8 +114,8 @@ def _details(entry: Entry) -> Text:
     """What an entry says, in words."""
     one = entry.details
     if entry.event == "begun":
-        options = said(_LONG_HEX.sub(r"\1…", json.dumps(one["options"], ensure_ascii=False, sort_keys=True)), 400)
-        return filled("{}; options {}", _begun(entry), options)
+        options = ", ".join(f"{name} {_option(value)}" for name, value in sorted(one["options"].items()))
+        return filled("{}; options {}", _begun(entry), said(_LONG_HEX.sub(r"\1…", options), 400))
     if entry.event == "finished":
         names = [said(name) for name in one["tests"][:12]]
         more = f" and {len(one['tests']) - 12:,} more" if len(one["tests"]) > 12 else ""
@@ -134,6 +134,10 @@ def _details(entry: Entry) -> Text:
         "sealed": lambda: f"the key {'opened' if one['opened'] else 'not opened'}",
     }
     return short[entry.event]() if entry.event in short else ""
+
+
+def _option(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _begun(entry: Entry) -> Text:
@@ -204,7 +208,9 @@ def _plan_rows(sha: str, one: Plan) -> dict[str, Text | None]:
         "level α": number(one.alpha),
         "primary test": one.primary,
         "all tests": ", ".join(one.tests),
-        "effect to be found, power": f"green fraction {number(one.effect)}, {number(one.power)}",
+        "effect to be found, power": f"green fraction {number(one.effect)}, {number(one.power)}"
+        if COUNTED in one.tests
+        else None,
         "stopping": one.stopping,
         "pairs that a fixed number would need": None if one.fixed_pairs is None else number(one.fixed_pairs),
         "maximum of pairs": None if one.maximum_pairs is None else number(one.maximum_pairs),

@@ -87,11 +87,16 @@ def _row(given: Given, test: RecordedTest) -> tuple[Text, ...]:
     one = test.evidence
     return (
         _questioned(given, test),
-        filled("{} ({}, run {})", words.BY.get(test.kind, test.kind), said(test.name), test.run),
+        filled("{} ({}, run {})", _by(test), said(test.name), test.run),
         strong(kept(one["finding"])),
         kept(probability_words(one["log10_p_adjusted"])),
         kept(status(given, test)),
     )
+
+
+def _by(test: RecordedTest) -> str:
+    """How it was examined, in plain words; a scan's evidence names no test, and is always one of texts."""
+    return words.BY.get((test.evidence.get("test", "text"), test.kind), test.kind)
 
 
 def _questioned(given: Given, test: RecordedTest) -> Text:

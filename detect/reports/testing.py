@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from detect.bundles.material import SCAN, WEIGHTS
 from detect.bundles.verify.retally import retally
@@ -55,8 +55,9 @@ def tests(given: Given) -> Section:
         rows = tuple(_short(given, test) for test in whole)
         blocks.append(Table(("test", "p", "adjusted", "level α", "finding", "status"), rows, "All tests"))
     blocks += _singles([test for test in given.tests if is_single(test)])
+    told: dict[str, Text] = {}  # a note → the first test that it stands with
     for test in whole:
-        blocks += _in_full(given, test)
+        blocks += _in_full(given, test, told)
     return Section("Every test that was run", tuple(blocks))
 
 
@@ -96,7 +97,7 @@ def _singles(tests: Sequence[RecordedTest]) -> list[Block]:
     return blocks
 
 
-def _in_full(given: Given, test: RecordedTest) -> list[Block]:
+def _in_full(given: Given, test: RecordedTest, told: dict[str, Text]) -> list[Block]:
     one = test.evidence
     values = _scanned(test) if test.kind == SCAN else _counted(given, test)
     blocks: list[Block] = [Heading(said(test_words(test))), Table(("", ""), rows_of(values), "What was computed")]
@@ -107,8 +108,17 @@ def _in_full(given: Given, test: RecordedTest) -> list[Block]:
     notes = _notes(given, test)
     if notes:
         heading = words.CONTROL_NOTES if is_control(test) else words.RECORDED_NOTES
-        blocks += [Paragraph(heading), Points(tuple(said(floored(note), 1200) for note in notes))]
+        blocks += [Paragraph(heading), Points(tuple(_once(notes, told)))]
+    told.update({note: said(test_words(test)) for note in notes if note not in told})
     return blocks
+
+
+def _once(notes: Sequence[str], told: Mapping[str, Text]) -> Iterator[Text]:
+    """Notes that stand with no test before, then how many stand with which."""
+    yield from (said(floored(note), 1200) for note in notes if note not in told)
+    before = [told[note] for note in notes if note in told]
+    for test in dict.fromkeys(before):
+        yield filled(words.SAME_NOTES, notes=amount(before.count(test), "note"), test=test)
 
 
 def _notes(given: Given, test: RecordedTest) -> list[str]:
@@ -216,13 +226,14 @@ def controls(given: Given) -> Section:
         rows = tuple(
             (
                 said(test_words(test)),
-                probability_words(test.evidence["log10_p"]),
+                _control_model(given, test),
+                kept(probability_words(test.evidence["log10_p"])),
                 number(test.evidence["alpha"]),
                 kept(test.evidence["finding"]),
             )
             for test in positive
         )
-        blocks.append(Table(("control", "p", "judged at", "finding"), rows, "Positive controls"))
+        blocks.append(Table(("control", "model", "p", "judged at", "finding"), rows, "Positive controls"))
     else:
         blocks.append(Paragraph(words.NO_POSITIVE))
     blocks += [Heading("Negative"), Paragraph(words.NEGATIVE), Heading("Line-up of decoys")]
@@ -230,6 +241,13 @@ def controls(given: Given) -> Section:
     for test in shown:
         blocks += _lineup(given, test)
     return Section("Controls", tuple(blocks if shown else [*blocks, Paragraph(words.NO_LINEUP)]))
+
+
+def _control_model(given: Given, test: RecordedTest) -> Text:
+    """What the run's plan says of its positive control."""
+    planned = given.verified.marked.plans.get(given.begun(test).details["plan"])
+    control = None if planned is None else planned.positive_control
+    return "–" if control is None else filled("{} {}", digest(control.digest), said(control.note, 200))
 
 
 def _lineup(given: Given, test: RecordedTest) -> list[Block]:

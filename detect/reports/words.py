@@ -10,16 +10,18 @@ MEANS = {
     "detected": "What was observed depends on the secret key. How that came about is a separate question (section 4).",
     "inconclusive": "Too little was observed to tell. This is not a sign of absence.",
     "not detected": "A dependence on the key as strong as the effect, or as that of the positive control, which "
-    "section 7 names, would most likely have been found. A weaker one perhaps not; this does not show that the mark "
-    "was never used.",
+    "sections 7 and 8 name, would most likely have been found. A weaker one perhaps not; this does not show that the "
+    "mark was never used.",
 }
 FOUND = "What was found"
 FOUND_HEADINGS = ("what was examined", "by", "finding", "probability, were it unrelated to the key", "status")
 BY = {
-    "count": "counting of tokens",
-    "e-process": "counting of its answers' tokens, one after the other",
-    "weights": "comparison with a reference",
-    "scan": "scan for marked stretches",
+    ("text", "count"): "counting of tokens",
+    ("text", "scan"): "scan for marked stretches",
+    ("sampled", "count"): "counting of its answers' tokens",
+    ("sampled", "e-process"): "counting of its answers' tokens, as they came",
+    ("sampled", "weights"): "its answers, weighed against a reference model",
+    ("reading", "weights"): "its predictions, read from its weights",
 }
 CHANCE = (
     "If what was observed had nothing to do with the key, a result as extreme as this one, or more, would come about "
@@ -310,6 +312,7 @@ EACH = "Single documents, judged as a family of their own:"
 EACH_MORE = "The first {shown:,} of {all:,} single documents are shown; those with a finding: {found}."
 RECORDED_NOTES = "What was recorded with this test:"
 CONTROL_NOTES = "What was recorded with this control, besides what stands with the test that it belongs to:"
+SAME_NOTES = "{notes}, word for word as with {test}"
 SPANS = "Stretches that the scan found, by document, in tokens:"
 POSITIVE = (
     "A positive control is a model known to carry the mark, tested in the same way. It shows that the test could have "

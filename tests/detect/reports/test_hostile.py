@@ -68,6 +68,7 @@ def hostile_page() -> bytes:
 
 
 PAGES = {"hostile": hostile_page, "plain": lambda: page("weights"), "example": EXAMPLE.read_bytes}
+PAGES["student"] = EXAMPLE.with_name("student.html").read_bytes
 
 
 @pytest.mark.parametrize("which", PAGES)
