@@ -394,33 +394,48 @@ ACROSS = (
 # --- 11 ---
 
 NO_RATIO = (
-    "No likelihood ratio is given: no controls were given to this report that would support one. It takes models or "
+    "No likelihood ratio is given: no controls were given to this report that would allow one for its results. It "
+    "takes models or "
     "texts of sources that have nothing "
     "in common, made for the purpose, some trained on marked material and some not, examined by the same test. Neither "
     "1/p nor the e-value of a test is a likelihood ratio for the propositions of section 4, and neither is offered as "
     "one."
 )
 RATIO = (
-    "The result “{finding}” of {test} is {words} under H1 than under H0, judged by {positives} and {negatives}, no "
-    "two of one source: "
-    "this outcome came about in {hits} of the positive and in {false} of the negative ones."
+    "The result “detected” of {test} is {words} under H1 than under H0, judged by {positives} and {negatives}: "
+    "this outcome came about in {hits} of the positive and in {false} of the negative ones. That no two of them are of "
+    "one source is the word of whoever made the file."
+)
+AS_STRONG = "a dependence as strong as that of the controls"
+RATIO_NOT = (
+    "The result “not detected” of {test} is {words} under H1, for a dependence as strong as that of the controls, than "
+    "under H0, judged by {positives} and {negatives}: {hits} of the positive and {false} of the negative ones were not "
+    "detected either. Of a weaker dependence this says nothing. That no two of them are of one source is the word of "
+    "whoever made the file."
+)
+UNDECIDED = (
+    "The result of {test} is “inconclusive”: too little was observed to tell. It is no sign of absence, and gets no "
+    "likelihood ratio."
 )
 FEW_CONTROLS = (
     "Controls were given (SHA-256 {digest}): the mark was detected in {hits} of {positives} and in {false} of "
-    "{negatives}. They are too few for a ratio: had all come out as they should, its interval would still contain 1. "
-    "It takes {least} of each kind, or more of one where there are fewer of the other."
+    "{negatives}. They are too few for a ratio, which takes at least {least} of each kind."
 )
-UNFIT_CONTROLS = "Controls that were given are of another test, or of another level, than the results of this report."
+UNFIT_CONTROLS = (
+    "Controls that were given are of another test, of another level, or of another kind of mark (γ, context width, "
+    "what was weighed, with or without a reference) than the results of this report, and are not used."
+)
 RATIO_LAW = (
     "Each rate is estimated by (count + 1/2)/(number + 1); the interval joins two Clopper–Pearson intervals of 97.5 "
-    "%, so that it covers the ratio with "
+    "%, so that it covers the ratio, or its limit where the ratio lies beyond, with "
     "at least 95 %. The ratio is held between 1/(number of positives + 1) and (number of negatives + 1): so many "
     "controls cannot show more. The words follow a scale of the kind that ENFSI's guideline gives, for the end of the "
     "interval that is nearer to 1."
 )
 RATIO_SCOPE = (
     "The ratio is about H1 and H0 as the controls stand for them: this test, at this level, on sources of their kind. "
-    "It "
+    "Each control is judged alone, by the p of its one test. Where the test of the case was adjusted for other tests, "
+    "other keys or the key's check (section 10), it had to reach more than the controls had. The ratio "
     "says nothing of the route (A1, A0), and is not the odds that a proposition holds; these depend on all other "
     "evidence, and are the court's."
 )

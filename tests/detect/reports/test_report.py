@@ -264,7 +264,44 @@ def test_a_likelihood_ratio_only_from_controls(tmp_path: Path) -> None:
     detected = given("text").main_tests[0].evidence["finding"] == "detected"
     assert str(controls.ratio(detected).words[1]) in with_ratio
     assert "not the odds that a proposition holds" in with_ratio
-    assert "of another test, or of another level" in said("stamped", 11, controls=(controls,))
+    assert "of another test, of another level, or of another kind of mark" in said("stamped", 11, controls=(controls,))
+    assert "is the word of whoever made the file" in with_ratio
+    assert "Each control is judged alone" in with_ratio
+
+
+WEIGHED = {"test": "reading", "kind": "weights", "weights": "difference", "reference": True}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{}, {"gamma": 0.5}, {"context_width": 3}, {"weights": "mass"}, {"weights": "excess"}, {"reference": False},
+     {"alpha": 1e-5}, {"test": "sampled"}, {"kind": "count"}],
+)  # fmt: skip
+def test_controls_of_another_design_are_not_used(other: dict[str, Any], tmp_path: Path) -> None:
+    controls = Controls.load(write(tmp_path / "c.json", {**CONTROLS, **WEIGHED, **other}))
+    text = said("weights", 11, controls=(controls,))
+    assert ("and are not used" in text) == bool(other)
+    assert ("under H1 than under H0, judged by" in text) == (not other)
+
+
+@pytest.mark.parametrize("finding", ["inconclusive", "not detected"])
+def test_no_ratio_of_too_little_and_one_of_absence_only_for_so_strong_a_dependence(
+    finding: str, tmp_path: Path
+) -> None:
+    one = given("weights")
+    (test,) = one.main_tests
+    changed = replace(test, evidence={**test.evidence, "finding": finding, "log10_p_adjusted": -1.0})
+    families = (RecordedFamily((changed,), key_check=True),)
+    verified = replace(one.verified, families=families, confirmatory=(changed,))
+    controls = Controls.load(write(tmp_path / "c.json", {**CONTROLS, **WEIGHED}))
+    text = said("weights", 11, verified=verified, controls=(controls,))
+    if finding == "inconclusive":
+        assert "It is no sign of absence, and gets no likelihood ratio" in text
+        assert "support for H" not in text
+        assert "verbal scale" not in text
+    else:
+        assert "under H1, for a dependence as strong as that of the controls, than under H0" in text
+        assert "support for H0; H1: a dependence as strong as that of the controls" in text
 
 
 def test_too_few_controls_give_no_ratio_and_it_says_so(tmp_path: Path) -> None:
