@@ -1,4 +1,4 @@
-"""Controls for a likelihood ratio: models or texts of sources that have nothing in common, and what a test said of them.
+"""Controls for a likelihood ratio: models or texts of sources that have nothing in common, and what a test said.
 
 {"format": "taggant-controls/1", "test": "reading", "kind": "weights", "weights": "difference", "reference": true,
  "gamma": 0.25, "context_width": 2, "alpha": 1e-6, "what": "how they were made, and what they share",

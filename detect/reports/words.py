@@ -101,9 +101,10 @@ NOT_DESCRIBED = "These described items were read by no run: {names}."
 CUSTODY = (
     "Everything that was done with the key in this case was recorded in a log as it was done, failures included. Each "
     "entry "
-    "is signed (Ed25519) and names the digest of the entry before it, so an entry cannot be changed, left out or put "
-    "in "
-    "afterwards without this showing, except by whoever holds the signing key and writes the whole log anew."
+    "is signed (Ed25519) and names the digest of the entry before it, so nobody without the signing key can change an "
+    "entry, leave one out or put one in without this showing. Whoever holds that key can go back to any earlier entry "
+    "and write all that follows anew, with any times; a timestamp from outside excludes that only for what came before "
+    "it."
 )
 STAMPS = (
     "A timestamp (RFC 3161) from an authority outside the examination shows that what it is over existed at that time. "
@@ -139,8 +140,14 @@ NO_DEVIATIONS = "The log shows no deviation from the plan."
 UNPLANNED_RUN = "Run {run} ({command}) carried no plan out; what it found is exploratory."
 PLANNED_RUN = "Run {run} ({command}) carried the plan {plan} out, and the log bears that order out."
 GOES_ON = (
-    "Run {run} goes on from {earlier}: what the server had answered until then is the beginning of what it had "
-    "answered in the end, and nothing of it was left out."
+    "Run {run} goes on from {earlier}: what is recorded of the server's answers until then is the beginning of what it "
+    "had answered in the end. That nothing was cut before that from both copies of the answers, the response log's and "
+    "the case's, is the word of whoever signed."
+)
+BEFORE_PLAN = (
+    "Runs of this case that had begun before the plan {plan} was recorded: {runs}. That none of them examined the "
+    "model that the plan is for is shown only as far as names and digests tell: one model can have several names, and "
+    "several digests."
 )
 LATE_RUN = "Run {run} ({command}) names the plan {plan}, but {reasons}."
 STOPPED_RUN = "Run {run} ({command}) ended without a result: {reason}."
