@@ -477,7 +477,8 @@ REPRODUCE = (
     "program that shares no code with the first."
 )
 CLOSED = (
-    "The key is not opened in this bundle: counts of green pairs (and S) are the examiner's word, and everything that "
+    "The key is not opened in this bundle, which keeps colours closed except where a test counts few pairs: the count "
+    "of a single pair is its colour. Counts of green pairs (and S) are the examiner's word, and everything that "
     "follows from them was "
     "computed again. For an independent count the commissioner has to hand over the one opened key; it opens this "
     "mark and no other."
