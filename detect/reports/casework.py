@@ -38,6 +38,7 @@ from detect.wording import amount
 
 SHORT = 16  # hex digits that people are shown of an id
 MOST_ROWS, MOST_UNREAD = 400, 20
+ANOTHER_RUN = "an earlier run of the same plan"  # of what `shortcomings` says of one that does not go on from it
 _LONG_HEX = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")
 
 
@@ -238,6 +239,7 @@ def _deviations(given: Given) -> list[Block]:
     found: list[Text] = []
     used = set()
     deviates = False
+    found += _before_plans(given)
     for at, entry, end in given.runs():
         one = entry.details
         run: dict[str, Text] = {"run": one["run"], "command": said(one["command"])}
@@ -256,10 +258,11 @@ def _deviations(given: Given) -> list[Block]:
                 deviates = True
             elif end is not None and end.event == "finished":
                 found.append(filled(words.PLANNED_RUN, **run))
-                earlier = [f"run {before.details['run']}" for number, before in log.of("begun")
-                           if number < at and before.details["plan"] == one["plan"]]  # fmt: skip
-                if earlier:
-                    found.append(filled(words.GOES_ON, run=one["run"], earlier=" and ".join(earlier)))
+            earlier = [f"run {before.details['run']}" for number, before in log.of("begun")
+                       if number < at and before.details["plan"] == one["plan"]]  # fmt: skip
+            recorded = any(number < at for number, other in log.of("planned") if other.details["plan"] == one["plan"])
+            if earlier and recorded and not any(ANOTHER_RUN in reason for reason in reasons):
+                found.append(filled(words.GOES_ON, run=one["run"], earlier=" and ".join(earlier)))
     unused = [sha for sha in plans if sha not in used]
     found += [filled(words.PLAN_UNUSED, plan=f"{sha[:SHORT]}…") for sha in unused]
     blocks: list[Block] = []
@@ -268,6 +271,30 @@ def _deviations(given: Given) -> list[Block]:
     else:
         blocks.append(Paragraph("By the log, run by run:"))
     return [*blocks, Points(tuple(found))] if found else blocks
+
+
+def _before_plans(given: Given) -> Iterator[Text]:
+    """Of every plan, the runs that had begun before it was recorded, with what they examined."""
+    log, told = given.verified.log, set()
+    for place, planned in log.of("planned"):
+        sha = planned.details["plan"]
+        runs = [
+            filled("run {} ({}, {})", one.details["run"], said(one.details["command"]), _examined(one))
+            for number, one in log.of("begun")
+            if number < place
+        ]
+        if runs and sha not in told:
+            yield filled(words.BEFORE_PLAN, plan=f"{sha[:SHORT]}…", runs=joined(runs, "; "))
+        told.add(sha)
+
+
+def _examined(begun: Entry) -> Text:
+    questioned = begun.details["questioned"]
+    if questioned is None:
+        return "texts"
+    if "model" in questioned:
+        return filled("model with digest {}", digest(questioned["model"]))
+    return filled("model {} at server {}", said(questioned["model_name"]), said(questioned["server"]))
 
 
 def _tables(headings: tuple[str, ...], rows: Sequence[tuple[Text, ...]], caption: str) -> list[Block]:
