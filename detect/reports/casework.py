@@ -194,7 +194,7 @@ def plan(given: Given) -> Section:
         blocks.append(Paragraph(filled(words.KEY_CHECKED, corpus=corpus, outcome=outcome)))
     blocks += [] if checks else [Paragraph(words.KEY_UNCHECKED)]
     blocks += [Heading("Deviations, and what was not planned"), *_deviations(given)]
-    return Section("What was settled beforehand, and deviations", tuple(blocks))
+    return Section("The plan, and deviations from it", tuple(blocks))
 
 
 def _plan_rows(sha: str, one: Plan) -> dict[str, Text | None]:

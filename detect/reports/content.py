@@ -85,9 +85,10 @@ def _summary(given: Given) -> list[Block]:
 
 def _row(given: Given, test: RecordedTest) -> tuple[Text, ...]:
     one = test.evidence
+    alike = sum(other.run == test.run for other in given.main_tests)
     return (
         _questioned(given, test),
-        filled("{} ({}, run {})", _by(test), said(test.name), test.run),
+        filled("{} ({}run {})", _by(test), filled("{}, ", said(test.name)) if alike > 1 else "", test.run),
         strong(kept(one["finding"])),
         kept(probability_words(one["log10_p_adjusted"])),
         kept(status(given, test)),

@@ -35,7 +35,7 @@ KINDS.append("nothing")
 TITLES = [
     "Question and commission",
     "Items and custody",
-    "What was settled beforehand, and deviations",
+    "The plan, and deviations from it",
     "Propositions, and the alternatives that the tests cannot exclude",
     "The method in plain language",
     "The method in formulas",
