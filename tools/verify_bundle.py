@@ -469,7 +469,11 @@ def order(b):
         earlier = [one.details for one in of(b, "begun", at) if one.details["plan"] == said["plan"]]
         need(all(goes_on(b, said, one) for one in earlier), "its plan was used before")
         seen = [one.details["questioned"] for one in of(b, "begun", before)]
-        need(said["questioned"] is None or said["questioned"] not in seen, "questioned before it was planned")
+        need(said["questioned"] and said["questioned"] not in seen, "no model is named, or questioned before the plan")
+        looked = [one.details for one in of(b, "begun", at) if one.details["plan"] != said["plan"] and (
+            one.details["questioned"] == said["questioned"] or (one.details["plan"] and not one.details["questioned"]))]
+        stopped = [one.details["run"] for one in of(b, "stopped", at)]
+        need(not any(one["plan"] or one["run"] in stopped for one in looked), "another run on the model gave a choice")
         need(of(b, "key-checked") == of(b, "key-checked", before), "the key was checked after the plan")
         gate = [one.e["finding"] for one in tests if one.begun is test.begun and one.e["plan"]["primary"]]
         need("detected" in gate or test.e["finding"] != "detected", "behind a primary test that found nothing")
