@@ -358,6 +358,13 @@ def runs(b):
             agree(said, {"sha256": begun.details["plan"], "test": name, "primary": name == primary})
             wanted = {"maximum_pairs": plan["maximum_pairs"], **plan["lineup"], "alpha": plan["alpha"]}
             agree(wanted | e.get("sequential", {}) | e.get("lineup", {}) | {"alpha": e["alpha"]}, wanted)
+            stops = name == primary and plan["stopping"] == "e-process"  # a count in its place could end where it likes
+            kind = "weights" if name != "sampled/distinct" else "e-process" if stops else "count"
+            need(tests[name].kind == kind, f"of the kind {tests[name].kind}, the plan's is {kind}")
+            level = plan["alpha"] * (0.99 if any(a for a, _, names in families if name in names) else 1)
+            need(not stops or math.isclose(e["sequential"]["alpha"], level, rel_tol=1e-9), f"it stops not at {level}")
+            told = stops or name.startswith("reading/")
+            b.left += [] if told else [f"{tests[name].what}: that as many tokens were sampled as the plan says"]
         for name in tests:  # what must be judged together: whoever splits a family pays less for many tests
             alone = name == primary or name.endswith("/control")
             together.setdefault(name if alone else name.startswith("each/"), []).append(name)
@@ -462,7 +469,11 @@ def order(b):
         earlier = [one.details for one in of(b, "begun", at) if one.details["plan"] == said["plan"]]
         need(all(goes_on(b, said, one) for one in earlier), "its plan was used before")
         seen = [one.details["questioned"] for one in of(b, "begun", before)]
-        need(said["questioned"] is None or said["questioned"] not in seen, "questioned before it was planned")
+        need(said["questioned"] and said["questioned"] not in seen, "no model is named, or questioned before the plan")
+        looked = [one.details for one in of(b, "begun", at) if one.details["plan"] != said["plan"] and (
+            one.details["questioned"] == said["questioned"] or (one.details["plan"] and not one.details["questioned"]))]
+        stopped = [one.details["run"] for one in of(b, "stopped", at)]
+        need(not any(one["plan"] or one["run"] in stopped for one in looked), "another run on the model gave a choice")
         need(of(b, "key-checked") == of(b, "key-checked", before), "the key was checked after the plan")
         gate = [one.e["finding"] for one in tests if one.begun is test.begun and one.e["plan"]["primary"]]
         need("detected" in gate or test.e["finding"] != "detected", "behind a primary test that found nothing")

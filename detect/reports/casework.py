@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from detect.bundles.entries import Entry
@@ -244,7 +244,7 @@ def _deviations(given: Given) -> list[Block]:
         one = entry.details
         run: dict[str, Text] = {"run": one["run"], "command": said(one["command"])}
         if end is not None and end.event == "stopped":
-            found.append(filled(words.STOPPED_RUN, **run, reason=said(end.details["reason"], 400)))
+            found.append(_stopped(given, one, end))
             deviates = deviates or one["plan"] is not None
         elif one["plan"] is None:
             found.append(filled(words.UNPLANNED_RUN, **run))
@@ -295,6 +295,20 @@ def _examined(begun: Entry) -> Text:
     if "model" in questioned:
         return filled("model with digest {}", digest(questioned["model"]))
     return filled("model {} at server {}", said(questioned["model_name"]), said(questioned["server"]))
+
+
+def _stopped(given: Given, begun: Mapping[str, Any], end: Entry) -> Text:
+    """A run that was stopped: under which plan, and how much had been answered by then."""
+    plan = words.NO_PLAN_CARRIED if begun["plan"] is None else f"the plan {begun['plan'][:SHORT]}…"
+    logged: Text = words.NOT_LOGGED
+    if end.subjects:
+        (name,) = end.subjects
+        lines = given.verified.read(name).count(b"\n")
+        logged = filled(words.LOGGED, answers=amount(max(0, lines - 1), "answer"))  # the first line says what was asked
+    reason = said(end.details["reason"], 400)
+    return filled(
+        words.STOPPED_RUN, run=begun["run"], command=said(begun["command"]), plan=plan, reason=reason, logged=logged
+    )
 
 
 def _tables(headings: tuple[str, ...], rows: Sequence[tuple[Text, ...]], caption: str) -> list[Block]:

@@ -150,7 +150,9 @@ BEFORE_PLAN = (
     "several digests."
 )
 LATE_RUN = "Run {run} ({command}) names the plan {plan}, but {reasons}."
-STOPPED_RUN = "Run {run} ({command}) ended without a result: {reason}."
+STOPPED_RUN = "Run {run} ({command}), under {plan}, ended without a result: {reason}. {logged}"
+NO_PLAN_CARRIED, NOT_LOGGED = "no plan", "No answers of it are in the log."
+LOGGED = "{answers} of a server had been logged by then."
 PLAN_UNUSED = "The plan {plan} was recorded, and no run that gave results carried it out."
 KEY_CHECKED = (
     "The key was checked once on human text (SHA-256 {corpus}) and {outcome}. The rule: the key is accepted where the "

@@ -16,7 +16,8 @@ from detect.bundles.refused import Refused
 from detect.bundles.seal import FILES
 from detect.bundles.verify.manifest import Files
 from detect.bundles.verify.marked import Marked
-from detect.evidence import SCHEMA
+from detect.evidence import SCHEMA, Assessment
+from detect.plans.content import COUNTED
 from detect.plans.plan import Plan
 
 FINDINGS, STATUSES = ("detected", "inconclusive", "not detected"), ("exploratory", "confirmatory")
@@ -180,6 +181,7 @@ def _read_run(files: Files, log: Log, marked: Marked, finished: Entry, begun: in
     plan = marked.plans.get(begin["plan"])
     if plan is not None:
         _check_planned(plan, tests, what)
+        _check_stopping(plan, tests, {name: one["key_check"] for one in said["family"] for name in one["tests"]})
     _check_families([one["tests"] for one in said["family"]], None if plan is None else plan.primary, what)
     return [
         RecordedFamily(tuple(tests[name] for name in one["tests"]), one["key_check"], one.get("keys", 1))
@@ -204,6 +206,27 @@ def _check_planned(plan: Plan, tests: Mapping[str, RecordedTest], what: str) -> 
         for member, value in planned.items():
             if said[member] != value:
                 raise Refused("evidence", f"{test.what}: {member} is {said[member]}, the plan says {value}")
+
+
+def _check_stopping(plan: Plan, tests: Mapping[str, RecordedTest], checked: Mapping[str, bool]) -> None:
+    """Raise Refused unless each of the plan's tests is of the kind that it plans, and its e-process ends as it says.
+
+    A count that was not planned as an e-process has no level for looking on the way: put in the place of one, it could
+    be stopped where its p is smallest.
+
+    Args:
+        checked: by the tests' names, whether their p are multiplied for the key's check.
+    """
+    for name in plan.tests:
+        test = tests[name]
+        level = Assessment(plan.alpha, key_check=checked[name] or None).level
+        stops = plan.stops(level) if name == plan.primary else None
+        kind = WEIGHTS if name != COUNTED else COUNT if stops is None else E_PROCESS
+        if test.kind != kind:
+            raise Refused("run", f"{test.what}: of the kind {test.kind}, the plan's is {kind}")
+        if stops is not None and not math.isclose(test.evidence["sequential"]["alpha"], stops[0], rel_tol=1e-9):
+            said = test.evidence["sequential"]["alpha"]
+            raise Refused("evidence", f"{test.what}: its e-process ends early at {said}, the plan says {stops[0]}")
 
 
 def _check_families(families: Sequence[Sequence[str]], primary: str | None, what: str) -> None:

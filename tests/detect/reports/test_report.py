@@ -160,7 +160,11 @@ def test_what_was_settled_and_what_deviated() -> None:
     assert "The log shows no deviation from the plan." in said("stamped", 3)
     assert "bears that order out" in said("stamped", 3)
     stopped = said("texts-checked", 3)
-    assert "ended without a result: answers.jsonl cannot be read" in stopped
+    assert "under no plan, ended without a result: answers.jsonl cannot be read" in stopped
+    assert "No answers of it are in the log" in stopped
+    plan = given("resumed").verified.log.entries[2].details["plan"]
+    assert f"Run 0001 (suspect), under the plan {plan[:16]}…, ended without a result" in said("resumed", 3)
+    assert "0 answers of a server had been logged by then" in said("resumed", 3)
     assert "was checked once on human text" in stopped
 
 

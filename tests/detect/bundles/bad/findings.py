@@ -11,10 +11,11 @@ from tests.detect.bundles.bad.registry import (
     READING,
     TEXT,
     bad,
+    case_of,
     good,
 )
 from tests.detect.bundles.draft import Draft
-from tests.detect.bundles.factory import MODEL
+from tests.detect.bundles.factory import ANSWERED, MODEL, Files, Made, asked, planned_families
 
 
 # --- adjusted, and found ---
@@ -170,3 +171,52 @@ def renumber(d: Draft) -> None:
 @bad("premature", "weights")
 def confirmatory_behind_a_primary_test_that_is_not(d: Draft) -> None:
     d.change(READING, status="exploratory")
+
+
+# --- a model that was looked at more often than once ---
+
+
+def looked_at(plans: int, *, first: bool = True, named: bool = True) -> Files:
+    """Recorded plans, all but the last carried out and stopped; the last is confirmatory, it says."""
+
+    def examined(made: Made) -> None:
+        made.commit()
+        several = [made.plan(effect=0.5, maximum_pairs=400 + n) for n in range(plans)]
+        for one in several[:-1]:
+            begun = made.begin("suspect", plan=one if first else None, questioned=MODEL)
+            begun.answers.write_bytes(ANSWERED)
+            begun.stop("no connection")
+        last = several[-1]
+        test = asked(made.key, last, last.alpha, 0.6, 12, prompts=[[3, 4, 5], [6, 7]])
+        families = planned_families(made, last, {"sampled/distinct": test})
+        made.run("suspect", families, plan=last, questioned=MODEL if named else None)
+
+    return case_of(examined)
+
+
+@bad("premature", "nothing")
+def several_plans_of_which_the_last_is_shown(d: Draft) -> Files:
+    return looked_at(4)
+
+
+@bad("premature", "nothing")
+def looked_at_under_no_plan_and_stopped(d: Draft) -> Files:
+    return looked_at(2, first=False)
+
+
+@bad("premature", "nothing")
+def planned_run_that_names_no_model(d: Draft) -> Files:
+    return looked_at(1, named=False)
+
+
+@bad("premature", "nothing")
+def two_plans_carried_out(d: Draft) -> Files:
+    """Each with a finding of its own, so that the chance of one by chance is twice alpha."""
+
+    def examined(made: Made) -> None:
+        made.commit()
+        for one in [made.plan(effect=0.5, maximum_pairs=400 + n) for n in range(2)]:
+            test = asked(made.key, one, one.alpha, 0.6, 12, prompts=[[3, 4, 5], [6, 7]])
+            made.run("suspect", planned_families(made, one, {"sampled/distinct": test}), plan=one, questioned=MODEL)
+
+    return case_of(examined)

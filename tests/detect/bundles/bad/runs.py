@@ -7,9 +7,14 @@ import json
 import re
 import zipfile
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
+from detect.counting import tally
+from detect.decoys import lineup
+from detect.examined import Examined
+from detect.observation import Texts
 from tests.detect.bundles.bad.registry import (
     DOCUMENTS,
     READING,
@@ -18,8 +23,10 @@ from tests.detect.bundles.bad.registry import (
     TEXT,
     WEIGHTS,
     bad,
+    case_of,
 )
 from tests.detect.bundles.draft import Draft
+from tests.detect.bundles.factory import MODEL, SEED, Files, Made, asked, documents, planned_families
 from tests.detect.material import make_key
 
 
@@ -217,3 +224,36 @@ def weights_in_a_bomb(d: Draft) -> None:
     with zipfile.ZipFile(handle, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("weights.npy", bytes(2_000_000))
     d.files[WEIGHTS] = handle.getvalue()
+
+
+# --- kinds of tests that are not the plan's ---
+
+
+@bad("run", "nothing")
+def count_in_place_of_the_planned_e_process(d: Draft) -> Files:
+    """Who looks after every answer, and stops where p is smallest, has planned an e-process and reports a count."""
+
+    def examined(made: Made) -> None:
+        made.commit()
+        one = made.plan(effect=0.5)
+        answers, prompts = documents(made.key, 0.42, 12), [[3, 4, 5], [6, 7]]
+        counted = tally(made.key, answers, prompts, test="sampled")
+        test = Examined(counted, [], lineup(counted, 19, seed=SEED), observed=Texts(answers, prompts))
+        with patch("detect.examined._check"):
+            families = planned_families(made, one, {"sampled/distinct": test})
+        made.run("suspect", families, plan=one, questioned=MODEL)
+
+    return case_of(examined)
+
+
+@bad("evidence", "nothing")
+def e_process_of_another_level_than_planned(d: Draft) -> Files:
+    def examined(made: Made) -> None:
+        made.commit()
+        one = made.plan(effect=0.5)
+        test = asked(made.key, one, 0.01, 0.6, 12, prompts=[[3, 4, 5], [6, 7]])
+        with patch("detect.examined._check"):
+            families = planned_families(made, one, {"sampled/distinct": test})
+        made.run("suspect", families, plan=one, questioned=MODEL)
+
+    return case_of(examined)
