@@ -348,14 +348,24 @@ def runs(b):
             agree(e, {} if one["kind"] == "scan" else own | {"schema": "taggant-evidence/1"})
             need(e["finding"] in ("detected", "inconclusive", "not detected")
                  and e.get("status") in ("exploratory", "confirmatory", None), "no such finding, or status")
-            tests[name] = Namespace(what=f"run {run}, {name}", begun=begun, kind=one["kind"], e=e,
-                                    s=one.get("statistic"), files={part: b.files[path] for part, path in paths.items()})
+            effect = plan["effect"] if plan else begun.details["options"].get("effect")
+            effect = effect if type(effect) in (int, float) and 0 < effect < 1 else None
+            material = {part: b.files[path] for part, path in paths.items()}
+            tests[name] = Namespace(what=f"run {run}, {name}", begun=begun, kind=one["kind"], e=e, effect=effect,
+                                    control=None, s=one.get("statistic"), files=material)
         of_plan = {name: test.e for name, test in tests.items() if "plan" in test.e}
         need(of_plan.keys() == set(plan["tests"] if plan else ()), "not the tests that were planned")
         for name, e in of_plan.items():
             primary = f"{plan['primary']['test']}/{plan['primary']['weights']}"
             said = take(e["plan"], "sha256 test primary control")
             agree(said, {"sha256": begun.details["plan"], "test": name, "primary": name == primary})
+            control = tests.get(f"{name}/control")
+            numbers = control and {"log10_p": control.e["log10_p"], "finding": control.e["finding"]}
+            level = plan["alpha"] / (1 if name == primary else len(plan["tests"]) - 1)
+            right = not control or math.isclose(control.e["alpha"], level, rel_tol=1e-9)
+            right = right and (not control or control.kind == tests[name].kind == "weights")
+            need(right and said["control"] == numbers, "its control is not as it was recorded, or planned")
+            tests[name].control = control and control.e["finding"]
             wanted = {"maximum_pairs": plan["maximum_pairs"], **plan["lineup"], "alpha": plan["alpha"]}
             agree(wanted | e.get("sequential", {}) | e.get("lineup", {}) | {"alpha": e["alpha"]}, wanted)
             stops = name == primary and plan["stopping"] == "e-process"  # a count in its place could end where it likes
@@ -447,6 +457,24 @@ def findings(b):
             agree(e, {"log10_p_adjusted": adjusted} if claimed else {}, 1e-9)  # a claim may be left out
             detected = claimed and e["log10_p_adjusted"] <= math.log10(alpha)
             need(detected == (e["finding"] == "detected"), f"its finding is {e['finding']}")
+            if e["finding"] == "not detected":
+                told = {"weights": test.control == "detected", "scan": True}.get(test.kind)
+                told = enough(test, family, keys, checked) if told is None else told
+                need(claimed and told, "its finding is 'not detected', where too little was looked at to say so")
+
+def enough(test, family, keys, checked):
+    """Whether a fraction of green that was to be found would have been, at Holm's first step, with a chance of .9."""
+    e, how = test.e, test.e.get("sequential")
+    level, n = e["alpha"] * (0.99 if checked else 1) / (len(family) + keys - 1), e["n_scored"]
+    effect = test.effect or {"text": 0.5, "sampled": 0.28}[e["test"]]
+    if how and (how["stopped"] != "maximum" or how["alpha"] > level * (1 + 1e-9)):
+        return False
+    reached = (lambda k: log10_e(k, n, e["gamma"]) >= -math.log10(how["alpha"])) if how else \
+        (lambda k: log_tail(k, n, e["gamma"])[0] <= math.log(level))
+    low, high = 0, n + 1
+    while low < high:
+        low, high = (low, (low + high) // 2) if reached((low + high) // 2) else ((low + high) // 2 + 1, high)
+    return effect > e["gamma"] and low <= n and log_tail(low, n, effect)[0] >= math.log(0.9)
 
 def goes_on(b, later, earlier):
     """A server's answers to an earlier run, which was stopped, are the beginning of those to a later one."""
