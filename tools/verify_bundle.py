@@ -353,6 +353,8 @@ def runs(b):
             material = {part: b.files[path] for part, path in paths.items()}
             tests[name] = Namespace(what=f"run {run}, {name}", begun=begun, kind=one["kind"], e=e, effect=effect,
                                     control=None, s=one.get("statistic"), files=material)
+        planned = {f"{name}/control" for name in (plan["tests"] if plan else ())}
+        need(planned >= {name for name in tests if name.endswith("/control")}, "a control of what was not planned")
         of_plan = {name: test.e for name, test in tests.items() if "plan" in test.e}
         need(of_plan.keys() == set(plan["tests"] if plan else ()), "not the tests that were planned")
         for name, e in of_plan.items():

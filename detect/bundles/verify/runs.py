@@ -183,6 +183,9 @@ def _read_run(files: Files, log: Log, marked: Marked, finished: Entry, begun: in
         if "plan" in test.evidence and test.evidence["plan"]["sha256"] != begin["plan"]:
             raise Refused("evidence", f"{test.what}: of another plan than the run")
     plan = marked.plans.get(begin["plan"])
+    controls = {f"{name}/control" for name in (() if plan is None else plan.tests)}
+    if any(name.endswith("/control") and name not in controls for name in tests):
+        raise Refused("run", f"{what}: a control of a test that was not planned")
     effect = begin["options"].get("effect") if plan is None else plan.effect
     effect = effect if is_number(effect) and 0 < effect < 1 else None
     tests = {n: replace(one, effect=effect, control=tests.get(f"{n}/control")) for n, one in tests.items()}
