@@ -34,8 +34,8 @@ NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,100}(/(?!\.)[A-Za-z0-9._-]{1,100}){0,
 ENTRY = re.compile(  # an event, the members of its details, its files
     r"opened|sealed opened|noted text|stopped reason run( runs/\d{4}/responses\.log)?|stamped of what stamps/\S+\.tsr|"
     r"begun command inputs key_id options plan questioned run|finished run tests( runs/\d{4}/\S+)+|"
-    r"key-checked accepted corpus_sha256 key_id key-check(-\d+)?\.json|"
-    r"committed root size commitment(-\d+)?\.json|planned key_id plan root plan(-\d+)?\.json")
+    r"key-checked accepted corpus_sha256 key_id key-check(-[1-9]\d*)?\.json|"
+    r"committed root size commitment(-[1-9]\d*)?\.json|planned key_id plan root plan(-[1-9]\d*)?\.json")
 OTHER = "( key-checked| committed| planned| noted| stamped)"
 LOG = re.compile(f"opened({OTHER}| sealed| begun{OTHER}* (finished|stopped))* sealed")
 MARK = "scheme gamma_65536 context_width tokenizer_sha256 vocab_size special_ids"
@@ -246,6 +246,8 @@ def custody(b):
         form = ENTRY.fullmatch(" ".join([one.event, *sorted(one.details), *names]))
         need(form and one.time >= time and datetime.strptime(one.time, TIME), "not what this event has, or too early")
         need(one.event != "finished" or f"runs/{one.details['run']}/run.json" in names, "without its run.json")
+        own = one.event != "finished" or all(name.startswith(f"runs/{one.details['run']}/") for name in names)
+        need(own, "another run's file")
         need(one.event != "stopped" or {*names} <= {f"runs/{one.details['run']}/responses.log"}, "another run's file")
         one.files = {f"case/{name}": sha256(b.files[f"case/{name}"]) for name in sorted(set(names))}
         right = [{"name": name[5:], "sha256": digest} for name, digest in one.files.items()]
@@ -295,6 +297,15 @@ def mark(b):
         roots = [one.details for one in of(b, "committed")]
         need(not roots or {"root": said["root"], "size": said["size"]} in roots, "its root was not committed")
 
+def der(data, *path):
+    """Tag and content of every DER element in a row; with a path, of those within its elements."""
+    found = []
+    while data:
+        at = 2 + (data[1] & 127 if data[1] > 127 else 0)
+        end = at + (int.from_bytes(data[2:at], "big") if at > 2 else data[1])
+        found, data = [*found, (data[0], data[at:end])], data[end:]
+    return der(found[path[0]][1], *path[1:]) if path else found
+
 def timestamps(b):
     """Timestamps are over what they say, made by their authority, and not later than the runs that rest on them."""
     found, earliest = [("manifest.tsr", sha256(b.files["manifest.json"]))] if "manifest.tsr" in b.files else [], {}
@@ -305,7 +316,9 @@ def timestamps(b):
         found.append((min(one.files), one.details["of"]))
     for name, digest in found:
         b.at, response = f"timestamps: {name}", b.files[name]
-        stated = re.search(rb"\x18[\x0f-\x19](\d{14})(\.\d+)?Z", response)[1].decode()
+        tag, stated = der(response, 0, 1, 1, 0, 2, 1, 0, 0)[4]  # of the TSTInfo, in the token's encapsulated content
+        need(tag == 0x18, "not a TSTInfo")
+        stated = re.fullmatch(rb"(\d{14})(\.\d+)?Z", stated)[1].decode()
         time = datetime.strptime(f"{stated}+0000", "%Y%m%d%H%M%S%z")
         token = response[response.index(b"\2\1\0") + 3:]  # behind the status, which is: granted
         own = [one.public_bytes(Encoding.PEM) for one in pkcs7.load_der_pkcs7_certificates(token)]
@@ -331,6 +344,7 @@ def runs(b):
     for entry, begun in ((one, of(b, "begun")[int(one.details["run"]) - 1]) for one in of(b, "finished")):
         run, here, plan = entry.details["run"], f"case/runs/{entry.details['run']}/", b.plans.get(begun.details["plan"])
         b.at, tests, together, primary = f"runs: run {run}", {}, {}, None
+        need(plan or begun.details["plan"] is None, "its plan was not recorded")
         said = take(parse(b.files[f"{here}run.json"]), "format run command family tests")
         agree(said, {"format": "taggant-run/1", "run": run, "command": begun.details["command"]})
         form = f"tests key_check{' keys' if said['command'] == 'attribute' else ''}"
@@ -346,8 +360,9 @@ def runs(b):
             take(e, " ".join([members, *(name for name in optional.split() if name in e)]))
             own = {"key_id": b.mark["key_id"], "scheme": b.mark["scheme"], "gamma": b.gamma, "context_width": b.h}
             agree(e, {} if one["kind"] == "scan" else own | {"schema": "taggant-evidence/1"})
+            status = "exploratory" if one["kind"] == "scan" else e["status"]  # a scan has none
             need(e["finding"] in ("detected", "inconclusive", "not detected")
-                 and e.get("status") in ("exploratory", "confirmatory", None), "no such finding, or status")
+                 and status in ("exploratory", "confirmatory"), "no such finding, or status")
             effect = plan["effect"] if plan else begun.details["options"].get("effect")
             effect = effect if type(effect) in (int, float) and 0 < effect < 1 else None
             material = {part: b.files[path] for part, path in paths.items()}

@@ -183,6 +183,8 @@ def _read_run(files: Files, log: Log, marked: Marked, finished: Entry, begun: in
         if "plan" in test.evidence and test.evidence["plan"]["sha256"] != begin["plan"]:
             raise Refused("evidence", f"{test.what}: of another plan than the run")
     plan = marked.plans.get(begin["plan"])
+    if plan is None and begin["plan"] is not None:
+        raise Refused("run", f"{what}: the plan that it carries out was not recorded")
     controls = {f"{name}/control" for name in (() if plan is None else plan.tests)}
     if any(name.endswith("/control") and name not in controls for name in tests):
         raise Refused("run", f"{what}: a control of a test that was not planned")

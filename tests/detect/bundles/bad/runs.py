@@ -282,3 +282,32 @@ def control_beside_the_tests_of_the_plan(d: Draft) -> Files:
         made.run("suspect", [*families, Family({"anything/control": more}, False)], plan=one, questioned=MODEL)
 
     return case_of(examined)
+
+
+@bad("run", "nothing")
+def plan_that_was_not_recorded(d: Draft) -> Files:
+    def examined(made: Made) -> None:
+        made.commit()
+        with patch("tests.detect.bundles.factory.record_plan"):
+            one = made.plan(effect=0.5)
+        test = asked(made.key, one, one.alpha, 0.6, 12, prompts=[[3, 4, 5], [6, 7]]).but_for(["not recorded"])
+        made.run("suspect", planned_families(made, one, {"sampled/distinct": test}), plan=one, questioned=MODEL)
+
+    return case_of(examined)
+
+
+@bad("evidence")
+def status_that_is_none(d: Draft) -> None:
+    d.change(TEXT, status=None)
+
+
+@bad("entry", "early")
+def plan_of_number_0(d: Draft) -> None:
+    d.files["case/plan-0.json"] = d.files.pop("case/plan.json")
+    d.entry("planned")["subjects"][0]["name"] = "plan-0.json"
+
+
+@bad("entry")
+def file_of_another_run(d: Draft) -> None:
+    d.files["case/runs/0002/x"] = b"x"
+    d.entry("finished")["subjects"].append({"name": "runs/0002/x", "sha256": ""})
