@@ -14,7 +14,7 @@ from detect.decoys import Lineup
 from detect.exact.multiplicity import holm, key_check_adjustment
 from detect.exact.power import pairs_needed_if_any
 from detect.numbers import numbers_of
-from detect.sequential import SequentialTally
+from detect.sequential import SequentialTally, power_at_last_look
 from detect.wording import FLOOR, amount
 
 SCHEMA = "taggant-evidence/1"
@@ -331,12 +331,30 @@ def _finding(judged: _Judged, how: Assessment) -> tuple[Finding, list[str]]:
     if isinstance(tally, SequentialTally):
         return _sequential_finding(tally, effect, level)
     gamma = tally.green.gamma
-    needed = pairs_needed_if_any(effect, gamma, level, PLANNED_POWER)
+    needed = pairs_for_negative(effect, gamma, level)
     if needed == math.inf:
         return "inconclusive", [f"{POWER_NOTE} {effect:g} cannot be told from gamma {gamma:g} by any number of pairs"]
     note = f"{POWER_NOTE} {effect:g} would have been found with probability at least {PLANNED_POWER:g} "
     note += f"from {needed:,} pairs (binomial model)"
     return ("inconclusive" if tally.n_scored < needed else "not detected"), [note]
+
+
+def pairs_for_negative(effect: float, gamma: float, level: float) -> float:
+    """From how many pairs on a count that does not reach its level is a negative; infinite: from none.
+
+    Args:
+        level: the least that its p may have to reach, by Holm's first step.
+    """
+    return pairs_needed_if_any(effect, gamma, level, PLANNED_POWER)
+
+
+def sequence_for_negative(
+    alpha: float, maximum_pairs: int, stopped: str, effect: float, gamma: float, level: float
+) -> bool:
+    """Whether an e-process that does not detect is a negative: it went all the way, and had the power to find it."""
+    if alpha > level * (1 + 1e-9) or stopped != "maximum":
+        return False
+    return power_at_last_look(maximum_pairs, gamma, alpha, effect) >= PLANNED_POWER
 
 
 def _sequential_finding(tally: SequentialTally, effect: float, level: float) -> tuple[Finding, list[str]]:
@@ -347,9 +365,9 @@ def _sequential_finding(tally: SequentialTally, effect: float, level: float) -> 
         return "inconclusive", [note]
     if tally.stopped != "maximum":
         return "inconclusive", [f"the e-process ended before {planned}: what it would have found is not known"]
-    power = tally.power(effect)
-    if power < PLANNED_POWER:
-        shown = math.floor(100 * power) / 100
+    gamma = tally.green.gamma
+    if not sequence_for_negative(tally.alpha, tally.maximum_pairs, tally.stopped, effect, gamma, level):
+        shown = math.floor(100 * tally.power(effect)) / 100
         note = f"within {planned} {POWER_NOTE} {effect:g} would have been found with probability {shown:g} at least "
         return "inconclusive", [f"{note}(binomial model): too little to call it a negative"]
     note = (

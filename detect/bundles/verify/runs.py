@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from detect.bundles import canonical
@@ -115,6 +115,8 @@ class RecordedTest:
         material: bytes of what it rests on, by what they are.
         statistic: S, as the examiner says, of a weighted test.
         begun: number of the entry by which its run began.
+        effect: green fraction that was to be found; None: the test's default.
+        control: the same test of the plan's positive control; None: it was not examined.
     """
 
     run: str
@@ -124,6 +126,8 @@ class RecordedTest:
     material: Mapping[str, bytes] = field(repr=False)
     statistic: float | None
     begun: int
+    effect: float | None = None
+    control: RecordedTest | None = field(default=None, repr=False)
 
     @property
     def what(self) -> str:
@@ -179,8 +183,17 @@ def _read_run(files: Files, log: Log, marked: Marked, finished: Entry, begun: in
         if "plan" in test.evidence and test.evidence["plan"]["sha256"] != begin["plan"]:
             raise Refused("evidence", f"{test.what}: of another plan than the run")
     plan = marked.plans.get(begin["plan"])
+    if plan is None and begin["plan"] is not None:
+        raise Refused("run", f"{what}: the plan that it carries out was not recorded")
+    controls = {f"{name}/control" for name in (() if plan is None else plan.tests)}
+    if any(name.endswith("/control") and name not in controls for name in tests):
+        raise Refused("run", f"{what}: a control of a test that was not planned")
+    effect = begin["options"].get("effect") if plan is None else plan.effect
+    effect = effect if is_number(effect) and 0 < effect < 1 else None
+    tests = {n: replace(one, effect=effect, control=tests.get(f"{n}/control")) for n, one in tests.items()}
     if plan is not None:
         _check_planned(plan, tests, what)
+        _check_controls(plan, tests)
         _check_stopping(plan, tests, {name: one["key_check"] for one in said["family"] for name in one["tests"]})
     _check_families([one["tests"] for one in said["family"]], None if plan is None else plan.primary, what)
     return [
@@ -227,6 +240,20 @@ def _check_stopping(plan: Plan, tests: Mapping[str, RecordedTest], checked: Mapp
         if stops is not None and not math.isclose(test.evidence["sequential"]["alpha"], stops[0], rel_tol=1e-9):
             said = test.evidence["sequential"]["alpha"]
             raise Refused("evidence", f"{test.what}: its e-process ends early at {said}, the plan says {stops[0]}")
+
+
+def _check_controls(plan: Plan, tests: Mapping[str, RecordedTest]) -> None:
+    """Raise Refused unless the plan's tests say of their controls what is recorded of these, at the level they must."""
+    for name in plan.tests:
+        test, control = tests[name], tests[name].control
+        numbers = None if control is None else {part: control.evidence[part] for part in ("log10_p", "finding")}
+        if test.evidence["plan"]["control"] != numbers:
+            raise Refused("evidence", f"{test.what}: its control is not as it was recorded")
+        alpha = plan.alpha / (1 if name == plan.primary else len(plan.tests) - 1)
+        if control is not None and not (
+            control.kind == WEIGHTS == test.kind and math.isclose(control.evidence["alpha"], alpha, rel_tol=1e-9)
+        ):
+            raise Refused("evidence", f"{control.what}: a control is weighed as its test is, and judged at {alpha}")
 
 
 def _check_families(families: Sequence[Sequence[str]], primary: str | None, what: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from tests.detect.bundles.bad.registry import (
     READING,
+    SAMPLED,
     TEXT,
     bad,
     case_of,
@@ -220,3 +221,27 @@ def two_plans_carried_out(d: Draft) -> Files:
             made.run("suspect", planned_families(made, one, {"sampled/distinct": test}), plan=one, questioned=MODEL)
 
     return case_of(examined)
+
+
+# --- negatives of tests that could have found nothing ---
+
+
+@bad("finding", "texts")
+def not_detected_among_a_few_pairs(d: Draft) -> None:
+    d.change("case/runs/0001/each-00003.json", finding="not detected")  # of an empty document
+
+
+@bad("finding", "exhausted")
+def not_detected_before_the_maximum(d: Draft) -> None:
+    d.change(SAMPLED, finding="not detected")
+
+
+@bad("evidence", "weights-none")
+def control_that_is_said_to_be_detected(d: Draft) -> None:
+    said = {"log10_p": -40.0, "finding": "detected"}
+    d.change(READING.replace("reading-difference", "sampled-excess"), finding="not detected", plan__control=said)
+
+
+@bad("finding", "weights-none")
+def not_detected_without_a_control_that_is(d: Draft) -> None:
+    d.change(READING.replace("reading-difference", "sampled-excess"), finding="not detected")
