@@ -8,6 +8,7 @@ from typing import Any
 from detect.bundles.custody import Log
 from detect.bundles.entries import Entry, answers_of
 
+ANOTHER_RUN = "the case records an earlier run of the same plan"  # of a run that does not go on from it
 ReadFile = Callable[[str], bytes]  # a recorded file of the case, by its name
 
 
@@ -67,7 +68,7 @@ def why_not(
         reasons.append("the case records that the questioned model was examined before the plan")
     earlier = [one for _, one in begun if one["plan"] == plan]
     if not all(one["questioned"] == questioned and _goes_on(log, one["run"], read, answers) for one in earlier):
-        reasons.append("the case records an earlier run of the same plan")
+        reasons.append(ANOTHER_RUN)
         if all(_was_stopped(log, one["run"]) for one in earlier):
             reasons[-1] += ", which was stopped; this one does not go on from all that was answered then"
     if any(_looked_at(one, questioned) and _counts(log, one) for _, one in begun if one["plan"] != plan):

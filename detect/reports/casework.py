@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from detect.bundles.entries import Entry
-from detect.bundles.order import shortcomings
+from detect.bundles.order import ANOTHER_RUN, shortcomings
 from detect.plans.content import COUNTED
 from detect.plans.plan import Plan
 from detect.reports import words
@@ -38,7 +38,6 @@ from detect.wording import amount
 
 SHORT = 16  # hex digits that people are shown of an id
 MOST_ROWS, MOST_UNREAD = 400, 20
-ANOTHER_RUN = "an earlier run of the same plan"  # of what `shortcomings` says of one that does not go on from it
 _LONG_HEX = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")
 
 
@@ -261,7 +260,7 @@ def _deviations(given: Given) -> list[Block]:
             earlier = [f"run {before.details['run']}" for number, before in log.of("begun")
                        if number < at and before.details["plan"] == one["plan"]]  # fmt: skip
             recorded = any(number < at for number, other in log.of("planned") if other.details["plan"] == one["plan"])
-            if earlier and recorded and not any(ANOTHER_RUN in reason for reason in reasons):
+            if earlier and recorded and not any(reason.startswith(ANOTHER_RUN) for reason in reasons):
                 found.append(filled(words.GOES_ON, run=one["run"], earlier=" and ".join(earlier)))
     unused = [sha for sha in plans if sha not in used]
     found += [filled(words.PLAN_UNUSED, plan=f"{sha[:SHORT]}…") for sha in unused]
