@@ -14,7 +14,7 @@ from detect.decoys import Lineup
 from detect.exact.multiplicity import holm, key_check_adjustment
 from detect.exact.power import pairs_needed_if_any
 from detect.numbers import numbers_of
-from detect.sequential import SequentialTally
+from detect.sequential import SequentialTally, power_at_last_look
 from detect.wording import FLOOR, amount
 
 SCHEMA = "taggant-evidence/1"
@@ -181,6 +181,7 @@ def assess_family(
     *,
     lineups: Sequence[Lineup | None] | None = None,
     notes: Sequence[Sequence[str]] | None = None,
+    keys: int = 1,
 ) -> list[Evidence]:
     """Judge several tallies as one family: their `log10_p_adjusted` is Holm's.
 
@@ -188,11 +189,13 @@ def assess_family(
         tallies: one per test or document.
         lineups: the decoy line-up of each, if made.
         notes: more for people to read with each.
+        keys: among how many, this one included, the mark was looked for. The others are in the family as p = 1.
     """
     computed = [numbers_of(tally) for tally in tallies]
     withdrawn = [_withdrawn(tally, how) for tally in tallies]
     # A withdrawn claim stays in the family as p = 1: the factors of the others do not depend on the key
-    adjusted = holm([n["log10_p"] if m is None else 0.0 for n, m in zip(computed, withdrawn, strict=True)])
+    claims = [n["log10_p"] if m is None else 0.0 for n, m in zip(computed, withdrawn, strict=True)]
+    adjusted = holm([*claims, *[0.0] * (keys - 1)])
     result = []
     for i, tally in enumerate(tallies):
         claimed: float | None = float(adjusted[i])
@@ -200,7 +203,7 @@ def assess_family(
             claimed = None
         elif how.key_check:
             claimed = key_check_adjustment(float(adjusted[i]), KEY_CHECK_ACCEPTS)
-        judged = _Judged(tally, computed[i], claimed, withdrawn[i], len(tallies))
+        judged = _Judged(tally, computed[i], claimed, withdrawn[i], len(tallies) + keys - 1)
         extra = [] if notes is None else list(notes[i])
         result.append(_evidence(judged, how, None if lineups is None else lineups[i], extra))
     return result
@@ -328,12 +331,30 @@ def _finding(judged: _Judged, how: Assessment) -> tuple[Finding, list[str]]:
     if isinstance(tally, SequentialTally):
         return _sequential_finding(tally, effect, level)
     gamma = tally.green.gamma
-    needed = pairs_needed_if_any(effect, gamma, level, PLANNED_POWER)
+    needed = pairs_for_negative(effect, gamma, level)
     if needed == math.inf:
         return "inconclusive", [f"{POWER_NOTE} {effect:g} cannot be told from gamma {gamma:g} by any number of pairs"]
     note = f"{POWER_NOTE} {effect:g} would have been found with probability at least {PLANNED_POWER:g} "
     note += f"from {needed:,} pairs (binomial model)"
     return ("inconclusive" if tally.n_scored < needed else "not detected"), [note]
+
+
+def pairs_for_negative(effect: float, gamma: float, level: float) -> float:
+    """From how many pairs on a count that does not reach its level is a negative; infinite: from none.
+
+    Args:
+        level: the least that its p may have to reach, by Holm's first step.
+    """
+    return pairs_needed_if_any(effect, gamma, level, PLANNED_POWER)
+
+
+def sequence_for_negative(
+    alpha: float, maximum_pairs: int, stopped: str, effect: float, gamma: float, level: float
+) -> bool:
+    """Whether an e-process that does not detect is a negative: it went all the way, and had the power to find it."""
+    if alpha > level * (1 + 1e-9) or stopped != "maximum":
+        return False
+    return power_at_last_look(maximum_pairs, gamma, alpha, effect) >= PLANNED_POWER
 
 
 def _sequential_finding(tally: SequentialTally, effect: float, level: float) -> tuple[Finding, list[str]]:
@@ -344,9 +365,9 @@ def _sequential_finding(tally: SequentialTally, effect: float, level: float) -> 
         return "inconclusive", [note]
     if tally.stopped != "maximum":
         return "inconclusive", [f"the e-process ended before {planned}: what it would have found is not known"]
-    power = tally.power(effect)
-    if power < PLANNED_POWER:
-        shown = math.floor(100 * power) / 100
+    gamma = tally.green.gamma
+    if not sequence_for_negative(tally.alpha, tally.maximum_pairs, tally.stopped, effect, gamma, level):
+        shown = math.floor(100 * tally.power(effect)) / 100
         note = f"within {planned} {POWER_NOTE} {effect:g} would have been found with probability {shown:g} at least "
         return "inconclusive", [f"{note}(binomial model): too little to call it a negative"]
     note = (

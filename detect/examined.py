@@ -90,7 +90,7 @@ def _check(plan: Plan, tests: Mapping[str, Examined], how: Assessment) -> None:
     if any(one.control is not None for one in tests.values()) and not plan.has_checked_control:
         raise InputError("the positive control was not checked against the plan's digest")
     stops = (primary.alpha, primary.maximum_pairs) if isinstance(primary, SequentialTally) else None
-    if stops != (None if plan.maximum_pairs is None else (how.level, plan.maximum_pairs)):
+    if stops != plan.stops(how.level):
         raise InputError("the primary test did not stop by the plan's rule; carry it out as it says")
 
 

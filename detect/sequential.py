@@ -86,15 +86,19 @@ class SequentialTally(CountTally):
 
         It is that of the last look alone; the earlier ones can only add to it. Binomial model.
         """
-        n, gamma = self.maximum_pairs, self.green.gamma
-        low, high = 0, n + 1  # of green pairs with which E, which rises with them, is large enough at the last look
-        while low < high:
-            middle = (low + high) // 2
-            if log10_e_value(middle, n, gamma) >= -math.log10(self.alpha):
-                high = middle
-            else:
-                low = middle + 1
-        return 0.0 if low > n else float(10.0 ** log10_sf(low, n, effect))
+        return power_at_last_look(self.maximum_pairs, self.green.gamma, self.alpha, effect)
+
+
+def power_at_last_look(n: int, gamma: float, alpha: float, effect: float) -> float:
+    """The chance that E reaches 1/alpha with pair n, each green with chance `effect`. Binomial model."""
+    low, high = 0, n + 1  # of green pairs with which E, which rises with them, is large enough at the last look
+    while low < high:
+        middle = (low + high) // 2
+        if log10_e_value(middle, n, gamma) >= -math.log10(alpha):
+            high = middle
+        else:
+            low = middle + 1
+    return 0.0 if low > n else float(10.0 ** log10_sf(low, n, effect))
 
 
 class Sequential:

@@ -34,8 +34,8 @@ NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,100}(/(?!\.)[A-Za-z0-9._-]{1,100}){0,
 ENTRY = re.compile(  # an event, the members of its details, its files
     r"opened|sealed opened|noted text|stopped reason run( runs/\d{4}/responses\.log)?|stamped of what stamps/\S+\.tsr|"
     r"begun command inputs key_id options plan questioned run|finished run tests( runs/\d{4}/\S+)+|"
-    r"key-checked accepted corpus_sha256 key_id key-check(-\d+)?\.json|"
-    r"committed root size commitment(-\d+)?\.json|planned key_id plan root plan(-\d+)?\.json")
+    r"key-checked accepted corpus_sha256 key_id key-check(-[1-9]\d*)?\.json|"
+    r"committed root size commitment(-[1-9]\d*)?\.json|planned key_id plan root plan(-[1-9]\d*)?\.json")
 OTHER = "( key-checked| committed| planned| noted| stamped)"
 LOG = re.compile(f"opened({OTHER}| sealed| begun{OTHER}* (finished|stopped))* sealed")
 MARK = "scheme gamma_65536 context_width tokenizer_sha256 vocab_size special_ids"
@@ -246,6 +246,8 @@ def custody(b):
         form = ENTRY.fullmatch(" ".join([one.event, *sorted(one.details), *names]))
         need(form and one.time >= time and datetime.strptime(one.time, TIME), "not what this event has, or too early")
         need(one.event != "finished" or f"runs/{one.details['run']}/run.json" in names, "without its run.json")
+        own = one.event != "finished" or all(name.startswith(f"runs/{one.details['run']}/") for name in names)
+        need(own, "another run's file")
         need(one.event != "stopped" or {*names} <= {f"runs/{one.details['run']}/responses.log"}, "another run's file")
         one.files = {f"case/{name}": sha256(b.files[f"case/{name}"]) for name in sorted(set(names))}
         right = [{"name": name[5:], "sha256": digest} for name, digest in one.files.items()]
@@ -295,6 +297,15 @@ def mark(b):
         roots = [one.details for one in of(b, "committed")]
         need(not roots or {"root": said["root"], "size": said["size"]} in roots, "its root was not committed")
 
+def der(data, *path):
+    """Tag and content of every DER element in a row; with a path, of those within its elements."""
+    found = []
+    while data:
+        at = 2 + (data[1] & 127 if data[1] > 127 else 0)
+        end = at + (int.from_bytes(data[2:at], "big") if at > 2 else data[1])
+        found, data = [*found, (data[0], data[at:end])], data[end:]
+    return der(found[path[0]][1], *path[1:]) if path else found
+
 def timestamps(b):
     """Timestamps are over what they say, made by their authority, and not later than the runs that rest on them."""
     found, earliest = [("manifest.tsr", sha256(b.files["manifest.json"]))] if "manifest.tsr" in b.files else [], {}
@@ -305,7 +316,9 @@ def timestamps(b):
         found.append((min(one.files), one.details["of"]))
     for name, digest in found:
         b.at, response = f"timestamps: {name}", b.files[name]
-        stated = re.search(rb"\x18[\x0f-\x19](\d{14})(\.\d+)?Z", response)[1].decode()
+        tag, stated = der(response, 0, 1, 1, 0, 2, 1, 0, 0)[4]  # of the TSTInfo, in the token's encapsulated content
+        need(tag == 0x18, "not a TSTInfo")
+        stated = re.fullmatch(rb"(\d{14})(\.\d+)?Z", stated)[1].decode()
         time = datetime.strptime(f"{stated}+0000", "%Y%m%d%H%M%S%z")
         token = response[response.index(b"\2\1\0") + 3:]  # behind the status, which is: granted
         own = [one.public_bytes(Encoding.PEM) for one in pkcs7.load_der_pkcs7_certificates(token)]
@@ -331,10 +344,12 @@ def runs(b):
     for entry, begun in ((one, of(b, "begun")[int(one.details["run"]) - 1]) for one in of(b, "finished")):
         run, here, plan = entry.details["run"], f"case/runs/{entry.details['run']}/", b.plans.get(begun.details["plan"])
         b.at, tests, together, primary = f"runs: run {run}", {}, {}, None
+        need(plan or begun.details["plan"] is None, "its plan was not recorded")
         said = take(parse(b.files[f"{here}run.json"]), "format run command family tests")
         agree(said, {"format": "taggant-run/1", "run": run, "command": begun.details["command"]})
-        families = [(take(family, "tests key_check")["key_check"], family["tests"]) for family in said["family"]]
-        placed = sorted(name for checked, names in families for name in names if type(checked) is bool)
+        form = f"tests key_check{' keys' if said['command'] == 'attribute' else ''}"
+        families = [(take(one, form)["key_check"], one.get("keys", 1), one["tests"]) for one in said["family"]]
+        placed = sorted(x for a, n, names in families if type(a) is bool and type(n) is int and n > 0 for x in names)
         need(sorted(said["tests"]) == sorted(entry.details["tests"]) == placed, "not the tests of the log, each once")
         for name, one in said["tests"].items():
             b.at, (parts, members, optional) = f"runs: run {run}, {name}", KINDS[one["kind"]]
@@ -345,24 +360,44 @@ def runs(b):
             take(e, " ".join([members, *(name for name in optional.split() if name in e)]))
             own = {"key_id": b.mark["key_id"], "scheme": b.mark["scheme"], "gamma": b.gamma, "context_width": b.h}
             agree(e, {} if one["kind"] == "scan" else own | {"schema": "taggant-evidence/1"})
+            status = "exploratory" if one["kind"] == "scan" else e["status"]  # a scan has none
             need(e["finding"] in ("detected", "inconclusive", "not detected")
-                 and e.get("status") in ("exploratory", "confirmatory", None), "no such finding, or status")
-            tests[name] = Namespace(what=f"run {run}, {name}", begun=begun, kind=one["kind"], e=e,
-                                    s=one.get("statistic"), files={part: b.files[path] for part, path in paths.items()})
+                 and status in ("exploratory", "confirmatory"), "no such finding, or status")
+            effect = plan["effect"] if plan else begun.details["options"].get("effect")
+            effect = effect if type(effect) in (int, float) and 0 < effect < 1 else None
+            material = {part: b.files[path] for part, path in paths.items()}
+            tests[name] = Namespace(what=f"run {run}, {name}", begun=begun, kind=one["kind"], e=e, effect=effect,
+                                    control=None, s=one.get("statistic"), files=material)
+        planned = {f"{name}/control" for name in (plan["tests"] if plan else ())}
+        need(planned >= {name for name in tests if name.endswith("/control")}, "a control of what was not planned")
         of_plan = {name: test.e for name, test in tests.items() if "plan" in test.e}
         need(of_plan.keys() == set(plan["tests"] if plan else ()), "not the tests that were planned")
         for name, e in of_plan.items():
             primary = f"{plan['primary']['test']}/{plan['primary']['weights']}"
             said = take(e["plan"], "sha256 test primary control")
             agree(said, {"sha256": begun.details["plan"], "test": name, "primary": name == primary})
+            control = tests.get(f"{name}/control")
+            numbers = control and {"log10_p": control.e["log10_p"], "finding": control.e["finding"]}
+            level = plan["alpha"] / (1 if name == primary else len(plan["tests"]) - 1)
+            right = not control or math.isclose(control.e["alpha"], level, rel_tol=1e-9)
+            right = right and (not control or control.kind == tests[name].kind == "weights")
+            need(right and said["control"] == numbers, "its control is not as it was recorded, or planned")
+            tests[name].control = control and control.e["finding"]
             wanted = {"maximum_pairs": plan["maximum_pairs"], **plan["lineup"], "alpha": plan["alpha"]}
             agree(wanted | e.get("sequential", {}) | e.get("lineup", {}) | {"alpha": e["alpha"]}, wanted)
+            stops = name == primary and plan["stopping"] == "e-process"  # a count in its place could end where it likes
+            kind = "weights" if name != "sampled/distinct" else "e-process" if stops else "count"
+            need(tests[name].kind == kind, f"of the kind {tests[name].kind}, the plan's is {kind}")
+            level = plan["alpha"] * (0.99 if any(a for a, _, names in families if name in names) else 1)
+            need(not stops or math.isclose(e["sequential"]["alpha"], level, rel_tol=1e-9), f"it stops not at {level}")
+            told = stops or name.startswith("reading/")
+            b.left += [] if told else [f"{tests[name].what}: that as many tokens were sampled as the plan says"]
         for name in tests:  # what must be judged together: whoever splits a family pays less for many tests
             alone = name == primary or name.endswith("/control")
             together.setdefault(name if alone else name.startswith("each/"), []).append(name)
-        right = sorted(map(sorted, together.values())) == sorted(sorted(names) for _, names in families if names)
+        right = sorted(map(sorted, together.values())) == sorted(sorted(names) for *_, names in families if names)
         need(right, "other families than there must be")
-        b.families += [(checked, [tests[name] for name in names]) for checked, names in families]
+        b.families += [(checked, keys, [tests[name] for name in names]) for checked, keys, names in families]
 
 def numbers(b):
     """Pairs, colours, p, e, z, intervals and line-ups follow from the material, and from the key if it is opened."""
@@ -426,12 +461,12 @@ def numbers(b):
 
 def findings(b):
     """Holm in every family, what the key's check costs, and the finding."""
-    for checked, family in b.families:
+    for checked, keys, family in b.families:
         alphas = {test.e["alpha"] for test in family if test.kind != "scan"}
         largest, ranked = -math.inf, sorted(family, key=lambda one: one.e["log10_p"] or 0.0)
         for rank, test in enumerate(ranked):
             b.at, e, claimed, [alpha] = f"findings: {test.what}", test.e, test.e["log10_p_adjusted"] is not None, alphas
-            largest = max(largest, min(0.0, (e["log10_p"] or 0.0) + math.log10(len(family) - rank)))
+            largest = max(largest, min(0.0, (e["log10_p"] or 0.0) + math.log10(len(family) + keys - 1 - rank)))
             seen = [one.details["accepted"] is True for one in of(b, "key-checked", test.begun.number)]
             right = e["log10_p"] is not None and all(seen) and (checked or not seen)
             need(right or not claimed, "adjusted without a claim, or against the key's check")
@@ -439,6 +474,24 @@ def findings(b):
             agree(e, {"log10_p_adjusted": adjusted} if claimed else {}, 1e-9)  # a claim may be left out
             detected = claimed and e["log10_p_adjusted"] <= math.log10(alpha)
             need(detected == (e["finding"] == "detected"), f"its finding is {e['finding']}")
+            if e["finding"] == "not detected":
+                told = {"weights": test.control == "detected", "scan": True}.get(test.kind)
+                told = enough(test, family, keys, checked) if told is None else told
+                need(claimed and told, "its finding is 'not detected', where too little was looked at to say so")
+
+def enough(test, family, keys, checked):
+    """Whether a fraction of green that was to be found would have been, at Holm's first step, with a chance of .9."""
+    e, how = test.e, test.e.get("sequential")
+    level, n = e["alpha"] * (0.99 if checked else 1) / (len(family) + keys - 1), e["n_scored"]
+    effect = test.effect or {"text": 0.5, "sampled": 0.28}[e["test"]]
+    if how and (how["stopped"] != "maximum" or how["alpha"] > level * (1 + 1e-9)):
+        return False
+    reached = (lambda k: log10_e(k, n, e["gamma"]) >= -math.log10(how["alpha"])) if how else \
+        (lambda k: log_tail(k, n, e["gamma"])[0] <= math.log(level))
+    low, high = 0, n + 1
+    while low < high:
+        low, high = (low, (low + high) // 2) if reached((low + high) // 2) else ((low + high) // 2 + 1, high)
+    return effect > e["gamma"] and low <= n and log_tail(low, n, effect)[0] >= math.log(0.9)
 
 def goes_on(b, later, earlier):
     """A server's answers to an earlier run, which was stopped, are the beginning of those to a later one."""
@@ -461,7 +514,11 @@ def order(b):
         earlier = [one.details for one in of(b, "begun", at) if one.details["plan"] == said["plan"]]
         need(all(goes_on(b, said, one) for one in earlier), "its plan was used before")
         seen = [one.details["questioned"] for one in of(b, "begun", before)]
-        need(said["questioned"] is None or said["questioned"] not in seen, "questioned before it was planned")
+        need(said["questioned"] and said["questioned"] not in seen, "no model is named, or questioned before the plan")
+        looked = [one.details for one in of(b, "begun", at) if one.details["plan"] != said["plan"] and (
+            one.details["questioned"] == said["questioned"] or (one.details["plan"] and not one.details["questioned"]))]
+        stopped = [one.details["run"] for one in of(b, "stopped", at)]
+        need(not any(one["plan"] or one["run"] in stopped for one in looked), "another run on the model gave a choice")
         need(of(b, "key-checked") == of(b, "key-checked", before), "the key was checked after the plan")
         gate = [one.e["finding"] for one in tests if one.begun is test.begun and one.e["plan"]["primary"]]
         need("detected" in gate or test.e["finding"] != "detected", "behind a primary test that found nothing")
@@ -469,7 +526,7 @@ def order(b):
 def verify(source, trust=(), roots=()):
     """The lines to be printed of a path, or of files by name; the last begins with PASSED or FAILED."""
     b = Namespace(at="container", roots=roots, keys={}, log=[], plans={}, key=None, families=[])
-    b.tests = lambda: [test for _, family in b.families for test in family]
+    b.tests = lambda: [test for *_, family in b.families for test in family]
     b.left = [] if trust else ["whose the signers' keys are (--trust)"]
     try:
         b.trust = [load_pem_public_key(pem) for pem in trust]

@@ -16,6 +16,7 @@ from watermark.files import new_file
 
 FORMAT = "taggant-run/1"
 RUN = "run.json"
+ATTRIBUTE = "attribute"  # the command whose families say among how many keys the mark was looked for
 COUNT, E_PROCESS, WEIGHTS, SCAN = "count", "e-process", "weights", "scan"
 
 
@@ -49,10 +50,17 @@ class Family:
     Attributes:
         tests: by name.
         key_check: the key had passed its check, so p is multiplied for that.
+        keys: among how many the mark was looked for; None: it was this key that was asked about.
     """
 
     tests: Mapping[str, Tested]
     key_check: bool
+    keys: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As run.json has it."""
+        among = {} if self.keys is None else {"keys": self.keys}
+        return {"tests": list(self.tests), "key_check": self.key_check, **among}
 
 
 def write_run(run: Run, command: str, families: Iterable[Family]) -> None:
@@ -78,7 +86,7 @@ def write_run(run: Run, command: str, families: Iterable[Family]) -> None:
         "format": FORMAT,
         "run": run.number,
         "command": command,
-        "family": [{"tests": list(family.tests), "key_check": family.key_check} for family in families],
+        "family": [family.to_json() for family in families],
         "tests": tests,
     }
     written.json(RUN, content)

@@ -8,6 +8,7 @@ from typing import Any
 from detect.bundles.custody import Log
 from detect.bundles.entries import Entry, answers_of
 
+ANOTHER_RUN = "the case records an earlier run of the same plan"  # of a run that does not go on from it
 ReadFile = Callable[[str], bytes]  # a recorded file of the case, by its name
 
 
@@ -19,7 +20,10 @@ def shortcomings(log: Log, run: int, read: ReadFile) -> list[str]:
     3. No earlier run carried this plan out, but for those that it goes on from: they were stopped, asked the same
        model, and what it had answered by then is the beginning of what it had answered when this run ended. So nothing
        that it said was thrown away.
-    4. The key was not checked after it was planned for.
+    4. Nor did any other run of this model that was stopped, or carried any plan out: under as many plans as one likes,
+       a model could be looked at as often, each time with the whole alpha.
+    5. The key was not checked after it was planned for.
+    6. It names the questioned model, so that the log can tell which runs were about it.
 
     Args:
         run: number of the entry by which it began.
@@ -27,7 +31,10 @@ def shortcomings(log: Log, run: int, read: ReadFile) -> list[str]:
     details = log.entries[run].details
     name, ended = answers_of(details["run"]), end_of(log, details["run"])
     answers = read(name) if ended is not None and name in ended.subjects else None
-    return why_not(log, run, read, plan=details["plan"], questioned=details["questioned"], answers=answers)
+    reasons = why_not(log, run, read, plan=details["plan"], questioned=details["questioned"], answers=answers)
+    if details["plan"] is not None and details["questioned"] is None:
+        reasons.append("the run does not name the questioned model")
+    return reasons
 
 
 def why_not(
@@ -61,9 +68,13 @@ def why_not(
         reasons.append("the case records that the questioned model was examined before the plan")
     earlier = [one for _, one in begun if one["plan"] == plan]
     if not all(one["questioned"] == questioned and _goes_on(log, one["run"], read, answers) for one in earlier):
-        reasons.append("the case records an earlier run of the same plan")
+        reasons.append(ANOTHER_RUN)
         if all(_was_stopped(log, one["run"]) for one in earlier):
             reasons[-1] += ", which was stopped; this one does not go on from all that was answered then"
+    if any(_looked_at(one, questioned) and _counts(log, one) for _, one in begun if one["plan"] != plan):
+        reasons.append(
+            "the case records another run on the questioned model that was stopped, or carried another plan out"
+        )
     if any(number > place for number, _ in log.of("key-checked")):
         reasons.append("the case records a check of the key after the plan")
     return reasons
@@ -81,6 +92,18 @@ def _goes_on(log: Log, run: str, read: ReadFile, answers: bytes | None) -> bool:
     if answers is None or ended is None or not _was_stopped(log, run) or name not in ended.subjects:
         return False
     return answers.startswith(read(name))
+
+
+def _looked_at(details: Mapping[str, Any], questioned: Mapping[str, Any] | None) -> bool:
+    """Whether an earlier run was about a model, or may have been: it carried a plan out, and names none."""
+    if questioned is None:
+        return False
+    return details["questioned"] == questioned or (details["plan"] is not None and details["questioned"] is None)
+
+
+def _counts(log: Log, details: Mapping[str, Any]) -> bool:
+    """Whether an earlier run gave a choice: what it found could have been kept back, or been the confirmatory one."""
+    return details["plan"] is not None or _was_stopped(log, details["run"])
 
 
 def _was_stopped(log: Log, run: str) -> bool:

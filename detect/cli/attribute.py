@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from detect.cli.casework import Inputs, at_case, at_run, case_options, refuse_lost_check, shown_options
 from detect.cli.commitment import account_ids
 from detect.cli.options import (
     FILE,
@@ -19,7 +20,6 @@ from detect.cli.options import (
     habits,
     json_option,
     load_key,
-    rows_of,
 )
 from detect.cli.output import emit, emit_json, note, progress
 from detect.cli.types import DIRECTORY_OR_ID, EPOCH, ROWS
@@ -64,11 +64,13 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Exit 4 when nothing is attributed and too little was observed to tell.")
 @click.option("--fail-on-detect", is_flag=True, help="Exit 1 when an account's mark is found.")
 @json_option
+@click.option("--key", "key_file", type=FILE, help="With --case: the key file of the case's mark, one of those listed.")
+@case_options
 @habits
 @click.pass_context
 def attribute(
     ctx: click.Context, /, top: int, alpha: float, effect: float | None, strict: bool, fail_on_detect: bool,
-    as_json: bool, **asked: Any,
+    as_json: bool, key_file: Path | None, case_directory: Path | None, signer_file: Path | None, **asked: Any,
 ) -> int:  # fmt: skip
     """Whose marks does this material carry: one account's, several, or none?
 
@@ -76,6 +78,9 @@ def attribute(
     p-values are Holm-adjusted over all keys, so --alpha is the chance of any false attribution, also when some marks
     are there. List every account that could have had a part, and every month; not those that an earlier look brought
     up.
+
+    --case: a case is of one mark, that of --key. Recorded is what the material is under this key, its p multiplied by
+    the number of keys listed; of the other accounts nothing but that number.
 
     \b
     taggant attribute --keys accounts/ answers.jsonl
@@ -85,13 +90,34 @@ def attribute(
     from detect.attribution import Judgement
     from detect.attribution import attribute as attribute_all
     from detect.cli.attributed import describe
+    from detect.cli.own_key import OwnKey
+    from detect.evidence import Assessment
+    from detect.keycheck import on_record
 
     question = _Question(ctx, **asked)
     question.refuse_unclear()
-    candidates = question.candidates()
-    groups = question.observed(candidates)
-    with progress(ctx, "accounts", len(candidates), "key") as advance:
-        found = attribute_all(groups, Judgement(alpha, effect, top), on_key=advance)
+    if (key_file is None) != (case_directory is None):
+        raise click.UsageError("--case and --key go together: a case is of one mark", ctx)
+    key = None if key_file is None else load_key(key_file)
+    with at_case(ctx, case_directory, signer_file, key) as case:
+        how = Assessment(alpha, effect, **({} if key is None or key_file is None else on_record(key, key_file)))
+        refuse_lost_check(case, how.key_check)
+        candidates = question.candidates()
+        own = None if key is None else OwnKey.among(key, how, candidates)
+        inputs = Inputs.of(case, question.files).and_files(case, question.saved_file, question.accounts_file)
+        settled = shown_options(
+            {"alpha": alpha, "effect": effect, "sampled": question.sampled, "epochs": question.epochs}
+        )
+        with at_run(case, "attribute", key, inputs, settled) as run:
+            # Read once: standard input cannot be read again
+            rows = list(inputs.rows(question.files)) if question.files else []
+            groups = question.observed(candidates, rows)
+            with progress(ctx, "accounts", len(candidates), "key") as advance:
+                found = attribute_all(groups, Judgement(alpha, effect, top), on_key=advance)
+            if run is not None and own is not None and question.saved_file is not None:
+                own.record_saved(run, question.saved_file)
+            elif run is not None and own is not None:
+                own.record_rows(run, rows, question.tokenizer, sampled=question.sampled)
     if as_json:
         emit_json(found.to_dict())
     else:
@@ -150,8 +176,12 @@ class _Question:
         refuse_doubles(candidates)  # before the long work
         return candidates
 
-    def observed(self, candidates: Sequence[Candidate]) -> list[Group]:
-        """The material, once for every rule of pairs among the keys."""
+    def observed(self, candidates: Sequence[Candidate], rows: Sequence[Row]) -> list[Group]:
+        """The material, once for every rule of pairs among the keys.
+
+        Args:
+            rows: of FILES; with --reading there are none.
+        """
         from detect.attribution import Group, same_rule
 
         groups = same_rule(candidates)
@@ -159,7 +189,6 @@ class _Question:
         if self.saved_file is not None:
             seen = _saved(self.saved_file, [group[0].key for group in groups], len(tokenizers))
         else:
-            rows = list(rows_of(self.files))  # read once: standard input cannot be read again
             _refuse_ambiguous_ids(rows, len(tokenizers - {None}))
             loaded: dict[Any, TokenizerAtHand] = {}
             seen = [self._of_rows(rows, group[0].key, loaded) for group in groups]

@@ -116,7 +116,7 @@ def warn_exploratory(
 def at_run(
     case: Case | None,
     command: str,
-    key: Key,
+    key: Key | None,
     inputs: Inputs,
     options: Mapping[str, Any],
     *,
@@ -133,6 +133,7 @@ def at_run(
     if case is None:
         yield None
         return
+    assert key is not None  # a case is of one mark
     number = case.log.next_run
     try:
         yield case.begin(
@@ -192,6 +193,11 @@ class Inputs:
         content = sys.stdin.buffer.read()
         found = hashlib.sha256(content).hexdigest()
         return cls([*listed, {"name": STDIN_NAME, "sha256": found, "bytes": len(content)}], content)
+
+    def and_files(self, case: Case | None, *paths: Path | None) -> Inputs:
+        """These, and files that hold no rows; None: not given."""
+        more = [] if case is None else [_listed(path.name, path) for path in paths if path is not None]
+        return Inputs([*self.listed, *more], self.stdin)
 
     def and_those_of(self, case: Case | None, paths: Sequence[str], *, prompts_only_ok: bool = False) -> Inputs:
         """These and more; standard input is read once."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +13,13 @@ from detect.cli.casework import at_case, signer_option
 from detect.cli.options import FILE, habits, json_option, load_key
 from detect.cli.output import note, refuse_output, show_members, writing
 from detect.cli.stamping import authority, timestamp_option
+from detect.wording import amount
 
 if TYPE_CHECKING:
     from detect.bundles.case import Case
     from watermark.keys import Opening
+
+FEW_PAIRS = 20  # below it a count tells much of the colour of each pair
 
 
 @click.command(short_help="Hand a case over as a bundle that others can check.")
@@ -77,6 +82,13 @@ def seal(
 
     if opening is not None:
         note(ctx, "The bundle opens the key: whoever has it can forge and remove this one mark.")
+    elif few := _few_pairs(sealed.files):
+        note(
+            ctx,
+            f"Warning: {amount(few, 'recorded test')} counted fewer than {FEW_PAIRS} pairs. From counts of so few, "
+            "colours can be read off although the key is closed: of one pair, its count is its colour. Hand this "
+            "bundle to those alone who may learn these colours, or record the texts in a new case without --each.",
+        )
     values = {
         "bundle": str(output),
         "manifest_sha256": digest(sealed.files[MANIFEST]),
@@ -87,6 +99,22 @@ def seal(
         "opened": opening is not None,
     }
     show_members(values, as_json)
+
+
+def _few_pairs(files: Mapping[str, bytes]) -> int:
+    """How many tests counted so few pairs that their count tells much of each colour."""
+    from detect.bundles.material import COUNT, E_PROCESS, RUN
+
+    few = 0
+    for name, content in files.items():
+        directory, _, last = name.rpartition("/")
+        if last != RUN:
+            continue
+        for one in json.loads(content)["tests"].values():
+            if one["kind"] in (COUNT, E_PROCESS):
+                scored = json.loads(files[f"{directory}/{one['evidence']}"])["n_scored"]
+                few += 0 < scored < FEW_PAIRS
+    return few
 
 
 def _opening(case: Case, key_file: Path, leaves_file: Path | None) -> Opening:

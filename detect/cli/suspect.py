@@ -32,10 +32,12 @@ from detect.cli.server_options import api_options
 from detect.cli.types import DIRECTORY_OR_ID, PROBES
 
 if TYPE_CHECKING:
+    from detect.bundles.case import Case
     from detect.cli.asking import ApiExamination
     from detect.cli.examination import Examination
     from detect.evidence import Assessment, Evidence
     from detect.examined import Examined
+    from detect.plans.plan import Plan
     from detect.readers import Row
     from watermark.keys import Key
 
@@ -186,6 +188,8 @@ def suspect(
                 why_not = warn_exploratory(ctx, case, plan.digest, questioned, answers)
             settled, digest = asked.recorded(), asked.plan_digest
             with at_run(case, "suspect", key, inputs, settled, plan=digest, questioned=questioned) as run:
+                if case is not None and plan is not None:
+                    _record_foreign(case, plan)
                 if behind_api is None:
                     examined = _at_hand(ctx, key, rows, asked, how)
                 else:
@@ -216,6 +220,14 @@ def _show(found: dict[str, Evidence], as_json: bool) -> None:
     from detect.cli.people import describe_all
 
     emit(describe_all(found))
+
+
+def _record_foreign(case: Case, plan: Plan) -> None:
+    """A plan that was made elsewhere becomes the case's, behind the run that it came with: too late to count."""
+    from detect.bundles.events import record_plan
+
+    if all(entry.details["plan"] != plan.digest for _, entry in case.log.of("planned")):
+        record_plan(case, plan)
 
 
 @contextmanager

@@ -141,6 +141,14 @@ class PlanContent:
         """SHA-256 of `canonical`, 64 hex digits: what is to be published or timestamped."""
         return hashlib.sha256(self.canonical).hexdigest()
 
+    def stops(self, level: float) -> tuple[float, int] | None:
+        """Level and maximum of pairs at which the primary test's e-process must end; None: it is none.
+
+        Args:
+            level: what p of a single test may be for a finding.
+        """
+        return None if self.maximum_pairs is None else (level, self.maximum_pairs)
+
     @classmethod
     def from_json(cls, value: object) -> Self:
         """Read what `to_json` gave; the path to the committed root is left to `check_key`.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from detect.bundles.entries import Entry
-from detect.bundles.order import shortcomings
+from detect.bundles.order import ANOTHER_RUN, shortcomings
 from detect.plans.content import COUNTED
 from detect.plans.plan import Plan
 from detect.reports import words
@@ -238,11 +238,12 @@ def _deviations(given: Given) -> list[Block]:
     found: list[Text] = []
     used = set()
     deviates = False
+    found += _before_plans(given)
     for at, entry, end in given.runs():
         one = entry.details
         run: dict[str, Text] = {"run": one["run"], "command": said(one["command"])}
         if end is not None and end.event == "stopped":
-            found.append(filled(words.STOPPED_RUN, **run, reason=said(end.details["reason"], 400)))
+            found.append(_stopped(given, one, end))
             deviates = deviates or one["plan"] is not None
         elif one["plan"] is None:
             found.append(filled(words.UNPLANNED_RUN, **run))
@@ -256,6 +257,11 @@ def _deviations(given: Given) -> list[Block]:
                 deviates = True
             elif end is not None and end.event == "finished":
                 found.append(filled(words.PLANNED_RUN, **run))
+            earlier = [f"run {before.details['run']}" for number, before in log.of("begun")
+                       if number < at and before.details["plan"] == one["plan"]]  # fmt: skip
+            recorded = any(number < at for number, other in log.of("planned") if other.details["plan"] == one["plan"])
+            if earlier and recorded and not any(reason.startswith(ANOTHER_RUN) for reason in reasons):
+                found.append(filled(words.GOES_ON, run=one["run"], earlier=" and ".join(earlier)))
     unused = [sha for sha in plans if sha not in used]
     found += [filled(words.PLAN_UNUSED, plan=f"{sha[:SHORT]}…") for sha in unused]
     blocks: list[Block] = []
@@ -264,6 +270,44 @@ def _deviations(given: Given) -> list[Block]:
     else:
         blocks.append(Paragraph("By the log, run by run:"))
     return [*blocks, Points(tuple(found))] if found else blocks
+
+
+def _before_plans(given: Given) -> Iterator[Text]:
+    """Of every plan, the runs that had begun before it was recorded, with what they examined."""
+    log, told = given.verified.log, set()
+    for place, planned in log.of("planned"):
+        sha = planned.details["plan"]
+        runs = [
+            filled("run {} ({}, {})", one.details["run"], said(one.details["command"]), _examined(one))
+            for number, one in log.of("begun")
+            if number < place
+        ]
+        if runs and sha not in told:
+            yield filled(words.BEFORE_PLAN, plan=f"{sha[:SHORT]}…", runs=joined(runs, "; "))
+        told.add(sha)
+
+
+def _examined(begun: Entry) -> Text:
+    questioned = begun.details["questioned"]
+    if questioned is None:
+        return "texts"
+    if "model" in questioned:
+        return filled("model with digest {}", digest(questioned["model"]))
+    return filled("model {} at server {}", said(questioned["model_name"]), said(questioned["server"]))
+
+
+def _stopped(given: Given, begun: Mapping[str, Any], end: Entry) -> Text:
+    """A run that was stopped: under which plan, and how much had been answered by then."""
+    plan = words.NO_PLAN_CARRIED if begun["plan"] is None else f"the plan {begun['plan'][:SHORT]}…"
+    logged: Text = words.NOT_LOGGED
+    if end.subjects:
+        (name,) = end.subjects
+        lines = given.verified.read(name).count(b"\n")
+        logged = filled(words.LOGGED, answers=amount(max(0, lines - 1), "answer"))  # the first line says what was asked
+    reason = said(end.details["reason"], 400)
+    return filled(
+        words.STOPPED_RUN, run=begun["run"], command=said(begun["command"]), plan=plan, reason=reason, logged=logged
+    )
 
 
 def _tables(headings: tuple[str, ...], rows: Sequence[tuple[Text, ...]], caption: str) -> list[Block]:

@@ -36,6 +36,7 @@ STUDIED = {
     SCAN: "scan",
 }  # kind of a test → its name in a study
 MOST_ROWS = 300
+INCONCLUSIVE = "inconclusive"
 RATE_DIGITS = 2  # of an interval's ends
 
 
@@ -141,17 +142,24 @@ def _table(caption: str, headings: tuple[str, ...], rows: list[tuple[Text, ...]]
 def likelihood(given: Given) -> Section:
     """The weight of the outcome, where controls were given."""
     blocks: list[Block] = []
-    fitting = [one for one in given.controls if any(one.fits(test) for test in given.main_tests)]
+    fitted: set[str] = set()
+    undecided: list[Block] = []
     for test in given.main_tests:
-        for controls in fitting:
-            if controls.fits(test) and enough(len(controls.positives), len(controls.negatives)):
-                blocks += _ratio(test, controls)
+        fitting = [one for one in given.controls if one.fits(test)]
+        fitted |= {one.sha256 for one in fitting}
+        able = [one for one in fitting if enough(len(one.positives), len(one.negatives))]
+        if able and test.evidence["finding"] == INCONCLUSIVE:
+            undecided.append(Paragraph(filled(words.UNDECIDED, test=said(test_words(test)))))
+            continue
+        for controls in able:
+            blocks += _ratio(test, controls)
+    used = [one for one in given.controls if one.sha256 in fitted]
+    rest = [*undecided, *(_too_few(one) for one in used if not enough(len(one.positives), len(one.negatives)))]
+    rest += [Paragraph(words.UNFIT_CONTROLS)] if len(used) < len(given.controls) else []
     title = "Likelihood ratio"
-    few = [_too_few(one) for one in fitting if not enough(len(one.positives), len(one.negatives))]
     if not blocks:
-        unfit = [Paragraph(words.UNFIT_CONTROLS)] if len(fitting) < len(given.controls) else []
-        return Section(title, (Paragraph(words.NO_RATIO), *few, *unfit))
-    return Section(title, (*blocks, Paragraph(words.RATIO_LAW), Paragraph(words.RATIO_SCOPE), *few))
+        return Section(title, (Paragraph(words.NO_RATIO), *rest))
+    return Section(title, (*blocks, Paragraph(words.RATIO_LAW), Paragraph(words.RATIO_SCOPE), *rest))
 
 
 def _too_few(controls: Controls) -> Paragraph:
@@ -174,8 +182,7 @@ def _ratio(test: RecordedTest, controls: Controls) -> list[Block]:
     ratio, (hits, false) = controls.ratio(detected), controls.counts(detected)
     how, support = ratio.words
     sentence = filled(
-        words.RATIO,
-        finding="detected" if detected else "other than detected",
+        words.RATIO if detected else words.RATIO_NOT,
         test=said(test_words(test)),
         words=how,
         positives=amount(len(controls.positives), "positive control"),
@@ -187,7 +194,7 @@ def _ratio(test: RecordedTest, controls: Controls) -> list[Block]:
         "likelihood ratio": number(ratio.value),
         "interval": f"{number(ratio.low)} to {number(ratio.high)}",
         "limits by the number of controls": f"{number(ratio.least)} to {number(ratio.most)}",
-        "on the verbal scale": support,
+        "on the verbal scale": support if detected else filled("{}; H1: {}", support, words.AS_STRONG),
         "file of the controls": digest(controls.sha256),
     }
     made: list[Block] = [

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from detect.exact.interval import clopper_pearson
 
 LEVEL = 0.95
-LEAST = 7  # controls of each kind are the fewest that are `enough`
+LEAST = 7  # controls of each kind: with six of each no outcome could tell anything, however they came out
 # Above which ratio, the support, and how much more probable: a scale of the kind that ENFSI's guideline (2015) gives.
 # Below the last it is none: such a ratio is as good as 1.
 SCALE = (
@@ -33,7 +33,8 @@ class LikelihoodRatio:
 
     Attributes:
         value: of P(outcome | H1) to P(outcome | H0).
-        low, high: of an interval that covers it with at least 95 %, controls of each kind being independent draws.
+        low, high: of an interval that covers it, or the limit beyond which it lies, with at least 95 %, controls of
+            each kind being independent draws.
         least, most: between which so many controls can place a ratio; all of the above lie there.
     """
 
@@ -59,11 +60,8 @@ class LikelihoodRatio:
 
 
 def enough(positives: int, negatives: int) -> bool:
-    """Whether so many controls can tell: had all come out as they should, the interval would lie above 1.
-
-    The other outcome, all as they should, has the reciprocal condition, which is the same.
-    """
-    return likelihood_ratio(positives, positives, 0, negatives).low > 1
+    """Whether there are `LEAST` of each kind: many of one are no substitute for the other."""
+    return min(positives, negatives) >= LEAST
 
 
 def likelihood_ratio(hits: int, positives: int, false: int, negatives: int) -> LikelihoodRatio:

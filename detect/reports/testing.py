@@ -285,6 +285,8 @@ def multiplicity(given: Given) -> Section:
         names = [said(test.name) for test in family.tests[:8]]
         more = f" and {len(family.tests) - 8:,} more" if len(family.tests) > 8 else ""
         method = "Holm" if len(family.tests) > 1 else "one test"
+        if family.keys > 1:
+            method = f"Holm with the tests of {family.keys - 1:,} other keys, each as p = 1"
         check = ", then / .99 for the key's check" if family.key_check else ""
         rows.append(
             (

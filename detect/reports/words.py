@@ -101,9 +101,10 @@ NOT_DESCRIBED = "These described items were read by no run: {names}."
 CUSTODY = (
     "Everything that was done with the key in this case was recorded in a log as it was done, failures included. Each "
     "entry "
-    "is signed (Ed25519) and names the digest of the entry before it, so an entry cannot be changed, left out or put "
-    "in "
-    "afterwards without this showing, except by whoever holds the signing key and writes the whole log anew."
+    "is signed (Ed25519) and names the digest of the entry before it, so nobody without the signing key can change an "
+    "entry, leave one out or put one in without this showing. Whoever holds that key can go back to any earlier entry "
+    "and write all that follows anew, with any times; a timestamp from outside excludes that only for what came before "
+    "it."
 )
 STAMPS = (
     "A timestamp (RFC 3161) from an authority outside the examination shows that what it is over existed at that time. "
@@ -138,8 +139,20 @@ NO_COMMITMENT = (
 NO_DEVIATIONS = "The log shows no deviation from the plan."
 UNPLANNED_RUN = "Run {run} ({command}) carried no plan out; what it found is exploratory."
 PLANNED_RUN = "Run {run} ({command}) carried the plan {plan} out, and the log bears that order out."
+GOES_ON = (
+    "Run {run} goes on from {earlier}: what is recorded of the server's answers until then is the beginning of what it "
+    "had answered in the end. That nothing was cut before that from both copies of the answers, the response log's and "
+    "the case's, is the word of whoever signed."
+)
+BEFORE_PLAN = (
+    "Runs of this case that had begun before the plan {plan} was recorded: {runs}. That none of them examined the "
+    "model that the plan is for is shown only as far as names and digests tell: one model can have several names, and "
+    "several digests."
+)
 LATE_RUN = "Run {run} ({command}) names the plan {plan}, but {reasons}."
-STOPPED_RUN = "Run {run} ({command}) ended without a result: {reason}."
+STOPPED_RUN = "Run {run} ({command}), under {plan}, ended without a result: {reason}. {logged}"
+NO_PLAN_CARRIED, NOT_LOGGED = "no plan", "No answers of it are in the log."
+LOGGED = "{answers} of a server had been logged by then."
 PLAN_UNUSED = "The plan {plan} was recorded, and no run that gave results carried it out."
 KEY_CHECKED = (
     "The key was checked once on human text (SHA-256 {corpus}) and {outcome}. The rule: the key is accepted where the "
@@ -390,33 +403,48 @@ ACROSS = (
 # --- 11 ---
 
 NO_RATIO = (
-    "No likelihood ratio is given: no controls were given to this report that would support one. It takes models or "
+    "No likelihood ratio is given: no controls were given to this report that would allow one for its results. It "
+    "takes models or "
     "texts of sources that have nothing "
     "in common, made for the purpose, some trained on marked material and some not, examined by the same test. Neither "
     "1/p nor the e-value of a test is a likelihood ratio for the propositions of section 4, and neither is offered as "
     "one."
 )
 RATIO = (
-    "The result “{finding}” of {test} is {words} under H1 than under H0, judged by {positives} and {negatives}, no "
-    "two of one source: "
-    "this outcome came about in {hits} of the positive and in {false} of the negative ones."
+    "The result “detected” of {test} is {words} under H1 than under H0, judged by {positives} and {negatives}: "
+    "this outcome came about in {hits} of the positive and in {false} of the negative ones. That no two of them are of "
+    "one source is the word of whoever made the file."
+)
+AS_STRONG = "a dependence as strong as that of the controls"
+RATIO_NOT = (
+    "The result “not detected” of {test} is {words} under H1, for a dependence as strong as that of the controls, than "
+    "under H0, judged by {positives} and {negatives}: {hits} of the positive and {false} of the negative ones were not "
+    "detected either. Of a weaker dependence this says nothing. That no two of them are of one source is the word of "
+    "whoever made the file."
+)
+UNDECIDED = (
+    "The result of {test} is “inconclusive”: too little was observed to tell. It is no sign of absence, and gets no "
+    "likelihood ratio."
 )
 FEW_CONTROLS = (
     "Controls were given (SHA-256 {digest}): the mark was detected in {hits} of {positives} and in {false} of "
-    "{negatives}. They are too few for a ratio: had all come out as they should, its interval would still contain 1. "
-    "It takes {least} of each kind, or more of one where there are fewer of the other."
+    "{negatives}. They are too few for a ratio, which takes at least {least} of each kind."
 )
-UNFIT_CONTROLS = "Controls that were given are of another test, or of another level, than the results of this report."
+UNFIT_CONTROLS = (
+    "Controls that were given are of another test, of another level, or of another kind of mark (γ, context width, "
+    "what was weighed, with or without a reference) than the results of this report, and are not used."
+)
 RATIO_LAW = (
     "Each rate is estimated by (count + 1/2)/(number + 1); the interval joins two Clopper–Pearson intervals of 97.5 "
-    "%, so that it covers the ratio with "
+    "%, so that it covers the ratio, or its limit where the ratio lies beyond, with "
     "at least 95 %. The ratio is held between 1/(number of positives + 1) and (number of negatives + 1): so many "
     "controls cannot show more. The words follow a scale of the kind that ENFSI's guideline gives, for the end of the "
     "interval that is nearer to 1."
 )
 RATIO_SCOPE = (
     "The ratio is about H1 and H0 as the controls stand for them: this test, at this level, on sources of their kind. "
-    "It "
+    "Each control is judged alone, by the p of its one test. Where the test of the case was adjusted for other tests, "
+    "other keys or the key's check (section 10), it had to reach more than the controls had. The ratio "
     "says nothing of the route (A1, A0), and is not the odds that a proposition holds; these depend on all other "
     "evidence, and are the court's."
 )
@@ -451,7 +479,8 @@ REPRODUCE = (
     "program that shares no code with the first."
 )
 CLOSED = (
-    "The key is not opened in this bundle: counts of green pairs (and S) are the examiner's word, and everything that "
+    "The key is not opened in this bundle, which keeps colours closed except where a test counts few pairs: the count "
+    "of a single pair is its colour. Counts of green pairs (and S) are the examiner's word, and everything that "
     "follows from them was "
     "computed again. For an independent count the commissioner has to hand over the one opened key; it opens this "
     "mark and no other."

@@ -107,14 +107,20 @@ def _erased(found: Found) -> list[str]:
         said.append(f" After the other {len(rest)}: {kept}." if gone or weak else f"{kept} after each.")
     if any(loss_words(one["held_out_loss"]) for one in [*gone, *weak]):
         said.append(
-            " In brackets: the student's loss on human text, nats a token, untreated → treated; lower is better."
+            " In brackets, untreated → treated, lower is better: the student's loss on human text, nats a token"
+            + ("; and the perplexity of what it writes." if any(_writes(one) for one in [*gone, *weak]) else ".")
         )
     return ["".join(said)]
 
 
 def _with_cost(one: Found) -> str:
-    cost = loss_words(one["held_out_loss"])
-    return f"{one['what']} ({cost})" if cost else str(one["what"])
+    costs = [cost for cost in (loss_words(one["held_out_loss"]), _writes(one)) if cost]
+    return f"{one['what']} ({'; '.join(costs)})" if costs else str(one["what"])
+
+
+def _writes(one: Found) -> str:
+    before, after = one["written_perplexity"]
+    return "" if before is None or after is None else f"{before:.0f} → {after:.0f}"
 
 
 def loss_words(pair: Sequence[float | None]) -> str:

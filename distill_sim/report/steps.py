@@ -86,18 +86,19 @@ STEPS = {  # none of them needs the key
         start=True,
     ),
     "neutralise": Told(
-        "Neutralised", "neutralised whenever it speaks, strength {:g}", "strength {:g}",
+        "Neutralised, context width known", "neutralised, context width known, strength {:g}", "strength {:g}",
         "Whoever runs the student compares it with the model it started from, on the answers it was trained on, and "
         "estimates for each frequent context which tokens training has made likelier. That, times a strength, is "
         "subtracted from its scores whenever it speaks. The tests see what is left; the stored weights stay as they "
-        "were. Here the mark's context width was known.",
+        "were (Pan et al. 2025, arXiv 2502.11598). Here the mark's context width was known.",
         start=True,
     ),
     "neutralise-blind": Told(
-        "Neutralised, context width not known", "neutralised at context widths 0, 1 and 2 at once, strength {:g}",
+        "Neutralised, context width not known", "neutralised, context width not known, strength {:g}",
         "strength {:g}",
-        "The same by someone who does not know the mark's context width: what was estimated for widths 0, 1 and 2 is "
-        "added up and subtracted, as it was published.",
+        "Whoever runs the student compares it with the model it started from, estimates for contexts of 0, 1 and 2 "
+        "tokens which tokens training has made likelier, and subtracts all three whenever the student speaks, as Pan "
+        "et al. 2025 (arXiv 2502.11598) do: so the mark's context width need not be known.",
         start=True,
     ),
 }  # fmt: skip

@@ -139,7 +139,7 @@ def fresh(rows: Sequence[Found]) -> list[dict[str, Any]]:
             "levels": [
                 {
                     "found": spread([one["at_or_below"][level] for one in members]),
-                    "expected": spread([one["n"] * float(level) for one in members]),
+                    "expected": _few([one["n"] * float(level) for one in members]),
                     "limit": spread([one["limits"][level] for one in members]),
                     "least": spread([one["least"][level] for one in members]),
                 }
@@ -151,6 +151,11 @@ def fresh(rows: Sequence[Found]) -> list[dict[str, Any]]:
         for test in (*TEST_TITLES, *sorted(set(groups) - set(TESTS)))
         if (members := groups.get(test))
     ]
+
+
+def _few(values: Sequence[float]) -> str:
+    """As `spread`, but what is less than one is told."""
+    return spread(values) if min(values) >= 1 else " to ".join(f"{value:g}" for value in sorted({*values}))
 
 
 def texts(material: Material, measured: Sequence[Found]) -> dict[str, Any]:

@@ -1,14 +1,17 @@
-"""Controls for a likelihood ratio, for `taggant report --controls`: students that share neither seed nor key."""
+"""Controls for a likelihood ratio, for `taggant report --controls`: students without seed, answers, probes or key in
+common."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from detect.bundles.material import WEIGHTS
 from detect.evidence import DEFAULT_ALPHA
-from detect.reports.controls import FORMAT, Controls
+from detect.reports.controls import FORMAT, Controls, Design
 from distill_sim.study.laboratory import Laboratory
 from watermark.files import write_json
+from watermark.keys.parameters import GAMMA_UNITS, gamma_units
 
 CONTROLS_FILE = "controls.json"
 
@@ -26,9 +29,17 @@ def write_controls(path: Path, laboratory: Laboratory) -> None:
     }
     if not all(kinds.values()):
         return
-    content = {
-        "format": FORMAT, "test": "reading", "kind": WEIGHTS, "alpha": DEFAULT_ALPHA, "what": population(laboratory),
-    }  # fmt: skip
+    base = laboratory.study.base
+    design = Design(
+        test="reading",
+        kind=WEIGHTS,
+        weights="difference",
+        reference=True,
+        gamma=gamma_units(base.gamma) / GAMMA_UNITS,
+        context_width=base.context_width,
+        alpha=DEFAULT_ALPHA,
+    )
+    content = {"format": FORMAT, **asdict(design), "what": population(laboratory)}
     write_json(path, {**content, **kinds}, overwrite=True)
     Controls.load(path)
 
@@ -46,7 +57,8 @@ def population(laboratory: Laboratory) -> str:
         f"positive one learned from answers under a mark of its own (delta {base.delta:g}, gamma {base.gamma:g}, "
         f"context width {base.context_width}, share of marked answers {base.share:g}), and was tested for that; a "
         "negative one learned from unmarked answers, and was tested for a mark of its own that nobody had used. What "
-        "they have in common: the teacher, from which all of them start or whose text they learned, the list of "
-        "prompts, how they were trained, and the unmarked answers from which frequencies of contexts were taken. They "
+        "they share, so that they are no independent sources in this: the teacher, from which all of them start or "
+        "whose text they learned, the list of prompts, how they were trained, the model that they are read against, "
+        "and the unmarked answers from which frequencies of contexts were taken. They "
         "stand for students of this teacher that were made in this way, and for no others."
     )

@@ -12,7 +12,7 @@ from detect.bundles.container import read_bundle
 from detect.bundles.custody import Log
 from detect.bundles.entries import digest
 from detect.bundles.held import LOG
-from detect.bundles.material import SCAN
+from detect.bundles.material import E_PROCESS, SCAN
 from detect.bundles.refused import Refused
 from detect.bundles.seal import FILES
 from detect.bundles.signer import PublicKey
@@ -24,6 +24,7 @@ from detect.bundles.verify.runs import RecordedFamily, RecordedTest, read_runs
 from detect.bundles.verify.stamped import Stamped, read_stamps
 from detect.wording import amount
 
+FIXED_AMOUNT = "that as many tokens were sampled as the plan says, not fewer or more"
 OnCheck = Callable[[str, str], None]  # a check that was passed, and what it found
 
 
@@ -115,6 +116,11 @@ def verify_files(
     return Verified(files, manifest, log, marked, tuple(stamps), tuple(families), tuple(confirmatory), unchecked)
 
 
+def _of_fixed_amount(test: RecordedTest) -> bool:
+    """Whether a planned test's answers were to be of a number of tokens: the model's own, which no ids here tell."""
+    return "plan" in test.evidence and test.name.startswith("sampled/") and test.kind != E_PROCESS
+
+
 def _read_log(files: Files, manifest: Manifest, keys: dict[str, PublicKey]) -> Log:
     log = Log.read(files[LOG], keys)
     log.require_sealed()
@@ -165,4 +171,6 @@ def _unchecked(
         found.append("colours: the key is not opened, so counts of green pairs, and S, are the examiner's word")
         scans = [test.what for test in tests if test.kind == SCAN]
         found += [f"without the key no scan: {', '.join(scans)}"] if scans else []
+    fixed = [test.what for test in tests if _of_fixed_amount(test)]
+    found += [f"{FIXED_AMOUNT}: {', '.join(fixed)}"] if fixed else []
     return tuple(found)

@@ -6,18 +6,26 @@ import math
 from collections.abc import Sequence
 
 from detect.bundles.custody import Log
+from detect.bundles.material import COUNT, SCAN, WEIGHTS
 from detect.bundles.order import ReadFile, shortcomings
 from detect.bundles.refused import Refused
 from detect.bundles.verify.numbers import TOLERANCE
 from detect.bundles.verify.runs import RecordedFamily, RecordedTest
-from detect.evidence import KEY_CHECK_ACCEPTS
+from detect.evidence import (
+    DEFAULT_EFFECT,
+    KEY_CHECK_ACCEPTS,
+    Assessment,
+    pairs_for_negative,
+    sequence_for_negative,
+)
 from detect.exact.multiplicity import holm, key_check_adjustment
 
 
 def check_family(family: RecordedFamily, log: Log) -> None:
     """Adjust a family's p again, and judge it.
 
-    Null: as of `holm`; a test that claims nothing stays in its family with p = 1.
+    Null: as of `holm`; a test that claims nothing stays in its family with p = 1, and so do those of other keys among
+    which the mark was looked for.
 
     Raises:
         Refused: "evidence", "adjusted" or "finding".
@@ -26,8 +34,9 @@ def check_family(family: RecordedFamily, log: Log) -> None:
         return
     log10_alpha = math.log10(_alpha(family.tests))
     accepted = _check_of_key(log, family.tests[0].begun)
-    adjusted = holm([test.evidence["log10_p"] or 0.0 for test in family.tests]).tolist()
-    for test, value in zip(family.tests, adjusted, strict=True):
+    others = [0.0] * (family.keys - 1)
+    adjusted = holm([*(test.evidence["log10_p"] or 0.0 for test in family.tests), *others]).tolist()
+    for test, value in zip(family.tests, adjusted, strict=False):
         said = test.evidence["log10_p_adjusted"]
         if said is not None:
             if not test.claims or accepted is False or (accepted and not family.key_check):
@@ -37,6 +46,29 @@ def check_family(family: RecordedFamily, log: Log) -> None:
                 raise Refused("adjusted", f"{test.what}: log10_p_adjusted is {said}, and {right} follows")
         if (said is not None and said <= log10_alpha) != (test.evidence["finding"] == "detected"):
             raise Refused("finding", f"{test.what}: {test.evidence['finding']!r} does not follow from its adjusted p")
+        if test.evidence["finding"] == "not detected" and not _is_negative(test, family):
+            raise Refused("finding", f"{test.what}: 'not detected', where too little was looked at to say so")
+
+
+def _is_negative(test: RecordedTest, family: RecordedFamily) -> bool:
+    """Whether a test that does not detect would have, had there been what was to be found; of scans not known here.
+
+    Its numbers were computed again already.
+    """
+    one = test.evidence
+    if one["log10_p_adjusted"] is None:
+        return False
+    if test.kind == SCAN:
+        return True
+    if test.kind == WEIGHTS:
+        return test.control is not None and "plan" in one and test.control.evidence["finding"] == "detected"
+    alpha = Assessment(one["alpha"], key_check=family.key_check or None).level
+    level = alpha / (len(family.tests) + family.keys - 1)
+    effect = DEFAULT_EFFECT[one["test"]] if test.effect is None else test.effect
+    if test.kind == COUNT:
+        return bool(one["n_scored"] >= pairs_for_negative(effect, one["gamma"], level))
+    said = one["sequential"]
+    return sequence_for_negative(said["alpha"], said["maximum_pairs"], said["stopped"], effect, one["gamma"], level)
 
 
 def check_order(tests: Sequence[RecordedTest], log: Log, read: ReadFile) -> list[RecordedTest]:

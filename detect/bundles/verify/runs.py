@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from detect.bundles import canonical
 from detect.bundles.custody import Log
 from detect.bundles.entries import Entry
-from detect.bundles.material import COUNT, E_PROCESS, FORMAT, RUN, SCAN, WEIGHTS
+from detect.bundles.material import ATTRIBUTE, COUNT, E_PROCESS, FORMAT, RUN, SCAN, WEIGHTS
 from detect.bundles.members import Check, has, is_bool, is_count, is_digest, is_text, list_of, or_null, require
 from detect.bundles.refused import Refused
 from detect.bundles.seal import FILES
 from detect.bundles.verify.manifest import Files
 from detect.bundles.verify.marked import Marked
-from detect.evidence import SCHEMA
+from detect.evidence import SCHEMA, Assessment
+from detect.plans.content import COUNTED
 from detect.plans.plan import Plan
 
 FINDINGS, STATUSES = ("detected", "inconclusive", "not detected"), ("exploratory", "confirmatory")
@@ -31,11 +32,13 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
+_FAMILY: dict[str, Check] = {"tests": list_of(is_text), "key_check": is_bool}
+_AMONG: dict[str, Check] = {**_FAMILY, "keys": lambda value: is_count(value) and value > 0}
 _RUN: dict[str, Check] = {
     "format": lambda value: value == FORMAT,
     "run": is_text,
     "command": is_text,
-    "family": list_of(has(tests=list_of(is_text), key_check=is_bool)),
+    "family": lambda value: isinstance(value, list),
     "tests": lambda value: isinstance(value, dict),
 }
 _TEST: dict[str, Check] = {
@@ -112,6 +115,8 @@ class RecordedTest:
         material: bytes of what it rests on, by what they are.
         statistic: S, as the examiner says, of a weighted test.
         begun: number of the entry by which its run began.
+        effect: green fraction that was to be found; None: the test's default.
+        control: the same test of the plan's positive control; None: it was not examined.
     """
 
     run: str
@@ -121,6 +126,8 @@ class RecordedTest:
     material: Mapping[str, bytes] = field(repr=False)
     statistic: float | None
     begun: int
+    effect: float | None = None
+    control: RecordedTest | None = field(default=None, repr=False)
 
     @property
     def what(self) -> str:
@@ -139,10 +146,12 @@ class RecordedFamily:
 
     Attributes:
         key_check: p is multiplied for the key's check.
+        keys: among how many the mark was looked for.
     """
 
     tests: tuple[RecordedTest, ...]
     key_check: bool
+    keys: int = 1
 
 
 def read_runs(files: Files, log: Log, marked: Marked) -> list[RecordedFamily]:
@@ -164,6 +173,8 @@ def _read_run(files: Files, log: Log, marked: Marked, finished: Entry, begun: in
     said = require(canonical.loads(files[f"{FILES}/{what}"], what), _RUN, "run", what)
     if (said["run"], said["command"]) != (run, begin["command"]):
         raise Refused("run", f"{what}: another run or command than the log has")
+    for family in said["family"]:
+        require(family, _AMONG if begin["command"] == ATTRIBUTE else _FAMILY, "run", f"{what}, a family")
     placed = sorted(name for family in said["family"] for name in family["tests"])
     if not sorted(said["tests"]) == sorted(finished.details["tests"]) == placed:
         raise Refused("run", f"{what}: not the tests that the log has, each in one family")
@@ -172,10 +183,23 @@ def _read_run(files: Files, log: Log, marked: Marked, finished: Entry, begun: in
         if "plan" in test.evidence and test.evidence["plan"]["sha256"] != begin["plan"]:
             raise Refused("evidence", f"{test.what}: of another plan than the run")
     plan = marked.plans.get(begin["plan"])
+    if plan is None and begin["plan"] is not None:
+        raise Refused("run", f"{what}: the plan that it carries out was not recorded")
+    controls = {f"{name}/control" for name in (() if plan is None else plan.tests)}
+    if any(name.endswith("/control") and name not in controls for name in tests):
+        raise Refused("run", f"{what}: a control of a test that was not planned")
+    effect = begin["options"].get("effect") if plan is None else plan.effect
+    effect = effect if is_number(effect) and 0 < effect < 1 else None
+    tests = {n: replace(one, effect=effect, control=tests.get(f"{n}/control")) for n, one in tests.items()}
     if plan is not None:
         _check_planned(plan, tests, what)
+        _check_controls(plan, tests)
+        _check_stopping(plan, tests, {name: one["key_check"] for one in said["family"] for name in one["tests"]})
     _check_families([one["tests"] for one in said["family"]], None if plan is None else plan.primary, what)
-    return [RecordedFamily(tuple(tests[name] for name in one["tests"]), one["key_check"]) for one in said["family"]]
+    return [
+        RecordedFamily(tuple(tests[name] for name in one["tests"]), one["key_check"], one.get("keys", 1))
+        for one in said["family"]
+    ]
 
 
 def _check_planned(plan: Plan, tests: Mapping[str, RecordedTest], what: str) -> None:
@@ -195,6 +219,41 @@ def _check_planned(plan: Plan, tests: Mapping[str, RecordedTest], what: str) -> 
         for member, value in planned.items():
             if said[member] != value:
                 raise Refused("evidence", f"{test.what}: {member} is {said[member]}, the plan says {value}")
+
+
+def _check_stopping(plan: Plan, tests: Mapping[str, RecordedTest], checked: Mapping[str, bool]) -> None:
+    """Raise Refused unless each of the plan's tests is of the kind that it plans, and its e-process ends as it says.
+
+    A count that was not planned as an e-process has no level for looking on the way: put in the place of one, it could
+    be stopped where its p is smallest.
+
+    Args:
+        checked: by the tests' names, whether their p are multiplied for the key's check.
+    """
+    for name in plan.tests:
+        test = tests[name]
+        level = Assessment(plan.alpha, key_check=checked[name] or None).level
+        stops = plan.stops(level) if name == plan.primary else None
+        kind = WEIGHTS if name != COUNTED else COUNT if stops is None else E_PROCESS
+        if test.kind != kind:
+            raise Refused("run", f"{test.what}: of the kind {test.kind}, the plan's is {kind}")
+        if stops is not None and not math.isclose(test.evidence["sequential"]["alpha"], stops[0], rel_tol=1e-9):
+            said = test.evidence["sequential"]["alpha"]
+            raise Refused("evidence", f"{test.what}: its e-process ends early at {said}, the plan says {stops[0]}")
+
+
+def _check_controls(plan: Plan, tests: Mapping[str, RecordedTest]) -> None:
+    """Raise Refused unless the plan's tests say of their controls what is recorded of these, at the level they must."""
+    for name in plan.tests:
+        test, control = tests[name], tests[name].control
+        numbers = None if control is None else {part: control.evidence[part] for part in ("log10_p", "finding")}
+        if test.evidence["plan"]["control"] != numbers:
+            raise Refused("evidence", f"{test.what}: its control is not as it was recorded")
+        alpha = plan.alpha / (1 if name == plan.primary else len(plan.tests) - 1)
+        if control is not None and not (
+            control.kind == WEIGHTS == test.kind and math.isclose(control.evidence["alpha"], alpha, rel_tol=1e-9)
+        ):
+            raise Refused("evidence", f"{control.what}: a control is weighed as its test is, and judged at {alpha}")
 
 
 def _check_families(families: Sequence[Sequence[str]], primary: str | None, what: str) -> None:

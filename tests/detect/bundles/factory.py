@@ -313,6 +313,13 @@ def weights(made: Made, *, strength: float = 2.5) -> None:
     made.run("suspect", planned_families(made, one, tests, checked=True), plan=one, questioned=MODEL)
 
 
+def attributed(made: Made) -> None:
+    """As of `taggant attribute --case`: one key among 1,000."""
+    texts = documents(made.key, 0.7, 2)
+    (one,) = assess_family([tally(made.key, texts)], keys=1000)
+    made.run("attribute", [Family({"attribution": Tested(COUNT, one.to_dict(), Texts(texts, []))}, False, 1000)])
+
+
 def nothing(made: Made) -> None:
     """A run that was stopped, and nothing else."""
     made.begin("detect").stop("killed")
@@ -336,5 +343,6 @@ GOOD: dict[str, Callable[[Path], Files]] = {
     "weights-closed": lambda at: sealed(at, KEY, weights, opened=False),
     "weights-none": lambda at: sealed(at, WIDE, lambda made: weights(made, strength=0.0)),
     "stamped": lambda at: sealed(at, KEY, lambda made: planned(made, stamped=True), stamped=True),
+    "attributed": lambda at: sealed(at, KEY, attributed),
     "nothing": lambda at: sealed(at, KEY, nothing),
 }

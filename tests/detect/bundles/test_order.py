@@ -32,6 +32,12 @@ def run(lines: Lines, number: int = 1, plan: str | None = DIGEST, questioned: An
     return lines.begun(name, plan=plan, questioned=questioned, command="suspect").finished(name)
 
 
+def stopped(lines: Lines, plan: str | None) -> Lines:
+    """The first run, of this model, which ended without a result."""
+    lines.begun("0001", plan=plan, questioned=MODEL, command="suspect")
+    return lines.add("stopped", {"run": "0001", "reason": "no connection"})
+
+
 def found(lines: Lines, number: int = 1) -> list[str]:
     log = lines.read()
     return shortcomings(log, [at for at, _ in log.of("begun")][number - 1], FILES.__getitem__)
@@ -41,12 +47,13 @@ def start() -> Lines:
     return Lines().add("opened")
 
 
-@pytest.mark.parametrize("questioned", [MODEL, None, {"server": "http://a/v1", "model_name": "m"}])
+@pytest.mark.parametrize("questioned", [MODEL, {"server": "http://a/v1", "model_name": "m"}])
 def test_committed_then_planned_then_run(questioned: Any) -> None:
     lines = run(planned(committed(checked(start()))), questioned=questioned)
     assert found(lines) == []
     assert found(run(planned(committed(run(start(), plan=None, questioned={"model": OTHER}))), 2), 2) == []
-    assert found(run(planned(committed(run(start(), plan=None, questioned=None))), 2, questioned=None), 2) == []
+    assert found(run(planned(committed(run(start(), plan=None, questioned=None))), 2), 2) == []
+    assert found(run(run(planned(committed(start())), plan=None), 2), 2) == []  # all was settled when it was looked at
 
 
 @pytest.mark.parametrize(
@@ -63,6 +70,11 @@ def test_committed_then_planned_then_run(questioned: Any) -> None:
         ("examined before", run(planned(run(committed(start()), plan=None)), 2), 2),
         ("earlier run", run(run(planned(committed(start()))), 2), 2),
         ("earlier run", run(run(planned(committed(start())), questioned=None), 2), 2),
+        ("another plan", run(run(planned(committed(start())), plan=OTHER), 2), 2),
+        ("another plan", run(run(planned(committed(start())), plan=OTHER, questioned=None), 2), 2),
+        ("another plan", run(stopped(planned(committed(start())), OTHER), 2), 2),
+        ("was stopped", run(stopped(planned(committed(start())), None), 2), 2),
+        ("does not name", run(planned(committed(start())), questioned=None), 1),
         ("check of the key", run(checked(planned(committed(start())))), 1),
         ("check of the key", checked(run(planned(committed(start())))), 1),
     ],

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from detect.bundles.verify.check import verify_bundle
 from detect.cli.main import cli as top_level
 from detect.cli.main import run
 from detect.counting import weigh
@@ -23,6 +24,7 @@ from detect.exact.power import pairs_needed
 from detect.fed import Probe, ProbePairs
 from detect.keycheck import check_path
 from detect.observation import ContextMass, Excess, Reading
+from tests.detect.bundles.helpers import events
 from tests.detect.cli.helpers import (
     SPEECH,
     Cli,
@@ -36,6 +38,7 @@ from tests.detect.cli.helpers import (
 )
 from tests.detect.material import distinct_pairs, is_green
 from tests.detect.test_attribution import FIELDS, KEY_FIELDS, an_excess
+from tests.tools.second import check_of
 from watermark import GreenList, Key
 from watermark.files import write_json
 from watermark.keys import Parameters, TokenizerIdentity
@@ -460,3 +463,56 @@ def test_a_derived_key_in_the_owner_s_place_is_spoken_of(cli: Cli, tmp_path: Pat
     warned = cli("attribute", "--owner", derived, "--accounts", ids_file, rows)
     assert "account.key is a derived key (account a), not an owner's" in warned.err
     assert "derived key" not in cli("attribute", "--owner", key, "--accounts", ids_file, rows).err
+
+
+# --- in a case ---
+
+
+def in_a_case(key: Path, case: str = "case") -> list[object]:
+    return ["--key", key, "--case", case, "--json"]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("what", ["text", "sampled", "reading"])
+def test_a_case_has_the_test_of_its_own_key_among_all(what: str, cli: Cli, key: Path, tmp_path: Path) -> None:
+    ids_file, own = tmp_path / "ids.txt", tmp_path / "own.key"
+    ids_file.write_text("\n".join(ACCOUNTS))
+    Key.load(key).account("acct-4").save(own)
+    if what == "reading":
+        material: list[object] = ["--reading", reading_of(tmp_path / "material", key, "acct-4")]
+    else:
+        rows = answers(tmp_path / "material", key, "acct-4", "acct-1", prompt_ids=[9, 8, 7])
+        material = [rows.rename(tmp_path / "material.jsonl"), *(["--sampled"] if what == "sampled" else [])]
+    command = ["attribute", "--owner", key, "--accounts", ids_file, *material]
+    shown = cli(*command, *in_a_case(own)).json()
+    assert shown == cli(*command, "--json").json()
+    assert "acct-4" in shown["attributed"]
+    assert cli("seal", "case", "-o", "bundle", "--open-key", "--key", own).code == 0
+    found = verify_bundle("bundle")
+    assert check_of(Path("bundle")) == "passed"
+    (test,), (row,) = found.tests, [one for one in shown["accounts"] if one["account"] == "acct-4"]
+    one = test.evidence
+    assert one["log10_p"] == pytest.approx(row["log10_p"], abs=1e-9)
+    assert one["log10_p_adjusted"] == pytest.approx(row["log10_p"] + math.log10(6), abs=1e-9)
+    assert (one["n_scored"], one["n_green"]) == (row["n_scored"], row["n_green"])
+    assert (one["test"], one["finding"], one["status"]) == (what, "detected", "exploratory")
+    begun = found.log.entries[1].details
+    assert (begun["command"], begun["key_id"]) == ("attribute", Key.load(own).key_id)
+    assert len(begun["inputs"]) == 2
+    others = [Key.load(key).account(account) for account in ACCOUNTS if account != "acct-4"]
+    for data in found.files.values():  # of nobody else's account a word
+        assert b"acct-" not in data
+        assert not any(other.key_id.encode() in data for other in others)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_case_that_cannot_be_one_of_it(cli: Cli, key: Path, keys: Path, ids: Path, tmp_path: Path) -> None:
+    cli("attribute", "--keys", keys, ids, "--case", "case").refused(2, "--case and --key go together")
+    cli("attribute", "--keys", keys, ids, "--key", key).refused(2, "--case and --key go together")
+    told = cli("attribute", "--keys", keys, ids, *in_a_case(key))
+    assert (told.code, "is none of the 6 listed" in told.err) == (3, True)
+    assert events(Path("case")) == ["opened"]
+    own = next(keys.iterdir())
+    broken = write_rows(tmp_path / "broken.jsonl", [{"token_ids": [2**40]}])
+    assert cli("attribute", "--keys", keys, broken, *in_a_case(own, "second")).code == 3
+    assert events(Path("second")) == ["opened", "begun", "stopped"]

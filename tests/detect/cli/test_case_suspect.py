@@ -254,6 +254,8 @@ def test_a_plan_that_the_case_does_not_record_is_exploratory(cli: Cli, account: 
     assert "exploratory: the case does not record the plan before the run" in result.err
     assert result.json()["sampled"]["status"] == "exploratory"
     assert borne_out() == [False]
+    assert events(CASE)[-3:] == ["begun", "planned", "finished"]
+    assert bundled() == []  # and both verifiers pass it
 
 
 def test_a_look_before_the_plan_is_told_by_the_log(cli: Cli, account: Path, prompts: Path) -> None:

@@ -79,6 +79,29 @@ def test_one_key_is_opened_in_its_commitment(cli: Cli, case: Path, text_key: Pat
     assert payloads((case / "custody.jsonl").read_bytes())[-1]["details"] == {"opened": True}
 
 
+FEW = "counted fewer than 20 pairs"
+
+
+def test_counts_of_few_pairs_tell_colours_of_a_closed_bundle(cli: Cli, case: Path) -> None:
+    """Of one pair the count is the colour; an opened bundle tells all colours anyway."""
+    assert FEW not in cli("seal", case, "-o", "long.zip").err
+    rows = [{"token_ids": [10 + i, 50 + i]} for i in range(3)]
+    Path("short.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert cli("detect", "--key", "b.key", "short.jsonl", "--each", "--case", case).code == 0
+    shown = cli("seal", case, "-o", "closed.zip")
+    assert shown.code == 0
+    assert "of one pair, its count is its colour" in shown.err
+    files = read_bundle("closed.zip")
+    few = [
+        one for name, data in files.items() if "/runs/" in name and name.endswith(".json")
+        for one in [json.loads(data)] if "alpha" in one and 0 < one["n_scored"] < 20
+    ]  # fmt: skip
+    assert f"{len(few)} recorded tests {FEW}" in shown.err
+    assert len(few) >= 3
+    opened = cli("seal", case, "-o", "opened.zip", "--open-key", "--key", "b.key", "--leaves", "leaves.json")
+    assert FEW not in opened.err
+
+
 def test_another_key_is_not_opened(cli: Cli, case: Path, text_key: Path, tmp_path: Path) -> None:
     for key in (text_key, save_key(tmp_path / "other.key", 1)):
         command = ["seal", case, "-o", "bundle", "--open-key", "--key", key, "--leaves", "leaves.json"]

@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta
 
 from detect.reports.controls import Controls
-from detect.reports.ratio import SCALE, likelihood_ratio
+from detect.reports.ratio import LEAST, SCALE, LikelihoodRatio, enough, likelihood_ratio
+from detect.reports.words import RATIO_LAW
 from watermark.errors import InputError
 
 
@@ -49,17 +51,15 @@ def test_below_two_it_is_none() -> None:
 
 
 def test_how_many_are_enough() -> None:
-    """By the closed form of an interval without errors: .0125^(1/n)."""
-    from detect.reports.ratio import LEAST, enough
-
-    for positives in range(1, 30):
-        for negatives in range(1, 30):
-            both = 0.0125 ** (1 / positives) + 0.0125 ** (1 / negatives)
-            assert enough(positives, negatives) == (both > 1)
-            wrong = likelihood_ratio(0, positives, negatives, negatives)
-            assert enough(positives, negatives) == (wrong.high < 1)
+    """Seven of each kind, whatever there is of the other; by the closed form of an interval without errors."""
+    for n in range(1, 30):
+        both = 2 * 0.0125 ** (1 / n)
+        assert enough(n, n) == (both > 1) == (likelihood_ratio(0, n, n, n).high < 1)
     assert enough(LEAST, LEAST)
-    assert not enough(LEAST - 1, LEAST - 1)
+    for few in range(1, LEAST):
+        assert likelihood_ratio(few, few, 0, 3000).low > 1 or few < 3
+        assert not enough(few, 3000)
+        assert not enough(3000, few)
 
 
 def test_the_other_way_round() -> None:
@@ -71,14 +71,26 @@ def test_the_other_way_round() -> None:
 
 def test_the_interval_covers() -> None:
     """Ratios of known rates lie in the interval at least as often as it says."""
-    import numpy as np
-
     rng = np.random.default_rng(1)
     for p, q, n, m in ((0.9, 0.05, 30, 60), (0.5, 0.5, 20, 20), (0.97, 0.2, 50, 25)):
         pairs = np.stack([rng.binomial(n, p, 400), rng.binomial(m, q, 400)], axis=1).tolist()
         drawn = [likelihood_ratio(hits, n, false, m) for hits, false in pairs]
         covered = sum(one.low <= p / q <= one.high for one in drawn)
         assert covered >= 380
+
+
+@pytest.mark.parametrize(("p", "q", "n", "m"), [(0.9, 1e-6, 30, 60), (0.99, 1e-6, 20, 20), (1e-6, 0.9, 30, 60)])
+def test_beyond_the_limits_it_covers_the_limit_and_not_the_ratio(p: float, q: float, n: int, m: int) -> None:
+    rng = np.random.default_rng(2)
+    pairs = np.stack([rng.binomial(n, p, 400), rng.binomial(m, q, 400)], axis=1).tolist()
+    drawn = [likelihood_ratio(hits, n, false, m) for hits, false in pairs]
+    limit = min(drawn[0].most, max(drawn[0].least, p / q))
+    assert limit in (drawn[0].least, drawn[0].most)
+    assert sum(one.low <= p / q <= one.high for one in drawn) == 0
+    assert sum(one.low <= limit <= one.high for one in drawn) >= 380
+    said = " ".join(str(LikelihoodRatio.__doc__).split())
+    for words in (said, RATIO_LAW):
+        assert "or the limit beyond which it lies, with at least 95 %" in words or "or its limit" in words
 
 
 def test_no_support_where_one_lies_within() -> None:
@@ -96,7 +108,8 @@ def test_no_controls(counts: tuple[int, int, int, int]) -> None:
 
 
 CONTROLS: dict[str, Any] = {
-    "format": "taggant-controls/1", "test": "text", "kind": "count", "alpha": 1e-6, "what": "essays by twenty people",
+    "format": "taggant-controls/1", "test": "text", "kind": "count", "weights": "distinct", "reference": False,
+    "gamma": 0.25, "context_width": 1, "alpha": 1e-6, "what": "essays by twenty people",
     "positives": [{"source": f"p{i}", "detected": i > 1} for i in range(20)],
     "negatives": [{"source": f"n{i}", "detected": False} for i in range(30)],
 }  # fmt: skip
@@ -120,6 +133,8 @@ def test_controls(tmp_path: Path) -> None:
         ({"positives": [{"source": "N3 ", "detected": True}]}, "share a source"),
         ({"negatives": []}, "negatives is malformed"),
         ({"alpha": 0}, "alpha is malformed"),
+        ({"weights": "all"}, "weights is malformed"),
+        ({"reference": None}, "reference is malformed"),
         ({"format": "taggant-controls/2"}, "not in the format"),
         ({"more": 1}, "not an object of"),
     ],

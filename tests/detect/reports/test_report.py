@@ -12,16 +12,19 @@ from typing import Any
 
 import pytest
 
+from detect.bundles.verify.check import verify_files
 from detect.bundles.verify.runs import RecordedFamily
 from detect.reports.blocks import SIGNIFICANT, Picture, Table, plain, stripped
 from detect.reports.commission import Commission
 from detect.reports.content import report_of
 from detect.reports.controls import Controls
+from detect.reports.given import Given
 from detect.reports.page import html_of
 from detect.reports.pictures import lineup_picture, order_picture
 from detect.reports.validation import Validation
 from detect.wording import probability_words
 from tests.detect.bundles.bad.mutations import good
+from tests.detect.bundles.factory import KEY, MODEL, Made, sealed
 from tests.detect.reports.pages import Parsed, given, page, whole, words_of
 from tests.detect.reports.test_ratio import CONTROLS, write
 from tests.detect.test_words import BANNED
@@ -143,14 +146,51 @@ def test_a_small_p_short_of_its_level_is_spoken_of(log10_p: float | None, spoken
     assert "without reaching the level" not in summary("stamped")
 
 
+def test_a_run_that_goes_on_and_a_mark_looked_for_among_many() -> None:
+    text = said("resumed", 3)
+    assert "Run 0002 goes on from run 0001: what is recorded of the server's answers" in text
+    assert "Run 0003 goes on from run 0001 and run 0002: what is recorded of the server's answers" in text
+    assert text.count("cut before that from both copies of the answers") == 2
+    assert "Holm with the tests of 999 other keys, each as p = 1" in said("attributed", 10)
+
+
 def test_what_was_settled_and_what_deviated() -> None:
     assert "No plan was recorded" in said("text", 3)
     assert "No commitment to the key was recorded" in said("text", 3)
     assert "The log shows no deviation from the plan." in said("stamped", 3)
     assert "bears that order out" in said("stamped", 3)
     stopped = said("texts-checked", 3)
-    assert "ended without a result: answers.jsonl cannot be read" in stopped
+    assert "under no plan, ended without a result: answers.jsonl cannot be read" in stopped
+    assert "No answers of it are in the log" in stopped
+    plan = given("resumed").verified.log.entries[2].details["plan"]
+    assert f"Run 0001 (suspect), under the plan {plan[:16]}…, ended without a result" in said("resumed", 3)
+    assert "0 answers of a server had been logged by then" in said("resumed", 3)
     assert "was checked once on human text" in stopped
+
+
+def _looked_before(made: Made) -> None:
+    """A text, a model under another name, then a plan whose one run was stopped without answers and begun anew."""
+    made.commit()
+    made.begin("detect").stop("no text")
+    made.begin("suspect", questioned={"server": "http://127.0.0.1:8000/v1", "model_name": "other"}).stop("no answer")
+    one = made.plan(effect=0.5)
+    for reason in ("no connection", "killed"):
+        made.begin("suspect", plan=one, questioned=MODEL).stop(reason)
+
+
+def test_runs_before_the_plan_are_listed_and_one_begun_anew_does_not_go_on(tmp_path: Path) -> None:
+    one = Given(verify_files(sealed(tmp_path, KEY, _looked_before)))
+    text = "\n".join(words_of(plain(report_of(one))["sections"][2]["text"]))
+    assert "run 0001 (detect, texts); run 0002 (suspect, model other at server http://127.0.0.1:8000/v1)" in text
+    assert "one model can have several names, and several digests" in text
+    assert "goes on from" not in text
+    assert "had begun before the plan" not in said("stamped", 3)
+
+
+def test_custody_says_what_the_holder_of_the_key_can_do() -> None:
+    text = said("text", 2)
+    assert "can go back to any earlier entry and write all that follows anew" in text
+    assert "a timestamp from outside excludes that only for what came before it" in text
 
 
 def test_custody_and_timestamps() -> None:
@@ -259,7 +299,44 @@ def test_a_likelihood_ratio_only_from_controls(tmp_path: Path) -> None:
     detected = given("text").main_tests[0].evidence["finding"] == "detected"
     assert str(controls.ratio(detected).words[1]) in with_ratio
     assert "not the odds that a proposition holds" in with_ratio
-    assert "of another test, or of another level" in said("stamped", 11, controls=(controls,))
+    assert "of another test, of another level, or of another kind of mark" in said("stamped", 11, controls=(controls,))
+    assert "is the word of whoever made the file" in with_ratio
+    assert "Each control is judged alone" in with_ratio
+
+
+WEIGHED = {"test": "reading", "kind": "weights", "weights": "difference", "reference": True}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{}, {"gamma": 0.5}, {"context_width": 3}, {"weights": "mass"}, {"weights": "excess"}, {"reference": False},
+     {"alpha": 1e-5}, {"test": "sampled"}, {"kind": "count"}],
+)  # fmt: skip
+def test_controls_of_another_design_are_not_used(other: dict[str, Any], tmp_path: Path) -> None:
+    controls = Controls.load(write(tmp_path / "c.json", {**CONTROLS, **WEIGHED, **other}))
+    text = said("weights", 11, controls=(controls,))
+    assert ("and are not used" in text) == bool(other)
+    assert ("under H1 than under H0, judged by" in text) == (not other)
+
+
+@pytest.mark.parametrize("finding", ["inconclusive", "not detected"])
+def test_no_ratio_of_too_little_and_one_of_absence_only_for_so_strong_a_dependence(
+    finding: str, tmp_path: Path
+) -> None:
+    one = given("weights")
+    (test,) = one.main_tests
+    changed = replace(test, evidence={**test.evidence, "finding": finding, "log10_p_adjusted": -1.0})
+    families = (RecordedFamily((changed,), key_check=True),)
+    verified = replace(one.verified, families=families, confirmatory=(changed,))
+    controls = Controls.load(write(tmp_path / "c.json", {**CONTROLS, **WEIGHED}))
+    text = said("weights", 11, verified=verified, controls=(controls,))
+    if finding == "inconclusive":
+        assert "It is no sign of absence, and gets no likelihood ratio" in text
+        assert "support for H" not in text
+        assert "verbal scale" not in text
+    else:
+        assert "under H1, for a dependence as strong as that of the controls, than under H0" in text
+        assert "support for H0; H1: a dependence as strong as that of the controls" in text
 
 
 def test_too_few_controls_give_no_ratio_and_it_says_so(tmp_path: Path) -> None:

@@ -174,6 +174,7 @@ CASES: dict[tuple[str, ...], dict[str, Case]] = {
     },
     ("attribute",): {
         "directory": lambda w: [["attribute", "--keys", w.keys, w.text]],
+        "case": lambda w: [["attribute", "--keys", w.keys, w.text, "--key", w.account, "--case", w.case]],
         "owner": lambda w: [["attribute", "--owner", w.owner, "--accounts", w.accounts, "--epoch", MONTH, w.text]],
     },
     ("plan",): {"": lambda w: [commits(w), plans(w)]},

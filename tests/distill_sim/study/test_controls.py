@@ -12,7 +12,7 @@ import pytest
 from detect.counting import weigh
 from detect.evidence import assess
 from detect.observation import Reading
-from detect.reports.controls import Controls
+from detect.reports.controls import Controls, Design
 from distill_sim import pipeline
 from distill_sim.corpus import read_corpus
 from distill_sim.stages import CORPUS, READING
@@ -58,7 +58,15 @@ def test_a_study_without_them_writes_none(finished: Path) -> None:
 
 def test_controls_are_written_as_a_report_takes_them(whole: Path, owner: Path) -> None:
     controls = Controls.load(whole / CONTROLS_FILE)
-    assert (controls.test, controls.kind, controls.alpha) == ("reading", "weights", 1e-6)
+    key = Key.load(owner)
+    assert controls.design == Design(
+        "reading", "weights", "difference", True, gamma=key.gamma, context_width=key.context_width, alpha=1e-6
+    )
+    assert "What they share, so that they are no independent sources in this: the teacher" in controls.what
+    for one in stages(whole, "examined"):
+        reading = Reading.load(stage(whole, settings_of(one)["reading"]) / READING)
+        assert reading.with_reference
+        assert reading.pairs.contexts.shape[1] == controls.design.context_width
     assert (len(controls.positives), len(controls.negatives)) == (EACH, EACH)
     assert Key.load(owner).short_id in controls.what
     assert "share of marked answers 1)" in controls.what

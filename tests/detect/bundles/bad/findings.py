@@ -9,12 +9,14 @@ import numpy as np
 
 from tests.detect.bundles.bad.registry import (
     READING,
+    SAMPLED,
     TEXT,
     bad,
+    case_of,
     good,
 )
 from tests.detect.bundles.draft import Draft
-from tests.detect.bundles.factory import MODEL
+from tests.detect.bundles.factory import ANSWERED, MODEL, Files, Made, asked, planned_families
 
 
 # --- adjusted, and found ---
@@ -170,3 +172,76 @@ def renumber(d: Draft) -> None:
 @bad("premature", "weights")
 def confirmatory_behind_a_primary_test_that_is_not(d: Draft) -> None:
     d.change(READING, status="exploratory")
+
+
+# --- a model that was looked at more often than once ---
+
+
+def looked_at(plans: int, *, first: bool = True, named: bool = True) -> Files:
+    """Recorded plans, all but the last carried out and stopped; the last is confirmatory, it says."""
+
+    def examined(made: Made) -> None:
+        made.commit()
+        several = [made.plan(effect=0.5, maximum_pairs=400 + n) for n in range(plans)]
+        for one in several[:-1]:
+            begun = made.begin("suspect", plan=one if first else None, questioned=MODEL)
+            begun.answers.write_bytes(ANSWERED)
+            begun.stop("no connection")
+        last = several[-1]
+        test = asked(made.key, last, last.alpha, 0.6, 12, prompts=[[3, 4, 5], [6, 7]])
+        families = planned_families(made, last, {"sampled/distinct": test})
+        made.run("suspect", families, plan=last, questioned=MODEL if named else None)
+
+    return case_of(examined)
+
+
+@bad("premature", "nothing")
+def several_plans_of_which_the_last_is_shown(d: Draft) -> Files:
+    return looked_at(4)
+
+
+@bad("premature", "nothing")
+def looked_at_under_no_plan_and_stopped(d: Draft) -> Files:
+    return looked_at(2, first=False)
+
+
+@bad("premature", "nothing")
+def planned_run_that_names_no_model(d: Draft) -> Files:
+    return looked_at(1, named=False)
+
+
+@bad("premature", "nothing")
+def two_plans_carried_out(d: Draft) -> Files:
+    """Each with a finding of its own, so that the chance of one by chance is twice alpha."""
+
+    def examined(made: Made) -> None:
+        made.commit()
+        for one in [made.plan(effect=0.5, maximum_pairs=400 + n) for n in range(2)]:
+            test = asked(made.key, one, one.alpha, 0.6, 12, prompts=[[3, 4, 5], [6, 7]])
+            made.run("suspect", planned_families(made, one, {"sampled/distinct": test}), plan=one, questioned=MODEL)
+
+    return case_of(examined)
+
+
+# --- negatives of tests that could have found nothing ---
+
+
+@bad("finding", "texts")
+def not_detected_among_a_few_pairs(d: Draft) -> None:
+    d.change("case/runs/0001/each-00003.json", finding="not detected")  # of an empty document
+
+
+@bad("finding", "exhausted")
+def not_detected_before_the_maximum(d: Draft) -> None:
+    d.change(SAMPLED, finding="not detected")
+
+
+@bad("evidence", "weights-none")
+def control_that_is_said_to_be_detected(d: Draft) -> None:
+    said = {"log10_p": -40.0, "finding": "detected"}
+    d.change(READING.replace("reading-difference", "sampled-excess"), finding="not detected", plan__control=said)
+
+
+@bad("finding", "weights-none")
+def not_detected_without_a_control_that_is(d: Draft) -> None:
+    d.change(READING.replace("reading-difference", "sampled-excess"), finding="not detected")

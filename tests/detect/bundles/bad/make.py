@@ -1,4 +1,4 @@
-"""Writes the committed bad bundles anew: `python -m tests.detect.bundles.bad.make`.
+"""Writes the committed bad bundles anew: `python -m tests.detect.bundles.bad.make [NAME]...`, all or these.
 
 NAME.zip for every mutation, index.json with the code that each must be refused with, authority.pem for --tsa-root.
 """
@@ -6,6 +6,7 @@ NAME.zip for every mutation, index.json with the code that each must be refused 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from tests.detect.bundles.bad.mutations import BAD, made
@@ -15,7 +16,10 @@ HERE = Path(__file__).parent
 LARGEST = 20_000  # bytes; larger ones are made where they are tested
 
 
-def main() -> None:
+def main(names: list[str]) -> None:
+    if names:
+        some(names)
+        return
     for old in HERE.glob("*.zip"):
         old.unlink()
     index = {}
@@ -28,5 +32,14 @@ def main() -> None:
     (HERE / "authority.pem").write_bytes(authority().pem)
 
 
+def some(names: list[str]) -> None:
+    """These alone, none of which has a timestamp: its authority is made anew with all."""
+    index = json.loads((HERE / "index.json").read_text(encoding="utf-8"))
+    for name in names:
+        (HERE / f"{name}.zip").write_bytes(made(name))
+        index[name] = BAD[name][0]
+    (HERE / "index.json").write_text(json.dumps(dict(sorted(index.items())), indent=1) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

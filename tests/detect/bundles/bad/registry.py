@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from tests.detect.bundles.draft import Draft, zipped
-from tests.detect.bundles.factory import GOOD, Files
+from tests.detect.bundles.factory import GOOD, KEY, Files, Made, sealed
 
 Changed = Callable[[Draft], Files | bytes | None]  # None: the draft as it is now
 BAD: dict[str, tuple[str, str, Changed]] = {}  # name → code, the good bundle that it is made from, and how
@@ -39,6 +39,12 @@ def made(name: str) -> bytes:
     found = change(draft)
     found = draft.build() if found is None else found
     return found if isinstance(found, bytes) else zipped(found)
+
+
+def case_of(make: Callable[[Made], None], *, opened: bool = True) -> Files:
+    """A bundle of a case that no change to a good one gives."""
+    with tempfile.TemporaryDirectory() as directory:
+        return sealed(Path(directory), KEY, make, opened=opened)
 
 
 def bad(code: str, source: str = "text") -> Callable[[Changed], Changed]:

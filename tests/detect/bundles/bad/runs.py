@@ -7,9 +7,15 @@ import json
 import re
 import zipfile
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
+from detect.bundles.material import Family
+from detect.counting import tally
+from detect.decoys import lineup
+from detect.examined import Examined
+from detect.observation import Texts
 from tests.detect.bundles.bad.registry import (
     DOCUMENTS,
     READING,
@@ -18,8 +24,10 @@ from tests.detect.bundles.bad.registry import (
     TEXT,
     WEIGHTS,
     bad,
+    case_of,
 )
 from tests.detect.bundles.draft import Draft
+from tests.detect.bundles.factory import MODEL, SEED, Files, Made, asked, documents, planned_families, text_families
 from tests.detect.material import make_key
 
 
@@ -217,3 +225,89 @@ def weights_in_a_bomb(d: Draft) -> None:
     with zipfile.ZipFile(handle, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("weights.npy", bytes(2_000_000))
     d.files[WEIGHTS] = handle.getvalue()
+
+
+# --- kinds of tests that are not the plan's ---
+
+
+@bad("run", "nothing")
+def count_in_place_of_the_planned_e_process(d: Draft) -> Files:
+    """Who looks after every answer, and stops where p is smallest, has planned an e-process and reports a count."""
+
+    def examined(made: Made) -> None:
+        made.commit()
+        one = made.plan(effect=0.5)
+        answers, prompts = documents(made.key, 0.42, 12), [[3, 4, 5], [6, 7]]
+        counted = tally(made.key, answers, prompts, test="sampled")
+        test = Examined(counted, [], lineup(counted, 19, seed=SEED), observed=Texts(answers, prompts))
+        with patch("detect.examined._check"):
+            families = planned_families(made, one, {"sampled/distinct": test})
+        made.run("suspect", families, plan=one, questioned=MODEL)
+
+    return case_of(examined)
+
+
+@bad("evidence", "nothing")
+def e_process_of_another_level_than_planned(d: Draft) -> Files:
+    def examined(made: Made) -> None:
+        made.commit()
+        one = made.plan(effect=0.5)
+        test = asked(made.key, one, 0.01, 0.6, 12, prompts=[[3, 4, 5], [6, 7]])
+        with patch("detect.examined._check"):
+            families = planned_families(made, one, {"sampled/distinct": test})
+        made.run("suspect", families, plan=one, questioned=MODEL)
+
+    return case_of(examined)
+
+
+@bad("run", "nothing")
+def families_split_by_the_name_of_a_control(d: Draft) -> Files:
+    """Each would be judged alone, and pay for none of the others."""
+
+    def examined(made: Made) -> None:
+        each = text_families(made.key, scanned=False)[1]
+        made.run("detect", [Family({f"{name}/control": one}, False) for name, one in each.tests.items()])
+
+    return case_of(examined)
+
+
+@bad("run", "nothing")
+def control_beside_the_tests_of_the_plan(d: Draft) -> Files:
+    def examined(made: Made) -> None:
+        made.commit()
+        one = made.plan(effect=0.5)
+        test = asked(made.key, one, one.alpha, 0.25, 10, prompts=[[3, 4, 5], [6, 7]])
+        more = text_families(made.key)[0].tests["text"]
+        families = planned_families(made, one, {"sampled/distinct": test})
+        made.run("suspect", [*families, Family({"anything/control": more}, False)], plan=one, questioned=MODEL)
+
+    return case_of(examined)
+
+
+@bad("run", "nothing")
+def plan_that_was_not_recorded(d: Draft) -> Files:
+    def examined(made: Made) -> None:
+        made.commit()
+        with patch("tests.detect.bundles.factory.record_plan"):
+            one = made.plan(effect=0.5)
+        test = asked(made.key, one, one.alpha, 0.6, 12, prompts=[[3, 4, 5], [6, 7]]).but_for(["not recorded"])
+        made.run("suspect", planned_families(made, one, {"sampled/distinct": test}), plan=one, questioned=MODEL)
+
+    return case_of(examined)
+
+
+@bad("evidence")
+def status_that_is_none(d: Draft) -> None:
+    d.change(TEXT, status=None)
+
+
+@bad("entry", "early")
+def plan_of_number_0(d: Draft) -> None:
+    d.files["case/plan-0.json"] = d.files.pop("case/plan.json")
+    d.entry("planned")["subjects"][0]["name"] = "plan-0.json"
+
+
+@bad("entry")
+def file_of_another_run(d: Draft) -> None:
+    d.files["case/runs/0002/x"] = b"x"
+    d.entry("finished")["subjects"].append({"name": "runs/0002/x", "sha256": ""})

@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -13,8 +14,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from detect.bundles.refused import Refused
 from detect.bundles.verify.der import INTEGER, elements
 from detect.bundles.verify.stamps import read_stamp
-from tests.detect.bundles.factory import authority
+from tests.detect.bundles import tsa
+from tests.detect.bundles.factory import KEY, Made, authority, planned, sealed
 from tests.detect.bundles.tsa import STAMPED, Authority
+from tests.detect.bundles.verify.both import first_code
+from tests.tools.second import outcome_of
 
 DATA = b"what was there"
 OF = hashlib.sha256(DATA).hexdigest()
@@ -93,3 +97,21 @@ def test_the_time_is_that_of_the_token() -> None:
 def test_der_is_strict(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"cut short|a length|other elements"):
         elements(data, INTEGER)
+
+
+def test_a_time_in_the_serial_number_is_none(tmp_path: Path) -> None:
+    """Made two days after the run, with a serial number in which a second time stands: it is late for both."""
+    hidden = int.from_bytes(b"\x18\x0f" + (STAMPED - timedelta(days=30)).strftime("%Y%m%d%H%M%SZ").encode(), "big")
+    whole = tsa.integer
+
+    def stamp(data: bytes) -> bytes:
+        with patch.object(tsa, "integer", lambda value: whole(hidden if value == 17 else value)):
+            return authority().stamp(data, STAMPED + timedelta(days=2))
+
+    def late(made: Made) -> None:
+        made.stamp = stamp
+        planned(made, stamped=True)
+
+    files = sealed(tmp_path, KEY, late)
+    assert first_code(files, [authority().root]) == "stamp-late"
+    assert "began before what it rests on" in outcome_of(files, [], [authority().pem])
