@@ -41,7 +41,7 @@ def more_contexts_than_there_are(d: Draft) -> None:
     d.change(TEXT, n_contexts=d.json(TEXT)["n_contexts"] + 1)
 
 
-@bad("pairs", "early")
+@bad("evidence", "early")
 def stopped_later_than_it_should(d: Draft) -> None:
     d.change(SAMPLED, sequential__alpha=1e-9)
 
