@@ -4,7 +4,8 @@
 
 Written from docs/adr/0015-evidence-bundles.md. Ends with `PASSED` and what was not checked (exit 0), or with `FAILED:
 <check>: <reason>` (exit 1). Timestamps go to the `openssl` command. Left to the first verifier: scans, audits, tests of
-comparison, what is for display, best decoys of weights, most of a plan, and types of what nothing follows from.
+comparison, what is for display, best decoys of weights, texts that were tokenised again, most of a plan, and types of
+what nothing follows from.
 """
 
 # fmt: off
@@ -507,8 +508,10 @@ def numbers(b):
 def read_log(data, asked, digest, plan):
     """Of a response log its first line, the answers by request, and how many of requests 0, 1, 2 … leave no gap."""
     (first, *lines), planned = data.split(b"\n")[:-1], {"plan": digest} if digest else {}
-    work, answers, gap = in_order(first, "format work")["work"], {}, 0
-    agree(work, {"kind": "taggant-responses/1", "server": asked["server"], "model": asked["model_name"], **planned})
+    first, answers, gap = in_order(first, "format work"), {}, 0
+    work = first["work"]
+    agree(first | work, {"format": "taggant-journal/1", "kind": "taggant-responses/1"})
+    agree(work, {"server": asked["server"], "model": asked["model_name"], **planned})
     right = " ".join([*work, *work["sampling"]]) == " ".join([WORK, *planned, SAMPLING])
     need(right and type(work["prompts"]) is int and work["prompts"] > 0, "its first line")
     if plan:
