@@ -11,13 +11,17 @@ import operator
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, overload
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from watermark import chacha
 from watermark.errors import KeyFileError
+
+if TYPE_CHECKING:
+    from watermark.chacha_numba import Layout
 
 MAX_CONTEXT_WIDTH = 8
 MAX_TOKEN_ID = chacha.UNUSED_SLOT - 1
@@ -41,6 +45,13 @@ class PreparedPairs:
     nonces: NDArray[np.uint32]
     tokens: NDArray[np.uint32]
     context_width: int
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The blocks that the pairs lie in, for the compiled kernels."""
+        from watermark.chacha_numba import lay_out
+
+        return lay_out(self.nonces, self.tokens)
 
 
 class GreenList:
@@ -177,14 +188,36 @@ class GreenList:
 
     def colour(self, prepared: PreparedPairs) -> NDArray[np.bool_]:
         """`is_green` of prepared pairs: bool [N]."""
+        self._check_width(prepared)
+        if chacha.compiled(prepared.tokens.shape[0]):
+            from watermark.chacha_numba import values
+
+            found = np.empty(prepared.tokens.shape[0], dtype=np.uint16)
+            values(chacha.key_words(self._chacha_key), *prepared.layout, found)
+        else:
+            found = chacha.pairs_from_nonces(self._chacha_key, prepared.nonces, prepared.tokens)
+        return found < np.uint16(self.gamma_65536)
+
+    def _check_width(self, prepared: PreparedPairs) -> None:
         if prepared.context_width != self.context_width:
             raise ValueError(f"pairs of context width {prepared.context_width}, green list of {self.context_width}")
-        values = chacha.pairs_from_nonces(self._chacha_key, prepared.nonces, prepared.tokens)
-        return values < np.uint16(self.gamma_65536)
 
     def _checked_pairs(self, contexts: Any, tokens: Any) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
         checked = _as_ids(contexts, (None, self.context_width), "contexts")
         return checked, _as_ids(tokens, (checked.shape[0],), "tokens")
+
+
+def count_green(lists: Sequence[GreenList], prepared: PreparedPairs) -> NDArray[np.int64]:
+    """How many of the pairs are green under each of several lists, in one pass over the pairs: int64 [K]."""
+    from watermark.chacha_numba import count_below
+
+    for one in lists:
+        one._check_width(prepared)
+    keys = np.frombuffer(b"".join([one._chacha_key for one in lists]), dtype="<u4").astype(np.uint32).reshape(-1, 8)
+    thresholds = np.array([one.gamma_65536 for one in lists], dtype=np.uint16)
+    counts = np.empty(len(lists), dtype=np.int64)
+    count_below(keys, thresholds, *prepared.layout, counts)
+    return counts
 
 
 def _is_tensor(value: Any) -> bool:
