@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -47,6 +47,13 @@ def nonces(contexts: NDArray[np.uint32]) -> NDArray[np.uint32]:
     size = 4 * width
     digests = b"".join(hashlib.sha256(data[i : i + size]).digest()[:12] for i in range(0, len(data), size))
     return np.ascontiguousarray(np.frombuffer(digests, dtype="<u4").reshape(count, 3).T.astype(np.uint32))
+
+
+def nonce_of(context: Sequence[int]) -> NDArray[np.uint32]:
+    """As `nonces` for one context of ids below 2^32: uint32 [3]."""
+    if len(context) <= 3:
+        return np.array([UNUSED_SLOT] * (3 - len(context)) + list(context), dtype=np.uint32)
+    return nonces(np.array([context], dtype=np.uint32))[:, 0]
 
 
 def row(key: bytes, nonce: NDArray[np.uint32], length: int) -> NDArray[np.uint16]:

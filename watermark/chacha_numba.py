@@ -26,6 +26,7 @@ from watermark.words import CHACHA_CONSTANTS
 LANES = 128  # blocks whose words are in memory at once: 8 KiB, beside the tokens' places
 _WIDTH, _TOGETHER = 16, 2  # words in a vector; vectors of each state word, so that no unit waits for a result
 _WORDS = 16 * LANES
+_ROW = 32 * _WIDTH * _TOGETHER  # tokens whose colours are made at once
 _CONSTANTS = np.array(CHACHA_CONSTANTS, dtype=np.uint32)
 _QUARTERS = (
     *((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15)),
@@ -108,6 +109,51 @@ def _fill_layout(nonces, tokens, blocks, places, ends):  # type: ignore[no-untyp
     ends[tile + 1] = tokens.shape[0]
 
 
+class _Vectors:
+    """Code for vectors of words, as LLVM's builder is told it."""
+
+    def __init__(self, builder: Any) -> None:
+        self.builder = builder
+        self.word, self.kind = ir.IntType(32), ir.VectorType(ir.IntType(32), _WIDTH)
+        rotate = ir.FunctionType(self.kind, [self.kind] * 3)
+        self._rotate = cgutils.get_or_insert_function(builder.module, rotate, f"llvm.fshl.v{_WIDTH}i32")
+
+    def pointer(self, base: Any, offset: int, kind: Any) -> Any:
+        """To `offset` bytes behind an address."""
+        shifted = self.builder.add(base, ir.Constant(ir.IntType(64), offset))
+        return self.builder.inttoptr(shifted, kind.as_pointer())
+
+    def load(self, base: Any, offset: int, kind: Any) -> Any:
+        return self.builder.load(self.pointer(base, offset, kind), align=4)
+
+    def everywhere(self, value: Any) -> Any:
+        """A vector of one word."""
+        one = self.builder.insert_element(ir.Constant(self.kind, ir.Undefined), value, ir.Constant(self.word, 0))
+        return self.builder.shuffle_vector(one, one, ir.Constant(self.kind, [0] * _WIDTH))
+
+    def chacha(self, initial: list[list[Any]]) -> list[list[Any]]:
+        """The keystream words of several vectors of blocks, from 16 state words each."""
+        build = self.builder
+        cells = [[cgutils.alloca_once_value(build, value) for value in state] for state in initial]
+        with cgutils.for_range(build, ir.Constant(ir.IntType(64), 10)):
+            states = [[build.load(cell) for cell in state] for state in cells]
+            for quarter in _QUARTERS:
+                for state in states:
+                    for to, by, turned, count in _STEPS:
+                        a, b, d = quarter[to], quarter[by], quarter[turned]
+                        state[a] = build.add(state[a], state[b])
+                        mixed = build.xor(state[d], state[a])
+                        turn = ir.Constant(self.kind, [count] * _WIDTH)
+                        state[d] = build.call(self._rotate, [mixed, mixed, turn])
+            for kept, state in zip(cells, states, strict=True):
+                for cell, value in zip(kept, state, strict=True):
+                    build.store(value, cell)
+        return [
+            [build.add(build.load(cell), start) for cell, start in zip(kept, state, strict=True)]
+            for kept, state in zip(cells, initial, strict=True)
+        ]
+
+
 @intrinsic
 def _chacha_blocks(typing_context, head, tile, words):  # type: ignore[no-untyped-def]
     """Words of 32 blocks; all arguments are addresses.
@@ -119,45 +165,62 @@ def _chacha_blocks(typing_context, head, tile, words):  # type: ignore[no-untype
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word, vector = ir.IntType(32), ir.VectorType(ir.IntType(32), _WIDTH)
-        parts = range(_TOGETHER)
-        rotate_type = ir.FunctionType(vector, [vector] * 3)
-        rotate = cgutils.get_or_insert_function(builder.module, rotate_type, f"llvm.fshl.v{_WIDTH}i32")
-
-        def address(base: Any, index: int, kind: Any) -> Any:
-            shifted = builder.add(base, ir.Constant(ir.IntType(64), 4 * index))
-            return builder.inttoptr(shifted, kind.as_pointer())
-
-        def everywhere(value: Any) -> Any:
-            one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(word, 0))
-            return builder.shuffle_vector(one, one, ir.Constant(vector, [0] * _WIDTH))
-
-        heads = [everywhere(builder.load(address(arguments[0], j, word), align=4)) for j in range(12)]
-        initial = [
-            [*heads, *(builder.load(address(arguments[1], j * LANES + part * _WIDTH, vector), align=4)
-                       for j in range(4))]
-            for part in parts
-        ]  # fmt: skip
-        cells = [[cgutils.alloca_once_value(builder, value) for value in state] for state in initial]
-        with cgutils.for_range(builder, ir.Constant(ir.IntType(64), 10)):
-            states = [[builder.load(cell) for cell in state] for state in cells]
-            for quarter in _QUARTERS:
-                for state in states:
-                    for to, by, turned, count in _STEPS:
-                        a, b, d = quarter[to], quarter[by], quarter[turned]
-                        state[a] = builder.add(state[a], state[b])
-                        mixed = builder.xor(state[d], state[a])
-                        state[d] = builder.call(rotate, [mixed, mixed, ir.Constant(vector, [count] * _WIDTH)])
-            for kept, state in zip(cells, states, strict=True):
-                for cell, value in zip(kept, state, strict=True):
-                    builder.store(value, cell)
-        for part in parts:
-            for j, (cell, start) in enumerate(zip(cells[part], initial[part], strict=True)):
-                total = builder.add(builder.load(cell), start)
-                builder.store(total, address(arguments[2], j * LANES + part * _WIDTH, vector), align=4)
+        code, (head, tile, words) = _Vectors(builder), arguments
+        heads = [code.everywhere(code.load(head, 4 * j, code.word)) for j in range(12)]
+        rows = [[4 * (j * LANES + part * _WIDTH) for j in range(16)] for part in range(_TOGETHER)]
+        initial = [[*heads, *(code.load(tile, offset, code.kind) for offset in row[:4])] for row in rows]
+        for row, found in zip(rows, code.chacha(initial), strict=True):
+            for offset, value in zip(row, found, strict=True):
+                builder.store(value, code.pointer(words, offset, code.kind), align=4)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def _green_blocks(typing_context, head, counter, threshold, out):  # type: ignore[no-untyped-def]
+    """Colours of the tokens of 32 consecutive blocks.
+
+    Args:
+        head: address of uint32[16], the state; its counter (word 12) is not looked at.
+        counter: uint32, of the first block.
+        threshold: uint16, values below it are green.
+        out: address of bool[1024], written.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        code, (head, counter, threshold, out) = _Vectors(builder), arguments
+        halves, pair = ir.VectorType(ir.IntType(16), 2 * _WIDTH), ir.VectorType(ir.IntType(16), _WIDTH)
+        state = [code.everywhere(code.load(head, 4 * j, code.word)) for j in range(16)]
+        initial = []
+        for part in range(_TOGETHER):
+            steps = ir.Constant(code.kind, [part * _WIDTH + lane for lane in range(_WIDTH)])
+            counters = builder.add(code.everywhere(counter), steps)
+            initial.append([*state[:12], counters, *state[13:]])
+        one = builder.insert_element(ir.Constant(halves, ir.Undefined), threshold, ir.Constant(code.word, 0))
+        zeros = ir.Constant(ir.VectorType(code.word, 2 * _WIDTH), [0] * 2 * _WIDTH)
+        limit = builder.shuffle_vector(one, one, zeros)
+        for part, found in enumerate(code.chacha(initial)):
+            green = [builder.icmp_unsigned("<", builder.bitcast(value, halves), limit) for value in found]
+            bytes_of = [builder.zext(one, ir.VectorType(ir.IntType(8), 2 * _WIDTH)) for one in green]
+            rows = _transposed(builder, [builder.bitcast(one, pair) for one in bytes_of])
+            for lane, row in enumerate(rows):  # two bytes of each word: the block's tokens in order
+                place = 2 * _WIDTH * (part * _WIDTH + lane)
+                builder.store(row, code.pointer(out, place, pair), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.uint32, types.uint16, types.int64), generate
+
+
+def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """Sixteen vectors of sixteen, columns for rows: interleaved with the row eight below, four times."""
+    half = _WIDTH // 2
+    kind = ir.VectorType(ir.IntType(32), _WIDTH)
+    lower = ir.Constant(kind, [i for lane in range(half) for i in (lane, _WIDTH + lane)])
+    upper = ir.Constant(kind, [i for lane in range(half, _WIDTH) for i in (lane, _WIDTH + lane)])
+    for _ in range(half.bit_length()):
+        rows = [builder.shuffle_vector(rows[i], rows[i + half], mask) for i in range(half) for mask in (lower, upper)]
+    return rows
 
 
 @njit(inline="always")
@@ -214,6 +277,33 @@ def count_below(keys, thresholds, blocks, places, ends, counts):  # type: ignore
             for i in range(ends[tile], ends[tile + 1]):
                 found += halves[places[i]] < threshold
             counts[k] += found
+
+
+@njit(cache=True, nogil=True)
+def green_row(key_words, nonce, threshold, out):  # type: ignore[no-untyped-def]
+    """out[t] = whether u of token t lies below the threshold.
+
+    Args:
+        key_words: uint32[8].
+        nonce: uint32[3].
+        threshold: uint16.
+        out: bool[V], written.
+    """
+    state = np.empty(16, dtype=np.uint32)
+    for j in range(4):
+        state[j] = _CONSTANTS[j]
+    for j in range(8):
+        state[4 + j] = key_words[j]
+    for j in range(3):
+        state[13 + j] = nonce[j]
+    whole = out.shape[0] // _ROW * _ROW
+    for start in range(0, whole, _ROW):
+        _green_blocks(state.ctypes.data, np.uint32(start >> 5), threshold, out.ctypes.data + start)
+    if whole < out.shape[0]:
+        rest = np.empty(_ROW, dtype=np.bool_)
+        _green_blocks(state.ctypes.data, np.uint32(whole >> 5), threshold, rest.ctypes.data)
+        for i in range(whole, out.shape[0]):
+            out[i] = rest[i - whole]
 
 
 def keystream_u16(

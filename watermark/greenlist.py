@@ -146,10 +146,14 @@ class GreenList:
             raise ValueError(f"a context of this mark has {self.context_width} tokens, not {len(context)}")
         for token in context:
             _check_range(token, token, "contexts")
-        ids = np.array(context, dtype=np.uint32).reshape(1, -1)
-        self._fill(chacha.nonces(ids)[:, 0], out)
+        self._fill(chacha.nonce_of(context), out)
 
     def _fill(self, nonce: NDArray[np.uint32], out: NDArray[np.bool_]) -> None:
+        if chacha.COMPILED in sys.modules:
+            from watermark.chacha_numba import green_row
+
+            green_row(chacha.key_words(self._chacha_key), nonce, np.uint16(self.gamma_65536), out)
+            return
         row = chacha.scratch_row(self._chacha_key, nonce, out.shape[0])
         np.less(row, np.uint16(self.gamma_65536), out=out)
 

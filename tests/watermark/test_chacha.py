@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.watermark.rfc8439 import BLOCKS, COUNTING, STREAM, STREAM_NONCE, Block
 from watermark import chacha
-from watermark.chacha_numba import LANES, count_below, keystream_u16, lay_out, values
+from watermark.chacha_numba import LANES, count_below, green_row, keystream_u16, lay_out, values
 
 GOLDEN: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "golden" / "greenlist.json").read_text())
 KEY = bytes(range(100, 132))
@@ -140,6 +140,32 @@ def test_many_pairs_take_the_compiled_kernel_and_give_the_same(width: int, monke
     assert compiled.dtype == np.uint16
     assert np.array_equal(compiled, few)
     assert np.array_equal(prepared, few)
+
+
+@pytest.mark.parametrize("vector", GOLDEN, ids=lambda v: f"h{len(v['context'])}-gamma{v['gamma_65536']}")
+def test_compiled_rows_are_the_openssl_programs_colours(vector: dict[str, Any]) -> None:
+    key, length = bytes.fromhex(vector["chacha_key"]), len(vector["green"])
+    out = np.zeros(length, dtype=np.bool_)
+    green_row(chacha.key_words(key), chacha.nonce_of(vector["context"]), np.uint16(vector["gamma_65536"]), out)
+    assert out.tolist() == [colour == "1" for colour in vector["green"]]
+
+
+@pytest.mark.parametrize("length", [0, 1, 31, 32, 33, 1023, 1024, 1025, 2080, 40_000])
+@pytest.mark.parametrize("threshold", [1, 16_384, 65_535])
+def test_compiled_rows_of_any_length(length: int, threshold: int) -> None:
+    nonce = np.array([1, 1 << 31, 0xFFFFFFFF], dtype=np.uint32)
+    guarded = np.full(length + 64, 7, dtype=np.uint8)  # what lies behind the row is left alone
+    green_row(chacha.key_words(KEY), nonce, np.uint16(threshold), guarded[:length].view(np.bool_))
+    assert np.array_equal(guarded[:length], chacha.row(KEY, nonce, length) < threshold)
+    assert (guarded[length:] == 7).all()
+
+
+@pytest.mark.parametrize("width", range(6))
+def test_the_nonce_of_one_context_is_that_of_the_table(width: int) -> None:
+    context = [4_000_000_000 + i for i in range(width)]
+    table = np.array([context], dtype=np.uint32).reshape(1, width)
+    assert chacha.nonce_of(context).tolist() == chacha.nonces(table)[:, 0].tolist()
+    assert chacha.nonce_of(context).dtype == np.uint32
 
 
 @pytest.mark.parametrize("shared", [False, True])

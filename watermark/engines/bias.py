@@ -71,16 +71,21 @@ class GreenBias:
     def _add_from_cache(self, contexts: Tensor, scores: Tensor, out: Tensor) -> None:
         wanted = [one if self._special_set.isdisjoint(one) else None for one in map(tuple, contexts.tolist())]
         together = scores.dtype in _ONE_PASS and scores.is_contiguous()
+        if together:  # rows are made by compiled code then, too; not before: vLLM 0.32 on a CPU won't start after numba
+            import watermark.chacha_numba
+            import watermark.engines.bias_numba  # noqa: F401
         at = 0
         while at < len(wanted):
             with self._rows.lock:  # until the rows are used: other threads' contexts may take their places
-                part = slice(at, at + self._rows.room)
-                slots = self._slots(wanted[part])
+                end = at + self._rows.room
+                slots = self._slots(wanted[at:end])
+                given = scores[at:end]
+                written = given if out is scores else out[at:end]
                 if together:
-                    self._add_together(slots, scores[part], out[part])
+                    self._add_together(slots, given, written)
                 else:
-                    self._add_one_by_one(slots, scores[part], out[part])
-            at = part.stop
+                    self._add_one_by_one(slots, given, written)
+            at = end
 
     def _slots(self, wanted: Sequence[Context | None]) -> list[int]:
         """The row of each context; −1 for those that get no mark. As many as there is room for."""
@@ -89,10 +94,13 @@ class GreenBias:
 
     def _add_together(self, slots: list[int], scores: Tensor, out: Tensor) -> None:
         """All rows in one pass: at 1,000 tokens of vocabulary a call a row costs as much as its sums."""
-        from watermark.engines.bias_numba import add_biases  # not before: vLLM 0.32 on a CPU won't start after numba
+        from watermark.engines.bias_numba import add_biases, add_biases_in_place
 
-        delta = _ONE_PASS[scores.dtype](self._delta)
-        add_biases(scores.numpy(), self._rows.table.numpy(), np.array(slots), delta, out.numpy())
+        delta, table, places = _ONE_PASS[scores.dtype](self._delta), self._rows.table.numpy(), np.array(slots)
+        if out is scores:
+            add_biases_in_place(out.numpy(), table, places, delta)
+        else:
+            add_biases(scores.numpy(), table, places, delta, out.numpy())
 
     def _add_one_by_one(self, slots: list[int], scores: Tensor, out: Tensor) -> None:
         width = self._colourable
