@@ -7,12 +7,14 @@ Pure colour: special tokens are the business of the processor (watermark.engines
 
 from __future__ import annotations
 
+import itertools
 import operator
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, overload
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_CONTEXT_WIDTH = 8
 MAX_TOKEN_ID = chacha.UNUSED_SLOT - 1
+_HANDLES = itertools.count()
+_LISTS: WeakValueDictionary[int, GreenList] = WeakValueDictionary()
 
 
 class MarkParameters(Protocol):
@@ -81,6 +85,8 @@ class GreenList:
         if not 0 <= context_width <= MAX_CONTEXT_WIDTH:
             raise ValueError(f"context width must be 0 … {MAX_CONTEXT_WIDTH}, not {context_width}")
         self._chacha_key = chacha_key
+        self._handle = next(_HANDLES)
+        _LISTS[self._handle] = self
         self.gamma_65536 = gamma_65536
         self.context_width = context_width
 
@@ -128,8 +134,10 @@ class GreenList:
         if _is_tensor(contexts):
             from watermark import chacha_torch
 
+            if _is_compiling():
+                return chacha_torch.compiled_rows(self._handle, contexts, vocab_size)
             _check_tensor(contexts, (None, self.context_width), "contexts")
-            return chacha_torch.rows(self._chacha_key, contexts, vocab_size) < self.gamma_65536
+            return chacha_torch.green_rows(self._chacha_key, contexts, vocab_size, self.gamma_65536)
         checked = _as_ids(contexts, (None, self.context_width), "contexts")
         out = np.empty((checked.shape[0], vocab_size), dtype=np.bool_)
         for nonce, row in zip(chacha.nonces(checked).T, out, strict=True):
@@ -179,9 +187,11 @@ class GreenList:
         if _is_tensor(contexts):
             from watermark import chacha_torch
 
+            if _is_compiling():
+                return chacha_torch.compiled_pairs(self._handle, contexts, tokens)
             _check_tensor(contexts, (None, self.context_width), "contexts")
             _check_tensor(tokens, (contexts.shape[0],), "tokens")
-            return chacha_torch.pairs(self._chacha_key, contexts, tokens) < self.gamma_65536
+            return chacha_torch.green_pairs(self._chacha_key, contexts, tokens, self.gamma_65536)
         checked, ids = self._checked_pairs(contexts, tokens)
         return chacha.pairs(self._chacha_key, checked, ids) < np.uint16(self.gamma_65536)
 
@@ -222,6 +232,15 @@ def count_green(lists: Sequence[GreenList], prepared: PreparedPairs) -> NDArray[
     counts = np.empty(len(lists), dtype=np.int64)
     count_below(keys, thresholds, *prepared.layout, counts)
     return counts
+
+
+def by_handle(handle: int) -> GreenList:
+    """The green list that has this number in this process: what compiled code knows it by, instead of its key."""
+    return _LISTS[handle]
+
+
+def _is_compiling() -> bool:
+    return bool(sys.modules["torch"].compiler.is_compiling())
 
 
 def _is_tensor(value: Any) -> bool:
