@@ -7,7 +7,7 @@ from typing import Any
 from serve import Call, serve
 
 from detect import assess, tally
-from watermark import GreenListProcessor, Key, chacha
+from watermark import GreenListProcessor, Key, chacha, dedup
 
 KEY = Key.generate(gamma=0.25, delta=2.0, context_width=1)
 
@@ -53,13 +53,15 @@ def cached_in_place(vocabulary: int, logits: Any) -> Call:
 
 def score(vocabulary: int) -> Call:
     """Distinct pairs, counted; exact p, e-value, interval and the rest of the evidence."""
-    chacha.compiled = lambda count: True  # as in a process that has scored 20,000 tokens
+    import watermark.dedup_numba  # noqa: F401  (as in a process that has scored 200,000 tokens)
+
+    chacha.compiled, dedup._COMPILED = (lambda count: True), "watermark.dedup_numba"
     return lambda ids: assess(tally(KEY, [ids])).log10_p
 
 
 def score_small(vocabulary: int) -> Call:
     """The same in a process that has not loaded the compiled kernels."""
-    chacha.compiled = lambda count: False
+    chacha.compiled, dedup._COMPILED = (lambda count: False), "not loaded"
     return lambda ids: assess(tally(KEY, [ids])).log10_p
 
 
