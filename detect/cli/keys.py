@@ -196,8 +196,8 @@ def _identity(tokenizer: str) -> Any:
     """The tokenizer's identity under the name it can be loaded by again: a hub id, or an absolute directory."""
     from dataclasses import replace
 
-    from watermark.engines.models import load_tokenizer
+    from watermark.engines.text_tokenizer import load_text_tokenizer
     from watermark.keys import TokenizerIdentity
 
-    identity = TokenizerIdentity.of(load_tokenizer(tokenizer))
+    identity = TokenizerIdentity.of(load_text_tokenizer(tokenizer))
     return identity if Path(tokenizer).is_dir() else replace(identity, name=tokenizer)  # not the hub's cache directory

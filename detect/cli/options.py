@@ -150,9 +150,9 @@ class TokenizerAtHand:
         return self.loaded is not None
 
     def load(self) -> Any:
-        """The tokenizer that the key names, unless another was given (as `tokenizer_for`)."""
+        """The tokenizer that the key names, unless another was given (as `text_tokenizer_for`)."""
         if self.loaded is None:
-            self.loaded = tokenizer_for(self._key, self._given)
+            self.loaded = text_tokenizer_for(self._key, self._given)
         return self.loaded
 
     def try_load(self) -> None:
@@ -172,11 +172,26 @@ class TokenizerAtHand:
 def tokenizer_for(key: Key, given: str | None) -> PreTrainedTokenizerBase:
     """The tokenizer given on the command line, else the one the key names; checked against the key.
 
+    It can do whatever transformers' can: where text alone is read, `text_tokenizer_for` starts sooner.
+
     Raises:
         InputError: neither is there.
         TokenizerMismatchError: it is not the key's.
     """
     from watermark.engines.models import load_tokenizer
+
+    tokenizer: PreTrainedTokenizerBase = _checked_tokenizer(key, given, load_tokenizer)
+    return tokenizer
+
+
+def text_tokenizer_for(key: Key, given: str | None) -> Any:
+    """As `tokenizer_for`, for text alone: without transformers where the tokenizer is a plain one."""
+    from watermark.engines.text_tokenizer import load_text_tokenizer
+
+    return _checked_tokenizer(key, given, load_text_tokenizer)
+
+
+def _checked_tokenizer(key: Key, given: str | None, load: Callable[[str], Any]) -> Any:
     from watermark.errors import InputError, ModelError
 
     name = given or (key.tokenizer.name if key.tokenizer is not None else None)
@@ -185,7 +200,7 @@ def tokenizer_for(key: Key, given: str | None) -> PreTrainedTokenizerBase:
             "text needs a tokenizer: the key names none; give --tokenizer DIR or ID, or rows with token_ids"
         )
     try:
-        tokenizer = load_tokenizer(name)
+        tokenizer = load(name)
     except ModelError as error:
         if given:
             raise

@@ -101,7 +101,7 @@ def load_tokenizer(path_or_id: str | Path) -> PreTrainedTokenizerBase:
     directory = local_directory(path_or_id, TOKENIZER_PATTERNS)
     check_tokenizer_directory(directory)
     with _only(directory, TOKENIZER_PARTS, f"{path_or_id}: the tokenizer") as checked, quiet_transformers():
-        if _is_plain_fast(directory):
+        if is_plain_fast(directory):
             from transformers import PreTrainedTokenizerFast
 
             tokenizer = PreTrainedTokenizerFast.from_pretrained(checked, local_files_only=True)
@@ -140,13 +140,17 @@ def _back_to(directory: Path, links: Path, values: MutableMapping[str, Any]) -> 
             values[name] = str(directory) + value.removeprefix(str(links))
 
 
-def _is_plain_fast(directory: Path) -> bool:
+def is_plain_fast(directory: Path) -> bool:
     """True where AutoTokenizer would end at the plain fast class anyway, but import torch first (1.7 s)."""
-    if not all((directory / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "config.json")):
+    if not all((directory / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
         return False
-    named = _read_object(directory / "tokenizer_config.json").get("tokenizer_class")
-    architecture = _read_object(directory / "config.json").get("model_type")
-    return architecture == "llama" and named in ("TokenizersBackend", "PreTrainedTokenizerFast")
+    if (directory / "config.json").exists():  # without one, the tokenizer's own setting decides
+        if not (directory / "config.json").is_file():
+            return False
+        if read_object(directory / "config.json").get("model_type") != "llama":
+            return False
+    named = read_object(directory / "tokenizer_config.json").get("tokenizer_class")
+    return named in ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
 def model_digest(path_or_id: str | Path) -> str:
@@ -184,7 +188,7 @@ def tokenizer_fingerprint(path_or_id: str | Path) -> str:
 
 def _tokenizer_settings(directory: Path) -> dict[str, dict[str, Any]]:
     """Of the files that hold settings: those by which a tokenizer is chosen and made."""
-    own, models = (_read_object(path) if path.is_file() else {} for path in (directory / name for name in SETTINGS))
+    own, models = (read_object(path) if path.is_file() else {} for path in (directory / name for name in SETTINGS))
     return {
         SETTINGS[0]: {name: value for name, value in own.items() if name not in _WHERE_IT_LIES},
         SETTINGS[1]: {name: models.get(name) for name in _CHOOSE_TOKENIZER},
@@ -257,7 +261,7 @@ def _weight_files(directory: Path) -> list[str]:
     if (directory / "model.safetensors").is_file():
         return ["model.safetensors"]
     if (directory / INDEX).is_file():
-        shards = _read_object(directory / INDEX).get("weight_map")
+        shards = read_object(directory / INDEX).get("weight_map")
         if not isinstance(shards, dict) or not shards or not all(map(_is_shard_name, shards.values())):
             raise ModelError(f"{directory / INDEX} does not map weights to safetensors files beside it")
         return sorted(set(shards.values()))
@@ -290,7 +294,7 @@ def _check_safetensors(path: Path) -> None:
 
 
 def _checked_settings(path: Path) -> dict[str, Any]:
-    config = _read_object(path)
+    config = read_object(path)
     if "auto_map" in config:
         raise ModelError(f"{path} asks for code of its own (auto_map), which is never run; use a model without it")
     detour = _DETOURS.get(path.name)
@@ -299,7 +303,8 @@ def _checked_settings(path: Path) -> dict[str, Any]:
     return config
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of settings (ModelError: there is none)."""
     try:
         value = strict_json(path.read_bytes())
     except InputError as error:

@@ -75,9 +75,9 @@ def test_the_tokenizer_is_the_saved_one_with_its_template(directory: Path) -> No
 def test_the_short_way_to_a_plain_tokenizer_gives_what_auto_tokenizer_gives(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert models._is_plain_fast(directory)
+    assert models.is_plain_fast(directory)
     short = load_tokenizer(directory)
-    monkeypatch.setattr(models, "_is_plain_fast", lambda _: False)
+    monkeypatch.setattr(models, "is_plain_fast", lambda _: False)
     long = load_tokenizer(directory)
     assert type(short) is type(long)
     assert short.get_vocab() == long.get_vocab()
@@ -221,7 +221,7 @@ def test_what_is_loaded_remembers_where_it_came_from_not_the_links(
     model = load_model(directory)
     assert model.name_or_path == model.config._name_or_path == str(directory)
     for plain in (True, False):
-        monkeypatch.setattr(models, "_is_plain_fast", lambda _, answer=plain: answer)
+        monkeypatch.setattr(models, "is_plain_fast", lambda _, answer=plain: answer)
         tokenizer = load_tokenizer(directory)
         assert tokenizer.name_or_path == str(directory)
         remembered = (*vars(tokenizer).values(), *tokenizer.init_kwargs.values())
