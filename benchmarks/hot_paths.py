@@ -19,7 +19,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from benchmarks.common import cpu_seconds, docstrings, kept, save
@@ -28,13 +31,22 @@ from detect.decoys import lineup
 from detect.fed import Probe, ProbePairs
 from detect.observation import ContextMass, Reading
 from watermark import Key, chacha
-from watermark.chacha_numba import LANES, _tile_words, count_below, green_row, lay_out, values
+from watermark.chacha_numba import (
+    _TOGETHER,
+    _WIDTH,
+    LANES,
+    _tile_words,
+    _Vectors,
+    count_below,
+    green_row,
+    lay_out,
+    values,
+)
 from watermark.greenlist import GreenList
 from watermark.windows import Pairs, WindowRule
 
 VOCABULARY = 50_000
 OPERATIONS = 10 * 8 * 4 * 3  # a block: ten double rounds of eight quarters, each four times add, xor and rotate
-VECTOR_WORDS = 16  # words of a vector as the code has it
 _GREEN = GreenList.from_chacha_key(bytes(range(32)), 16384, 1)
 
 
@@ -56,6 +68,45 @@ def clock() -> float:
 def _words_alone(head, blocks, words, repeats):  # type: ignore[no-untyped-def]
     for _ in range(repeats):
         _tile_words(head, blocks, 0, words)
+
+
+@intrinsic
+def _independent(typing_context, start):  # type: ignore[no-untyped-def]
+    """Additions, xors and rotations as many as 32 blocks have, in chains of vectors; a word that depends on all."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        code = _Vectors(builder)
+        first = code.everywhere(arguments[0])
+        cells = [
+            cgutils.alloca_once_value(builder, builder.add(first, ir.Constant(code.kind, [i + 1] * _WIDTH)))
+            for i in range(_CHAINS)
+        ]
+        with cgutils.for_range(builder, ir.Constant(ir.IntType(64), OPERATIONS // 3 * _TOGETHER // _CHAINS // 8)):
+            found = [builder.load(cell) for cell in cells]
+            for _ in range(8):
+                for i, value in enumerate(found):
+                    mixed = builder.xor(builder.add(value, first), first)
+                    turn = ir.Constant(code.kind, [7] * _WIDTH)
+                    found[i] = builder.call(code._rotate, [mixed, mixed, turn])
+            for cell, value in zip(cells, found, strict=True):
+                builder.store(value, cell)
+        total = builder.load(cells[0])
+        for cell in cells[1:]:
+            total = builder.xor(total, builder.load(cell))
+        return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+
+    return types.uint32(types.uint32), generate
+
+
+_CHAINS = 20  # independent of each other: more than any unit's latency times their number, fewer than registers
+
+
+@njit(nogil=True)
+def _without_waiting(repeats: int) -> int:  # type: ignore[no-untyped-def]
+    found = np.uint32(1)
+    for _ in range(repeats):
+        found = _independent(found)
+    return found
 
 
 def uniform_pairs(count: int, width: int = 1) -> Pairs:
@@ -104,8 +155,10 @@ def colouring() -> dict[str, Any]:
     blocks, words = np.zeros((1, 4, LANES), dtype=np.uint32), np.empty(16 * LANES, dtype=np.uint32)
     alone = cpu_seconds(lambda: _words_alone(head, blocks, words, 2000)) / (2000 * LANES)
     result["cycles_a_block_without_picking"] = round(ghz * 1e9 * alone, 1)
+    waitless = cpu_seconds(lambda: _without_waiting(20_000)) / (20_000 * _WIDTH * _TOGETHER)
+    result["cycles_a_block_without_waiting"] = round(ghz * 1e9 * waitless, 1)
     result["word_operations_a_cycle"] = round(OPERATIONS / (ghz * 1e9 * alone), 1)
-    result["vector_operations_a_block"] = OPERATIONS // VECTOR_WORDS
+    result["vector_operations_a_block"] = OPERATIONS // _WIDTH
     return result
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 WORKERS = Path(__file__).parent / "workers"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
-ROUNDS, SECONDS_A_ROUND, SECONDS_A_CASE = 9, 0.15, 8.0
+ROUNDS, SECONDS_A_ROUND, SECONDS_A_CASE = 7, 0.1, 5.0
 
 
 class Worker:
