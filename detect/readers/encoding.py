@@ -80,14 +80,14 @@ def _cut(text: str, wanted: int) -> int:
     return text.find("\n", wanted) + 1 or len(text)
 
 
-def batches(items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
-    """Items in their order, in lists of about BATCH characters, at most BATCH_ITEMS long; read as they are needed."""
+def batches(items: Iterable[Item], size: Callable[[Item], int], most: int = BATCH) -> Iterator[list[Item]]:
+    """Items in their order, in lists of about `most` characters, at most BATCH_ITEMS long; read as they are needed."""
     batch: list[Item] = []
     held = 0
     for item in items:
         batch.append(item)
         held += size(item)
-        if held >= BATCH or len(batch) >= BATCH_ITEMS:
+        if held >= most or len(batch) >= BATCH_ITEMS:
             yield batch
             batch, held = [], 0
     if batch:

@@ -73,14 +73,20 @@ def _json(text: str | bytes) -> Any:
         return None
 
 
-def jsonl_rows(lines: Iterable[bytes], name: str, *, prompts_only_ok: bool = False) -> Iterator[Row]:
+def jsonl_rows(
+    lines: Iterable[bytes], name: str, *, prompts_only_ok: bool = False, first: int = 1, offset: int = 0
+) -> Iterator[Row]:
     """Rows of a JSONL file, one line at a time; blank lines are passed over.
 
+    Args:
+        first: number of the first line, where these are a part of the file.
+        offset: of its first byte in the file.
+
     Raises:
-        InputError: the first bad line, numbered; or no row at all.
+        InputError: the first bad line, numbered; or no row at all in a whole file.
     """
-    offset, empty = 0, True
-    for number, line in enumerate(lines, start=1):
+    empty = first == 1 and offset == 0
+    for number, line in enumerate(lines, start=first):
         source = f"{name}:{number}"
         text = _decoded(line, source, offset).strip()
         offset += len(line)
