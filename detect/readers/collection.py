@@ -85,7 +85,7 @@ class Intake:
 
     def batches(self, rows: Iterable[Row]) -> Iterator[list[Taken]]:
         """Every row in its order, a batch at a time (InputError: token ids beyond the vocabulary; or as the rows)."""
-        for batch in batches(rows, _characters, self._batch):
+        for batch in batches(rows, _weight, self._batch):
             encoded = iter(self._encoder.encode([text for row in batch for text in _needed(row)]))
             yield [self._take(row, encoded) for row in batch]
 
@@ -184,5 +184,7 @@ def _needed(row: Row) -> list[str]:
     return [text for text, ids in pairs if text is not None and ids is None]
 
 
-def _characters(row: Row) -> int:
-    return sum(len(text) for text in _needed(row))
+def _weight(row: Row) -> int:
+    """Characters that have to be tokenised; an id, which need not be, stands for four."""
+    ids = sum(one.size for one in (row.token_ids, row.prompt_ids) if one is not None)
+    return 4 * ids + sum(len(text) for text in _needed(row))

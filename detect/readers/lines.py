@@ -74,25 +74,31 @@ def _json(text: str | bytes) -> Any:
 
 
 def jsonl_rows(
-    lines: Iterable[bytes], name: str, *, prompts_only_ok: bool = False, first: int = 1, offset: int = 0
+    lines: Iterable[bytes],
+    name: str,
+    *,
+    prompts_only_ok: bool = False,
+    whole: bool = True,
+    first: int = 1,
+    offset: int = 0,
 ) -> Iterator[Row]:
     """Rows of a JSONL file, one line at a time; blank lines are passed over.
 
     Args:
-        first: number of the first line, where these are a part of the file.
+        whole: these are all lines of the file.
+        first: number of the first of them.
         offset: of its first byte in the file.
 
     Raises:
         InputError: the first bad line, numbered; or no row at all in a whole file.
     """
-    empty = first == 1 and offset == 0
+    empty = whole
     for number, line in enumerate(lines, start=first):
-        source = f"{name}:{number}"
-        text = _decoded(line, source, offset).strip()
+        text = _decoded(line, f"{name}:{number}", offset).strip()
         offset += len(line)
         if text:
             empty = False
-            yield _row(text, source, prompts_only_ok)
+            yield _row(text, name, number, prompts_only_ok)
     if empty:
         raise InputError(f"{name} holds no rows; leave it out")
 
@@ -102,12 +108,12 @@ def opens_as_object(line: bytes) -> bool:
     return isinstance(_json(line), dict)
 
 
-def _row(text: str, source: str, prompts_only_ok: bool) -> Row:
+def _row(text: str, name: str, number: int, prompts_only_ok: bool) -> Row:
     try:
-        return make_row(_object(text), source, prompts_only_ok=prompts_only_ok)
+        return make_row(_object(text), name, number, prompts_only_ok=prompts_only_ok)
     except InputError as error:
-        problem = str(error).replace(" at line 1, column ", " at column ")  # the line's number is in `source`
-    raise InputError(f"{source}: {problem}; fix or remove the line")
+        problem = str(error).replace(" at line 1, column ", " at column ")  # the line's own number is said anyway
+    raise InputError(f"{name}:{number}: {problem}; fix or remove the line")
 
 
 def _object(text: str) -> dict[str, Any]:

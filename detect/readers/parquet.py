@@ -39,18 +39,18 @@ def parquet_rows(
     for batch in _batches(handle, name, groups):
         for index in range(batch.num_rows):
             number += 1
-            yield _row(batch, index, f"{name}:{number}", prompts_only_ok)
+            yield _row(batch, index, name, number, prompts_only_ok)
     if groups is None and not number:
         raise InputError(f"{name} holds no rows; leave it out")
 
 
-def _row(batch: Any, index: int, source: str, prompts_only_ok: bool) -> Row:
+def _row(batch: Any, index: int, name: str, number: int, prompts_only_ok: bool) -> Row:
     try:
-        members = {name: _value(batch.column(name)[index], name) for name in batch.schema.names}
-        return make_row(members, source, prompts_only_ok=prompts_only_ok)
+        members = {column: _value(batch.column(column)[index], column) for column in batch.schema.names}
+        return make_row(members, name, number, prompts_only_ok=prompts_only_ok)
     except InputError as error:
         problem = str(error)
-    raise InputError(f"{source}: {problem}; fix or remove the row")
+    raise InputError(f"{name}:{number}: {problem}; fix or remove the row")
 
 
 def _value(scalar: Any, name: str) -> Any:
@@ -75,7 +75,7 @@ class RowGroup:
 
     Attributes:
         rows: how many.
-        size: stored bytes of the columns we know.
+        size: bytes of the columns we know, unpacked.
     """
 
     rows: int
@@ -91,7 +91,7 @@ def row_groups(handle: BinaryIO, name: str) -> tuple[list[RowGroup], bool]:
         for index in range(file.metadata.num_row_groups):
             group = file.metadata.row_group(index)
             chunks = [group.column(i) for i in range(group.num_columns)]
-            known = [chunk.total_compressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns]
+            known = [chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns]
             groups.append(RowGroup(group.num_rows, sum(known)))
     return groups, bool(columns & {"prompt", "prompt_ids"})
 

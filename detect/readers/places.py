@@ -42,7 +42,8 @@ class File:
     @property
     def kind(self) -> Kind:
         """By its suffix, that of a compression aside."""
-        suffix = PurePosixPath(self._uncompressed).suffix.lower()
+        plain = self.name.removesuffix(PurePosixPath(self.name).suffix) if self.compression else self.name
+        suffix = PurePosixPath(plain).suffix.lower()
         if suffix == PARQUET_SUFFIX:
             return "parquet"
         return "jsonl" if suffix in JSONL_SUFFIXES else "text"
@@ -50,16 +51,12 @@ class File:
     @property
     def compression(self) -> str | None:
         """ "gzip", "zstd" or None, by its suffix."""
-        return COMPRESSIONS.get(PurePosixPath(self.path).suffix.lower())
+        return COMPRESSIONS.get(PurePosixPath(self.name).suffix.lower())
 
     @property
     def base(self) -> str:
         """The last part of its name."""
         return PurePosixPath(self.name).name
-
-    @property
-    def _uncompressed(self) -> str:
-        return self.path[: -len(PurePosixPath(self.path).suffix)] if self.compression else self.path
 
     def open(self) -> BinaryIO:
         """Its bytes, as they are stored.
@@ -69,16 +66,7 @@ class File:
         """
         if self.system is None:
             return Path(self.path).open("rb")
-        handle: BinaryIO = self.system.open(self.path, "rb")
-        return handle
-
-    def size(self) -> int | None:
-        """Stored bytes; None: the file system does not say (InputError: as `reading`)."""
-        with named_errors(self):
-            if self.system is None:
-                return Path(self.path).stat().st_size
-            found = self.system.info(self.path).get("size")
-            return None if found is None else int(found)
+        return io.BufferedReader(self.system.open(self.path, "rb"), _BUFFER)
 
 
 _LONGEST = 1 << 16  # characters of a name: all of it
@@ -182,7 +170,7 @@ def _raise(error: OSError) -> None:
 
 
 def _remote(address: str) -> list[File]:
-    name = _without_secrets(address)
+    name = without_secrets(address)
     with named_errors(File(address, name, address)):
         system, path = _system(address, name)
         if glob.has_magic(path) and not _is_web(system):
@@ -196,7 +184,7 @@ def _remote(address: str) -> list[File]:
                 raise InputError(f"{name} holds no files to read (hidden ones are left out); give another directory")
         else:
             return [File(path, name, system)]
-        return [File(one, _without_secrets(system.unstrip_protocol(one)), system) for one in found]
+        return [File(one, without_secrets(system.unstrip_protocol(one)), system) for one in found]
 
 
 def _system(address: str, name: str) -> tuple[Any, str]:
@@ -224,7 +212,7 @@ def _is_hidden(parts: tuple[str, ...]) -> bool:
     return any(part.startswith(".") for part in parts)
 
 
-def _without_secrets(address: str) -> str:
+def without_secrets(address: str) -> str:
     """An address without user and password, and without a query on the web: signatures and tokens stand there."""
     links = []
     for link in address.split("::"):  # a chain, as fsspec has them

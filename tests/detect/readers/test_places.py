@@ -90,7 +90,7 @@ class TestRemote:
         assert [row.source for row in rows][4:6] == ["memory:///corpus/a/c.jsonl.gz:5", "memory:///corpus/b.jsonl:1"]
         assert [row.text for row in rows_of("memory://corpus/*.jsonl")] == TEXTS
         (file,) = files_of(["memory://corpus/z.txt"])
-        assert (file.base, file.size(), file.name) == ("z.txt", 6, "memory://corpus/z.txt")
+        assert (file.base, file.name, file.kind) == ("z.txt", "memory://corpus/z.txt", "text")
 
     def test_what_is_not_there(self, memory: object) -> None:
         assert "memory://none.txt does not exist" in refusal("memory://none.txt")
@@ -129,7 +129,7 @@ class TestRemote:
 def test_names_hold_no_secrets(address: str, name: str) -> None:
     from detect.readers import places
 
-    assert places._without_secrets(address) == name
+    assert places.without_secrets(address) == name
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
