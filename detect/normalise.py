@@ -27,7 +27,6 @@ KINDS = ("zero_width", "homoglyph", "space", "compatibility")
 
 _SUSPECT = re.compile(r"[ -~]?[^\n\t -~]+")  # with the character that marks may sit on
 _PRINTED = bytes([*b"\n\t", *range(0x20, 0x7F)])
-_UNPRINTED = re.compile(r"[^\n\t -~]+")
 _LINE_ENDS = "\r\x85\u2028\u2029"
 _LAYOUT = "\n\t\v\f" + _LINE_ENDS
 _FEEDS = re.compile("[\v\f]+")  # at home between lines and pages, not inside a word
@@ -101,7 +100,7 @@ def looks_disguised(text: str) -> bool:
 
     That is where no character needs a look at its neighbours, and the others, with the spaces beside them, are few.
     """
-    odd = text.encode().translate(None, _PRINTED).decode() if text.isascii() else "".join(_UNPRINTED.findall(text))
+    odd = text.encode().translate(None, _PRINTED).decode()  # no byte of a longer character is a printed one's
     if any(_needs_a_look(char) for char in set(odd)):
         return normalise(text).is_disguise
     exchanged = sum(map(_is_exchanged, odd))

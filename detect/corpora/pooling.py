@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from detect.corpora.runs import Run, merged, stretches
-from detect.corpora.scoring import Account
 from detect.corpora.setting import Setting
+from detect.corpora.tallying import Account
 from detect.counting import CountTally, ScoredMark, account
 from detect.exact.binomial import log10_cdf
 from detect.readers.remarks import Remarks

@@ -10,6 +10,8 @@ from detect.readers import Row
 from detect.readers.lines import jsonl_rows, text_row
 from detect.readers.places import reading
 
+BLOCK = 1 << 20  # bytes
+
 
 def part_rows(part: Part, inputs: Sequence[str], first: int = 1) -> Iterator[Row]:
     """The rows of one part.
@@ -51,7 +53,17 @@ def lines_until(handle: BinaryIO, begin: int, stop: int) -> Iterator[bytes]:
     Args:
         begin: where the handle stands.
     """
+    for lines in blocks_until(handle, begin, stop):
+        yield from lines
+
+
+def blocks_until(handle: BinaryIO, begin: int, stop: int) -> Iterator[list[bytes]]:
+    """The same, about BLOCK bytes at a time."""
     at = begin
-    while at < stop and (line := handle.readline()):
-        yield line
-        at += len(line)
+    while at < stop:
+        hint = min(BLOCK, stop - at - 1)  # lines are read until they are longer than this together
+        lines = handle.readlines(hint) if hint else [handle.readline()]
+        at += sum(map(len, lines))
+        if not lines or not lines[-1]:
+            return
+        yield lines

@@ -12,7 +12,7 @@ from detect.corpora.findings import Selection, Source, select, write_sources
 from detect.corpora.job import DOCUMENTS, FOUND, JOB, POOLED, SOURCES, TOTALS, Job, read_json, write_json
 from detect.corpora.pooling import Pooled, Totals, add_up, corpus_tally
 from detect.corpora.scoring import DOCUMENTS as SHARD_DOCUMENTS
-from detect.corpora.scoring import Account
+from detect.corpora.tallying import Account
 from detect.corpora.tasks import number_of_shares, scored
 from detect.counting import ScoredMark
 from detect.evidence import Assessment, Evidence, assess

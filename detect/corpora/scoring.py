@@ -1,43 +1,25 @@
-"""A shard → a row for every document, and its distinct pairs on disk. One pass; a pair's colour once in a batch."""
+"""A shard → a row for every document, and its distinct pairs on disk, in one pass."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from detect.corpora.documents import DocumentWriter
 from detect.corpora.prompts import PromptPairs
 from detect.corpora.reading import part_rows
-from detect.corpora.runs import Gathering
 from detect.corpora.setting import Setting
 from detect.corpora.sources import Shard
+from detect.corpora.tallying import Account, PairCounter
 from detect.readers import Row
-from detect.readers.collection import Intake, Taken
+from detect.readers.collection import Intake
 from detect.readers.remarks import Remarks
-from watermark.dedup import number_rows
 from watermark.progress import Progress
 
 DOCUMENTS = "documents.parquet"
-COUNTED, EXCLUDED = "counted", "excluded"  # names of the runs
-_GREEN, _IN_PROMPT = 1, 2
-
-
-@dataclass(frozen=True)
-class Account:
-    """Where the tokens of documents went, repeats apart: what is not in these counts is one or repeats one."""
-
-    tokens: int = 0
-    no_context: int = 0
-    special: int = 0
-    in_prompt: int = 0
-
-    def plus(self, other: Account) -> Account:
-        return Account(*(mine + its for mine, its in zip(asdict(self).values(), asdict(other).values(), strict=True)))
+TOLD_EVERY = 128  # rows, after which it is told how far the reading is
 
 
 @dataclass(frozen=True)
@@ -86,15 +68,17 @@ def score(
     """
     source = _Source(shard, first_line, setting, report)
     intake = Intake(setting.mark.context_width, setting.tokenizer, vocab_size=setting.vocab_size, batch=setting.batch)
-    gathered = [Gathering(setting.packing, directory, name) for name in (COUNTED, EXCLUDED)]
+    counter = PairCounter(setting, prompts, directory)
     writer = DocumentWriter(directory / DOCUMENTS, setting.green.gamma)
     account = Account()
     for batch in intake.batches(source.rows()):
-        documents = [taken for taken in batch if taken.document is not None]
+        documents = [(taken.row, taken.document) for taken in batch if taken.document is not None]
         if documents:
-            account = account.plus(_count(documents, prompts, setting, gathered, writer))
+            tallied = counter.count([ids for _, ids in documents])
+            writer.add([row for row, _ in documents], tallied.counts)
+            account = account.plus(tallied.account)
     writer.close()
-    counted, excluded = (len(one.finish()) for one in gathered)
+    counted, excluded = (len(runs) for runs in counter.finish())
     used = intake.tokenizer is not None
     return Scored(account, intake.remarks, tuple(source.counts), counted, excluded, used)
 
@@ -114,41 +98,6 @@ class _Source:
                 yield row
                 self.counts[index] += 1
                 read += len(row.text or "")
-                self._report(done + min(read, part.weight), self._shard.weight, "")
+                if self.counts[index] % TOLD_EVERY == 0:
+                    self._report(done + min(read, part.weight), self._shard.weight, "")
             done += part.weight
-
-
-def _count(
-    taken: Sequence[Taken],
-    prompts: PromptPairs,
-    setting: Setting,
-    gathered: Sequence[Gathering],
-    writer: DocumentWriter,
-) -> Account:
-    """Count a batch of documents, each by itself."""
-    found = setting.rule.windows([one.document for one in taken if one.document is not None])
-    numbered = number_rows(found.rows, found.documents)
-    rows = found.rows[numbered.firsts]
-    packed = setting.packing.pack(rows)
-    kinds = setting.green.is_green(rows[:, :-1], rows[:, -1]).astype(np.uint8)  # [D], of _GREEN and _IN_PROMPT
-    in_prompt = 0
-    counted = packed
-    if prompts.count:
-        inside = prompts.contain(packed)
-        kinds |= inside.astype(np.uint8) << 1
-        in_prompt = int(np.count_nonzero(inside[numbered.numbers]))
-        counted = packed[:, ~inside]
-        gathered[1].add(packed[:, inside])
-    gathered[0].add(counted)
-    new = numbered.fresh
-    by_kind = _table(found.documents[new], kinds[numbered.numbers[new]], len(taken))
-    green, red = by_kind[:, _GREEN], by_kind[:, 0]
-    excluded_green, excluded_red = by_kind[:, _IN_PROMPT | _GREEN], by_kind[:, _IN_PROMPT]
-    counts = np.column_stack((found.lengths, green + red, green, excluded_green + excluded_red, excluded_green))
-    writer.add([one.row for one in taken], counts.astype(np.int64))
-    return Account(int(found.lengths.sum()), found.no_context, found.special, in_prompt)
-
-
-def _table(documents: NDArray[np.intp], kinds: NDArray[np.uint8], count: int) -> NDArray[np.intp]:
-    """How many pairs of each of four kinds each document has: intp [count, 4]."""
-    return np.bincount(4 * documents + kinds, minlength=4 * count).reshape(count, 4)

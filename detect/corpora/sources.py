@@ -12,6 +12,7 @@ from detect.readers.places import File, Kind, find, is_address, named_errors, re
 from watermark.errors import InputError
 
 SHARD_BYTES = 64 << 20  # of text: a quarter of a minute on one core
+LONG_TEXT = 16 << 20  # bytes of a text that is not held in memory as a whole
 MOST_PARTS = 10_000  # files in a shard
 UNPACKED = 4  # bytes of text in a byte of a compressed file, roughly
 _STAMPS = ("ETag", "etag", "md5", "mtime", "LastModified", "last_modified", "updated", "created")
@@ -45,6 +46,10 @@ class Part:
     first: int = 1
     weight: int = 0
     prompts: bool = False
+
+    @property
+    def is_long_text(self) -> bool:
+        return self.kind == "text" and self.weight >= LONG_TEXT
 
     def file(self, inputs: Sequence[str]) -> File:
         """The file.
@@ -85,6 +90,11 @@ class Shard:
         return max(1, sum(part.weight for part in self.parts))
 
     @property
+    def is_long_text(self) -> bool:
+        """Whether it is one text, too long to be held."""
+        return len(self.parts) == 1 and self.parts[0].is_long_text
+
+    @property
     def may_hold_prompts(self) -> bool:
         return any(part.prompts for part in self.parts)
 
@@ -117,14 +127,22 @@ def plan(inputs: Sequence[str], shard_bytes: int = SHARD_BYTES) -> list[Shard]:
     shards: list[Shard] = []
     held: list[Part] = []
     weight = 0
+
+    def close() -> None:
+        nonlocal weight
+        if held:
+            shards.append(Shard(len(shards), tuple(held)))
+        held.clear()
+        weight = 0
+
     for part in _parts(inputs, shard_bytes):
+        if part.is_long_text:  # in a shard of its own
+            close()
         held.append(part)
         weight += part.weight
-        if weight >= shard_bytes or len(held) >= MOST_PARTS:
-            shards.append(Shard(len(shards), tuple(held)))
-            held, weight = [], 0
-    if held:
-        shards.append(Shard(len(shards), tuple(held)))
+        if weight >= shard_bytes or len(held) >= MOST_PARTS or part.is_long_text:
+            close()
+    close()
     return shards
 
 

@@ -7,13 +7,14 @@ are read, but parsed only where one may hold a prompt.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from detect.corpora.reading import line_start, lines_until, part_rows
+from detect.corpora.reading import blocks_until, line_start, part_rows
 from detect.corpora.runs import Gathering
 from detect.corpora.setting import Setting
 from detect.corpora.sources import Part, Shard
@@ -27,7 +28,6 @@ from watermark.errors import InputError
 from watermark.progress import Progress
 
 _ESCAPED = re.compile(rb"\\u00[5-7]")  # how a name of a member may be disguised
-_BLOCK = 1 << 20  # bytes
 PROMPTS = "prompts"  # name of the runs
 
 
@@ -67,10 +67,7 @@ def survey(shard: Shard, setting: Setting, directory: Path, report: Progress) ->
         done = 0
         for part in shard.parts:
             if part.kind == "jsonl":
-                count, may_hold = _look(part, setting.inputs)
-                lines.append(count)
-                if may_hold:
-                    yield from _prompt_lines(part, setting.inputs)
+                yield from _prompt_lines(part, setting, lines)
             else:
                 lines.append(None)
                 if part.prompts:
@@ -85,43 +82,23 @@ def survey(shard: Shard, setting: Setting, directory: Path, report: Progress) ->
     return Surveyed(tuple(lines), len(gathering.finish()), encoder.tokenizer is not None)
 
 
-def _look(part: Part, inputs: Sequence[str]) -> tuple[int | None, bool]:
-    """How many lines begin in a part (None: it is the whole file), and whether one may hold a prompt."""
-    with reading(part.file(inputs)) as handle:
-        if part.stop is None:
-            return None, any(_may_hold(line) for line in handle)
-        begin = line_start(handle, part.start)
-        lines, may_hold, kept = 0, False, b""
-        for block in _blocks(handle, begin, part.stop):
-            lines += block.count(b"\n")
-            may_hold = may_hold or _may_hold(kept + block)
-            kept = (kept + block)[-16:]  # a name may lie across
-        if begin < part.stop and not kept.endswith(b"\n"):  # the last line goes on beyond the part, or ends the file
-            lines += 1
-            may_hold = may_hold or _may_hold(kept + handle.readline())
-        return lines, may_hold
-
-
-def _blocks(handle: BinaryIO, begin: int, stop: int) -> Iterator[bytes]:
-    left = stop - begin
-    while left > 0 and (block := handle.read(min(_BLOCK, left))):
-        left -= len(block)
-        yield block
-
-
 def _may_hold(data: bytes) -> bool:
     """Whether JSON may name a member prompt or prompt_ids here."""
     return b'prompt"' in data or b'prompt_ids"' in data or (b"\\u00" in data and _ESCAPED.search(data) is not None)
 
 
-def _prompt_lines(part: Part, inputs: Sequence[str]) -> Iterator[Row]:
-    with reading(part.file(inputs)) as handle:
-        whole = part.stop is None
-        begin = 0 if whole else line_start(handle, part.start)
-        for line in handle if whole else lines_until(handle, begin, part.stop or 0):
-            if _may_hold(line):
-                with suppress(InputError):
-                    yield from jsonl_rows([line], part.name)
+def _prompt_lines(part: Part, setting: Setting, lines: list[int | None]) -> Iterator[Row]:
+    """The rows of JSONL that may have a prompt; how many lines begin in the part is added to `lines`."""
+    count = 0
+    with reading(part.file(setting.inputs)) as handle:
+        stop = sys.maxsize if part.stop is None else part.stop
+        for block in blocks_until(handle, line_start(handle, part.start) if part.start else 0, stop):
+            count += len(block)
+            if _may_hold(b"".join(block)):
+                for line in filter(_may_hold, block):
+                    with suppress(InputError):
+                        yield from jsonl_rows([line], part.name)
+    lines.append(count)
 
 
 def _prompt_rows(part: Part, inputs: Sequence[str]) -> Iterator[Row]:

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from detect.corpora.job import FOUND, JOB, Job, json_line, read_json, write_json
+from detect.corpora.long import score_long_text
 from detect.corpora.pooling import pool
 from detect.corpora.prompts import PromptPairs, write_prompts
 from detect.corpora.runs import Run
-from detect.corpora.scoring import COUNTED, EXCLUDED, Scored, score
+from detect.corpora.scoring import Scored, score
 from detect.corpora.setting import Setting
 from detect.corpora.survey import PROMPTS, Surveyed, survey
+from detect.corpora.tallying import COUNTED, EXCLUDED
 from detect.readers.encoding import Tokenizer
 from watermark.errors import InputError, KeyFileError
 from watermark.files import new_directory
@@ -72,7 +74,10 @@ def score_shard(arguments: Mapping[str, Any], report: Progress) -> None:
     shard, merged = job.shard(number), read_json(job.prompts / FOUND)
     prompts = PromptPairs(setting.packing, job.prompts, merged["count"])
     with new_directory(target) as directory:
-        found = score(shard, merged["first_lines"][number], prompts, setting, directory, report)
+        if shard.is_long_text:
+            found = score_long_text(shard, prompts, setting, directory, report)
+        else:
+            found = score(shard, merged["first_lines"][number], prompts, setting, directory, report)
         (directory / FOUND).write_bytes(json_line(found.to_json()))
 
 

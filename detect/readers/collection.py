@@ -102,8 +102,9 @@ class Intake:
         if document is not None:
             self._documents += 1
             if taken.text is not None:
-                self._html += taken.text.lstrip()[:14].lower().startswith(("<!doctype html", "<html"))
-                self._disguised += looks_disguised(taken.text[:LOOKED_AT])
+                html, disguised = first_look(taken.text)
+                self._html += html
+                self._disguised += disguised
         return taken
 
     def _skip(self, row: Row, document: TokenIds | None) -> None:
@@ -178,6 +179,12 @@ def tokenized(
     return Collection(documents, ids, document_prompts, prompts, kept, intake.tokenizer, remarks)
 
 
+def first_look(text: str) -> tuple[bool, bool]:
+    """Whether a text begins as HTML does, and whether it holds characters that hide its tokens."""
+    html = text.lstrip()[:14].lower().startswith(("<!doctype html", "<html"))
+    return html, looks_disguised(text[:LOOKED_AT])
+
+
 def _needed(row: Row) -> list[str]:
     """The texts of a row that have to be tokenised, the answer first."""
     pairs = ((row.text, row.token_ids), (row.prompt, row.prompt_ids))
@@ -186,5 +193,6 @@ def _needed(row: Row) -> list[str]:
 
 def _weight(row: Row) -> int:
     """Characters that have to be tokenised; an id, which need not be, stands for four."""
-    ids = sum(one.size for one in (row.token_ids, row.prompt_ids) if one is not None)
-    return 4 * ids + sum(len(text) for text in _needed(row))
+    answer = len(row.text or "") if row.token_ids is None else 4 * row.token_ids.size
+    prompt = len(row.prompt or "") if row.prompt_ids is None else 4 * row.prompt_ids.size
+    return answer + prompt

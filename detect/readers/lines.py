@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from detect.readers.row import CONTENT, Row, make_row
 from watermark.errors import InputError
@@ -14,6 +15,7 @@ BOM = b"\xef\xbb\xbf"
 _ZIP = b"PK\x03\x04"
 _UTF_16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _LOOKED_AT = 1 << 20  # characters; of a text that is read whole anyway
+_CHUNK = 1 << 21  # bytes of one that is not
 
 
 def text_row(data: bytes, name: str) -> Row:
@@ -31,6 +33,41 @@ def text_row(data: bytes, name: str) -> Row:
     _refuse_own_files(text, name)
     _refuse_rows(text, name)
     return Row(id=name, source=name, text=text)
+
+
+def long_text(handle: BinaryIO, name: str) -> Iterator[str]:
+    """What `text_row` makes a text of, in chunks, of a file that is too long to be held.
+
+    Raises:
+        InputError: as `text_row`, as far as it shows in the beginning; a file named .json that begins as JSON is
+            refused as rows.
+    """
+    decoder = getincrementaldecoder("utf-8")()
+    offset, first = 0, True
+    while True:
+        block = handle.read(_CHUNK)
+        held = decoder.getstate()[0]
+        start = offset - len(held)
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            raise _not_utf8(name, held + block, start, start + error.start) from None
+        if first:
+            if block.startswith(_ZIP):
+                text_row(block[: len(_ZIP)], name)
+            text = text.removeprefix("\ufeff")
+            _refuse_beginning(text, name)
+        first = False
+        offset += len(block)
+        if not block:
+            return
+        yield text
+
+
+def _refuse_beginning(text: str, name: str) -> None:
+    _refuse_rows(text, name)
+    if name.lower().endswith(".json") and text.lstrip()[:1] in ("{", "["):
+        raise InputError(f"{name} holds JSON; write one row a line, and name the file .jsonl")
 
 
 def _refuse_own_files(text: str, name: str) -> None:
@@ -130,5 +167,9 @@ def _decoded(data: bytes, where: str, offset: int) -> str:
         return str(memoryview(data)[skip:], "utf-8")
     except UnicodeDecodeError as error:
         at = offset + skip + error.start
+    raise _not_utf8(where, data, offset, at)
+
+
+def _not_utf8(where: str, data: bytes, offset: int, at: int) -> InputError:
     looks = "; it looks like UTF-16" if offset == 0 and data[:2] in _UTF_16_BOMS else ""
-    raise InputError(f"{where}: not UTF-8 at byte {at}{looks}; convert the file to UTF-8 or leave it out")
+    return InputError(f"{where}: not UTF-8 at byte {at}{looks}; convert the file to UTF-8 or leave it out")

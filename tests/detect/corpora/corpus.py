@@ -60,7 +60,9 @@ def do(
     with opened(root, described, shards) as job:
         if not job.is_counted:
             run(job, shards, arguments(root, key_file, inputs), Local(workers), lambda stage: nullcontext(ignore))
-        return judge(job, key, count(job, tokenizer=False), how)
+        results = judge(job, key, count(job, tokenizer=False), how)
+        job.clear()
+        return results
 
 
 def in_memory(
@@ -89,6 +91,7 @@ def in_memory(
 
 def same_as_in_memory(root: Path, key: Key, inputs: Sequence[Path | str], how: Assessment = DEFAULT) -> None:
     pooled, rows = in_memory(key, inputs, how)
+    assert json.loads((root / POOLED).read_text()) == json.loads(json.dumps(pooled))
     assert (root / POOLED).read_text() == json.dumps(pooled) + "\n"
     table = pq.read_table(root / DOCUMENTS)
     assert table.select(list(rows[0])).to_pylist() == rows
