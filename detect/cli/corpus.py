@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from detect.corpora.job import Job
     from detect.corpora.results import Results
     from detect.corpora.sources import Shard
-    from detect.corpora.stages import Executor, Stage
+    from detect.corpora.stages import Stage
     from detect.evidence import Assessment
     from watermark.keys import Key
     from watermark.progress import Progress
@@ -159,17 +159,18 @@ def _work(
     left = scoring.left(job)
     if len(left) < len(shards):
         note(ctx, f"{len(shards) - len(left):,} of {len(shards):,} shards are scored already; going on")
-    executor: Executor
     workers = asked.workers or processors()
     if asked.executor == "local":
-        executor = Local(1 if needs_this_process(arguments["inputs"]) else workers)
-    else:
-        from detect.corpora import cluster as engines
+        local = Local(1 if needs_this_process(arguments["inputs"]) else workers)
+        run(job, shards, arguments, local, _progress(ctx))
+        return True
+    from detect.corpora.cluster import Ray, submit
+    from detect.ray import connected
 
-        if asked.executor == "slurm":
-            return engines.submit(job, shards, arguments, workers, cluster, lambda line: note(ctx, line))
-        executor = engines.Ray(workers, cluster)
-    run(job, shards, arguments, executor, _progress(ctx))
+    if asked.executor == "slurm":
+        return submit(job, shards, arguments, workers, cluster, lambda line: note(ctx, line))
+    with connected():
+        run(job, shards, arguments, Ray(workers, cluster), _progress(ctx))
     return True
 
 
