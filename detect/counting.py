@@ -74,10 +74,20 @@ class Tally:
     reference_log10_p: float | None = field(default=None, kw_only=True)
     excluded: Excluded | None = field(default=None, kw_only=True, repr=False)
 
+    @property
+    def n_contexts(self) -> int:
+        """Distinct contexts of the pairs that count."""
+        return self.pairs.n_contexts
+
+    @property
+    def n_excluded(self) -> int:
+        """Distinct pairs that were left out, as far as they were kept."""
+        return 0 if self.excluded is None else len(self.excluded.pairs)
+
     @cached_property
     def excluded_log10_p(self) -> float | None:
         """Of the audit of what was left out (Null: see `ExcludedAudit`); None: nothing was, or it was not kept."""
-        if self.excluded is None or not len(self.excluded.pairs):
+        if self.excluded is None or not self.n_excluded:
             return None
         return ExcludedAudit(self.excluded).under(self.green)
 

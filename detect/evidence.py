@@ -276,7 +276,7 @@ def _evidence(judged: _Judged, how: Assessment, lineup: Lineup | None, extra: li
         n_tokens=tally.n_tokens,
         n_scored=tally.n_scored,
         log10_p_adjusted=judged.claimed,
-        n_contexts=tally.pairs.n_contexts,
+        n_contexts=tally.n_contexts,
         alpha=how.alpha,
         finding=finding,
         status="exploratory",
@@ -300,8 +300,8 @@ def _notes(judged: _Judged, how: Assessment, lineup: Lineup | None) -> list[str]
         notes.append(REFERENCE_NOTE.format(judged.tally.reference_log10_p))
     if judged.tally.probes_log10_p is not None:
         notes.append(PROBES_NOTE)
-    if judged.tally.excluded is not None and judged.tally.excluded_log10_p is not None:
-        left_out = amount(len(judged.tally.excluded.pairs), "pair")
+    if judged.tally.excluded_log10_p is not None:
+        left_out = amount(judged.tally.n_excluded, "pair")
         notes.append(EXCLUDED_NOTE.format(left_out, judged.tally.excluded_log10_p))
     if how.key_check is not False and judged.family > 1:
         notes.append(f"log10_p_adjusted: Holm over {judged.family} tests")

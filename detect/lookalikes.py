@@ -83,6 +83,18 @@ def undisguised(text: str) -> tuple[str, int]:
     return "".join([*pieces, text[at:]]), exchanged
 
 
+def stands_out(char: str) -> bool:
+    """Whether a character may be taken for one of another script, or be of a script that Latin words don't hold."""
+    if _DISGUISES.match(char):
+        return True
+    return char.isalpha() and not _is_at_home(script(char))
+
+
+def _is_at_home(one: str) -> bool:
+    """Whether letters of a script may stand among Latin ones: Greek as symbols, East Asian writing beside them."""
+    return one in _NO_SCRIPT or one == GREEK or one in EAST_ASIAN
+
+
 def mixed_words(text: str) -> int:
     """How many words have a letter of another script among Latin ones, as no spelling has.
 
@@ -101,7 +113,7 @@ def _is_mixed(word: str) -> bool:
     if not latin:
         return False
     for at, (char, one) in enumerate(letters):
-        if not char.isalpha() or one in _NO_SCRIPT or one == GREEK or one in EAST_ASIAN:
+        if not char.isalpha() or _is_at_home(one):
             continue
         if char.lower() != char.upper() or latin[0] < at < latin[-1]:
             return True

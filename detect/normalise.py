@@ -19,13 +19,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.lookalikes import ALPHABETS, EAST_ASIAN, PHONETIC, mixed_words, script, undisguised
+from detect.lookalikes import ALPHABETS, EAST_ASIAN, PHONETIC, mixed_words, script, stands_out, undisguised
 from detect.visible import BLANK, EMPTY, is_hidden, is_ignorable
 
 DRESSED = 0.05
 KINDS = ("zero_width", "homoglyph", "space", "compatibility")
 
 _SUSPECT = re.compile(r"[ -~]?[^\n\t -~]+")  # with the character that marks may sit on
+_PRINTED = bytes([*b"\n\t", *range(0x20, 0x7F)])
 _LINE_ENDS = "\r\x85\u2028\u2029"
 _LAYOUT = "\n\t\v\f" + _LINE_ENDS
 _FEEDS = re.compile("[\v\f]+")  # at home between lines and pages, not inside a word
@@ -92,6 +93,37 @@ def normalise(text: str) -> Normalised:
         changes = {kind: result.changes[kind] + again.changes[kind] for kind in KINDS}
         result = Normalised(again.text, changes, result.origin[again.origin])
     return replace(result, mixed=mixed_words(result.text))
+
+
+def looks_disguised(text: str) -> bool:
+    """`normalise(text).is_disguise`, at once where a text is plainly none.
+
+    That is where no character needs a look at its neighbours, and the others, with the spaces beside them, are few.
+    """
+    odd = text.encode().translate(None, _PRINTED).decode()  # no byte of a longer character is a printed one's
+    if any(_needs_a_look(char) for char in set(odd)):
+        return normalise(text).is_disguise
+    exchanged = sum(map(_is_exchanged, odd))
+    # A run of spaces loses all but one: no more than two for each pair in it, and two for each other one among them
+    if 3 * exchanged + 2 * text.count("  ") <= DRESSED * len(text):
+        return False
+    if not exchanged:
+        return sum(len(spaces) for spaces in _DOUBLED.findall(text)) > DRESSED * len(text)
+    return normalise(text).is_disguise
+
+
+@lru_cache(maxsize=1 << 16)
+def _needs_a_look(char: str) -> bool:
+    """Whether what becomes of a character, or of others for its sake, hangs on what stands beside it."""
+    if _is_invisible(char) or char in "\v\f" or unicodedata.category(char)[0] == "M" or _JAMO[0] <= char <= _JAMO[1]:
+        return True
+    return unicodedata.normalize("NFC", char) != char or stands_out(char)
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_exchanged(char: str) -> bool:
+    """Whether one that needs no look may be exchanged for another."""
+    return char in _LINE_ENDS or char == "\u3000" or _is_odd_space(char, "") or _undressed(char) != char
 
 
 def _folded(text: str) -> Normalised:

@@ -19,9 +19,10 @@ from typing import Any
 
 import rfc8785
 
+from detect.workers import Task, resolve
 from distill_sim.kept import let_go
 from distill_sim.stopwatch import Stopwatch
-from distill_sim.workers import Executor, Task, resolve, run_tasks
+from distill_sim.workers import Executor, run_tasks
 from watermark.engines.models import file_sha256
 from watermark.errors import InputError
 from watermark.files import new_directory, strict_json, write_json

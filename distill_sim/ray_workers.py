@@ -14,27 +14,17 @@ import queue
 import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from distill_sim.workers import (
-    Message,
-    Task,
-    Update,
-    WorkerDiedError,
-    check,
-    perform,
-    schedule,
-    told,
-    use_threads,
-)
+from detect.ray import connected, load_ray
+from detect.workers import Message, Task, Update, WorkerDiedError, check, perform, schedule, told
+from distill_sim.workers import use_threads
 from watermark.engines.models import first_line
 from watermark.errors import InputError
 
-HERE = Path(__file__).resolve().parents[1]  # where this package's modules are found
 SHARE = 0.8  # of the cluster's processors that all workers together may reserve: Ray itself needs some
-STORE = 128 << 20  # bytes of shared memory of a Ray of our own: messages are small, results lie in files
 
 
 def run_tasks_on_ray(
@@ -64,7 +54,7 @@ def run_tasks_on_ray(
     check(tasks, workers)
     if not tasks:
         return
-    with _connected(address):
+    with connected(address):
         pool: list[_RayWorker] = []
         try:
             pool += _start(min(workers, len(tasks)), threads, gpus)
@@ -76,56 +66,8 @@ def run_tasks_on_ray(
                 worker.bury()
 
 
-def _ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
-    os.environ.setdefault(
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
-    )  # workers without GPUs leave CUDA's variables alone
-    try:
-        import ray
-    except ImportError:
-        raise InputError("running on Ray needs Ray; pip install 'taggant[ray]' installs it") from None
-    return ray
-
-
-@contextmanager
-def _connected(address: str | None) -> Iterator[None]:
-    """Be connected to Ray inside the block."""
-    ray = _ray()
-    if ray.is_initialized():
-        yield
-        return
-    where = address or os.environ.get("RAY_ADDRESS") or "local"
-    own = {"include_dashboard": False, "object_store_memory": STORE} if where == "local" else {}
-    try:
-        with _in(HERE):  # Ray lets its workers import from the current directory, which may be full of exhibits
-            ray.init(
-                address=where,
-                log_to_driver=os.environ.get("TAGGANT_DEBUG") == "1",
-                logging_level="ERROR",
-                configure_logging=False,
-                **own,
-            )
-    except (OSError, RuntimeError, ValueError) as error:  # ConnectionError is an OSError
-        raise InputError(f"Ray at {where!r} cannot be reached: {first_line(error)}") from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _in(directory: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(directory)
-    try:
-        yield
-    finally:
-        os.chdir(before)
-
-
 def _start(workers: int, threads: int, gpus: float) -> list[_RayWorker]:
-    ray = _ray()
+    ray = load_ray()
     processors = float(ray.cluster_resources().get("CPU", 0.0))
     reserved = min(float(threads), SHARE * processors / workers)
     actor = ray.remote(_Actor).options(num_cpus=reserved, num_gpus=gpus, max_restarts=0, max_task_retries=0)
@@ -140,7 +82,7 @@ def _arrived(pool: list[_RayWorker], patience: float) -> list[_RayWorker]:
     Raises:
         InputError: nobody is, or they cannot work where they are.
     """
-    ray = _ray()
+    ray = load_ray()
     calls = {worker.actor.ready.remote(): worker for worker in pool}
     there, _ = ray.wait(list(calls), num_returns=len(calls), timeout=patience)
     if not there:
@@ -161,7 +103,7 @@ def _arrived(pool: list[_RayWorker], patience: float) -> list[_RayWorker]:
 
 def _with_news(busy: list[_RayWorker]) -> list[_RayWorker]:
     streams = {worker.stream: worker for worker in busy}
-    there, _ = _ray().wait(list(streams), num_returns=1, fetch_local=False)
+    there, _ = load_ray().wait(list(streams), num_returns=1, fetch_local=False)
     return [streams[stream] for stream in there]
 
 
@@ -179,7 +121,7 @@ class _RayWorker:
 
     def receive(self) -> Update:
         assert self.task is not None
-        ray, name = _ray(), self.task.name
+        ray, name = load_ray(), self.task.name
         try:
             message: Message = ray.get(next(self.stream))
         except (ray.exceptions.RayError, StopIteration) as error:
@@ -194,11 +136,11 @@ class _RayWorker:
 
     def kill(self) -> None:
         with suppress(Exception):  # it, or the cluster, is gone
-            _ray().kill(self.actor, no_restart=True)
+            load_ray().kill(self.actor, no_restart=True)
 
     def bury(self) -> None:
         """Wait, not for long, until the cluster knows that it is dead."""
-        ray = _ray()
+        ray = load_ray()
         with suppress(Exception):
             ray.get(self.actor.ready.remote(), timeout=10)
 

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from detect.visible import one_line
+from detect.workers import WorkerDiedError, described, told
 from distill_sim import ranks
 from distill_sim.corpus import CorpusRow, read_corpus, write_corpus
 from distill_sim.metrics import Metrics
 from distill_sim.recipe import Recipe
 from distill_sim.student import train_student
-from distill_sim.workers import WorkerDiedError, described, told
 from watermark.errors import InputError
 from watermark.files import strict_json, write_json
 from watermark.progress import Progress, ignore

@@ -44,3 +44,51 @@ def squeeze(ordered):  # type: ignore[no-untyped-def]
             ordered[found] = ordered[i]
             found += 1
     return found
+
+
+@njit(cache=True, nogil=True)
+def number_rows(rows, groups, salt, slots, numbers, firsts, last, fresh):  # type: ignore[no-untyped-def]
+    """Number the distinct rows in the order in which they first occur; returns how many there are.
+
+    Args:
+        rows: uint32 [N, w], compared whole.
+        groups: intp [N], ascending.
+        salt: uint64; steers which slots are used, and nothing else.
+        slots: int32 [a power of two above N], all −1: working space.
+        numbers: int32 [N], written: the number of each row.
+        firsts: int32 [N], written: where the row of each number first stands.
+        last: intp [N], written: the group in which each number stands last.
+        fresh: bool [N], written: the row does not stand earlier in its group.
+    """
+    mask = slots.shape[0] - 1
+    width = rows.shape[1]
+    found = 0
+    for i in range(rows.shape[0]):
+        code = salt
+        for column in range(width):
+            code = (code ^ np.uint64(rows[i, column])) * np.uint64(0xFF51AFD7ED558CCD)
+            code ^= code >> np.uint64(32)
+        slot = np.int64(code) & mask
+        while True:
+            number = slots[slot]
+            if number < 0:
+                slots[slot] = found
+                firsts[found] = i
+                last[found] = groups[i]
+                numbers[i] = found
+                fresh[i] = True
+                found += 1
+                break
+            first = firsts[number]
+            same = True
+            for column in range(width):
+                if rows[i, column] != rows[first, column]:
+                    same = False
+                    break
+            if same:
+                numbers[i] = number
+                fresh[i] = last[number] != groups[i]
+                last[number] = groups[i]
+                break
+            slot = (slot + 1) & mask
+    return found

@@ -98,7 +98,7 @@ class Lines:
         self._silent = total is None
         self._new = not self._silent  # the time left was never said
         if total:
-            self._say(f"{total:,} {unit}{'' if total == 1 else 's'}")
+            self._say(f"{total:,} {unit}{'' if total == 1 or unit.isupper() else 's'}")  # MB has no plural
 
     def show(self, done: int, total: int, what: str) -> None:
         """Say how far it is, if that was not done lately."""

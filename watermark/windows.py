@@ -83,6 +83,24 @@ class Occurrences:
 
 
 @dataclass(frozen=True)
+class Windows:
+    """Every window of a collection without special tokens, in reading order: W of them.
+
+    Attributes:
+        rows: uint32 [W, h + 1], the context, then the token.
+        documents: intp [W], the document it lies in; ascending.
+        lengths: intp [documents], tokens of each document.
+        no_context: tokens with fewer than h before them; special: others that touch a special token.
+    """
+
+    rows: Table
+    documents: NDArray[np.intp]
+    lengths: NDArray[np.intp]
+    no_context: int
+    special: int
+
+
+@dataclass(frozen=True)
 class WindowRule:
     """How documents become pairs under one mark.
 
@@ -133,18 +151,30 @@ class WindowRule:
             repeated=n_windows - in_prompt - len(pairs),
         )
 
+    def windows(self, documents: Iterable[Document]) -> Windows:
+        """All windows as they stand there, repeats included.
+
+        Raises:
+            ValueError: a document is not a flat sequence of token ids.
+        """
+        text = _Flat.of(documents)
+        has_context = text.has_context(self.context_width)
+        valid = self._valid(text, has_context)
+        no_context = text.ids.shape[0] - int(np.count_nonzero(has_context))
+        rows = self._rows(text, valid)
+        special = text.ids.shape[0] - no_context - rows.shape[0]
+        return Windows(rows, text.document_numbers()[valid], text.lengths, no_context, special)
+
     def occurrences(self, documents: Iterable[Document]) -> Occurrences:
         """Where each pair occurs, and how often; nothing is excluded.
 
         Raises:
             ValueError: a document is not a flat sequence of token ids.
         """
-        text = _Flat.of(documents)
-        windows, _ = self._windows(text)
-        coding = _encode([windows])
+        found = self.windows(documents)
+        coding = _encode([found.rows])
         codes, numbers = np.unique(coding.codes[0], return_inverse=True)
-        valid = self._valid(text, text.has_context(self.context_width))
-        return Occurrences(_as_pairs(coding.decode(codes)), text.document_numbers()[valid], numbers.reshape(-1))
+        return Occurrences(_as_pairs(coding.decode(codes)), found.documents, numbers.reshape(-1))
 
     def label(self, documents: Iterable[Document], exclude: Iterable[Document] = ()) -> list[NDArray[np.int8]]:
         """Why each position of each document counts or doesn't: int8 [len(document)] of `Reason`, in reading order."""
@@ -169,7 +199,7 @@ class WindowRule:
         Returns:
             contexts uint32 [P, h], and offsets [P]: contexts[i] are the h tokens before position offsets[i] ≤ len.
         """
-        ids = _as_ids(document)
+        ids = _Flat.of([document]).ids
         h = self.context_width
         if ids.shape[0] < h:
             return np.zeros((0, h), dtype=np.uint32), np.zeros(0, dtype=np.intp)
@@ -189,11 +219,14 @@ class WindowRule:
         """Rows (context…, token) of all windows without special tokens, uint32 [M, h+1]; how many lack a context."""
         has_context = text.has_context(self.context_width)
         no_context = text.ids.shape[0] - int(np.count_nonzero(has_context))
-        if no_context == text.ids.shape[0]:
-            return np.zeros((0, self.context_width + 1), dtype=np.uint32), no_context
+        return self._rows(text, self._valid(text, has_context)), no_context
+
+    def _rows(self, text: _Flat, valid: NDArray[np.bool_]) -> Table:
+        if text.ids.shape[0] <= self.context_width:
+            return np.zeros((0, self.context_width + 1), dtype=np.uint32)
         table = np.lib.stride_tricks.sliding_window_view(text.ids, self.context_width + 1)
-        valid = self._valid(text, has_context)[self.context_width :]
-        return (table if valid.all() else table[valid]), no_context
+        ends = valid[self.context_width :]
+        return table if ends.all() else table[ends]
 
     def _valid(self, text: _Flat, has_context: NDArray[np.bool_]) -> NDArray[np.bool_]:
         valid = has_context.copy()
@@ -215,16 +248,21 @@ class _Flat:
     def count(self) -> int:
         return int(self.starts.shape[0])
 
+    @property
+    def lengths(self) -> NDArray[np.intp]:
+        """intp [count], tokens of each document."""
+        return np.diff(np.append(self.starts, self.ids.shape[0]))
+
     def document_numbers(self) -> NDArray[np.intp]:
         """intp [tokens]: the document each token stands in."""
-        lengths = np.diff(np.append(self.starts, self.ids.shape[0]))
-        return np.repeat(np.arange(self.count), lengths)
+        return np.repeat(np.arange(self.count), self.lengths)
 
     @staticmethod
     def of(documents: Iterable[Document]) -> _Flat:
         parts = [_as_ids(document) for document in documents]
         lengths = np.array([part.shape[0] for part in parts], dtype=np.intp)
         ids = parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, dtype=np.uint32), *parts])
+        _check_range(ids)
         return _Flat(ids, np.cumsum(lengths) - lengths)
 
     def has_context(self, width: int) -> NDArray[np.bool_]:
@@ -238,6 +276,7 @@ class _Flat:
 
 
 def _as_ids(document: Document) -> NDArray[np.uint32]:
+    """uint32 [tokens]; of an array of that type the range is not looked at here."""
     array = np.asarray(document)
     if array.ndim != 1:
         raise ValueError(f"a document is a flat sequence of token ids, not an array of shape {list(array.shape)}")
@@ -245,10 +284,17 @@ def _as_ids(document: Document) -> NDArray[np.uint32]:
         return np.zeros(0, dtype=np.uint32)
     if array.dtype.kind not in "iu":
         raise ValueError(f"token ids must be integers, not {array.dtype}")
-    low, high = int(array.min()), int(array.max())
+    if array.dtype != np.uint32:
+        _check_range(array)
+    return array.astype(np.uint32, copy=False)
+
+
+def _check_range(ids: NDArray[Any]) -> None:
+    if not ids.size:
+        return
+    low, high = int(ids.min()), int(ids.max())
     if low < 0 or high > MAX_TOKEN_ID:
         raise ValueError(f"token ids lie in 0 … {MAX_TOKEN_ID}, found {low if low < 0 else high}")
-    return array.astype(np.uint32, copy=False)
 
 
 @dataclass(frozen=True)

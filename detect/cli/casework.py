@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from detect.bundles.case import Case
     from detect.bundles.run import Run
     from detect.readers import Row
+    from detect.readers.places import File
     from watermark.keys import Key
 
 _SIGNS = "the private key that signs the case's entries.  [default: signer.pem in the case, made on first use]"
@@ -178,7 +179,7 @@ class Inputs:
         """Those of a run in a case; of none, nothing is read.
 
         Args:
-            paths: files, directories and -, as `rows_of` takes them.
+            paths: files, directories, globs, addresses and -, as `rows_of` takes them.
 
         Raises:
             InputError: one cannot be read.
@@ -187,7 +188,7 @@ class Inputs:
             return cls()
         from detect.readers.paths import STDIN, STDIN_NAME, files_of
 
-        listed = [_listed(name, path) for name, path in files_of(paths, prompts_only_ok=prompts_only_ok)]
+        listed = [_listed_file(file) for file in files_of(paths, prompts_only_ok=prompts_only_ok)]
         if STDIN not in paths or sys.stdin is None:
             return cls(listed)
         content = sys.stdin.buffer.read()
@@ -210,14 +211,30 @@ class Inputs:
         return rows_of(paths, prompts_only_ok=prompts_only_ok, stdin=stdin)
 
 
+def _listed_file(file: File) -> dict[str, Any]:
+    from detect.readers.places import named_errors
+
+    with named_errors(file), file.open() as handle:
+        return _digested(file.base, handle)
+
+
 def _listed(name: str, path: Path) -> dict[str, Any]:
     from watermark.errors import InputError
 
     try:
         with path.open("rb") as handle:
-            return {"name": name, "sha256": hashlib.file_digest(handle, "sha256").hexdigest(), "bytes": handle.tell()}
+            return _digested(name, handle)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from None
+
+
+def _digested(name: str, handle: BinaryIO) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    size = 0
+    while block := handle.read(1 << 20):
+        digest.update(block)
+        size += len(block)
+    return {"name": name, "sha256": digest.hexdigest(), "bytes": size}
 
 
 def shown_options(options: Mapping[str, Any]) -> dict[str, Any]:

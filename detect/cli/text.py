@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detect.cli.casework import Inputs, at_case, at_run, case_options, refuse_lost_check, shown_options
+from detect.cli.corpus import AskedCorpus, corpus_options, describe_corpus, refuse_mixed, run_corpus
 from detect.cli.options import (
     FILE,
     TokenizerAtHand,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from detect.cli.beside import Results
+    from detect.corpora.results import Results as CorpusResults
     from detect.counting import Tally
     from detect.decoys import Lineup
     from detect.evidence import Assessment
@@ -88,6 +90,7 @@ class Found:
     "--normalise", is_flag=True, help="Test the text also with hidden, disguised and lookalike letters undone."
 )
 @click.option("--highlight", type=FILE, help="Write a self-contained HTML page with every token coloured.")
+@corpus_options
 @test_options
 @case_options
 @habits
@@ -106,9 +109,13 @@ def detect(
 ) -> int:
     """Test texts for the mark of a key: all FILES pooled, every distinct pair counted once.
 
-    FILES are UTF-8 text files, directories, JSONL or Parquet with rows {id?, text?, token_ids?, prompt?,
-    prompt_ids?}, or `-` for stdin. text and token_ids are the answer only; token_ids win and need no tokenizer. What
-    was in a prompt counts nowhere. How many distinct pairs a test needs is what `taggant plan` computes.
+    FILES are UTF-8 text files, directories, globs, JSONL or Parquet with rows {id?, text?, token_ids?, prompt?,
+    prompt_ids?}, or `-` for stdin; .gz and .zst are read as they are, and so are addresses such as s3://…, hf://… and
+    https://…. text and token_ids are the answer only; token_ids win and need no tokenizer. What was in a prompt counts
+    nowhere. How many distinct pairs a test needs is what `taggant plan` computes.
+
+    With -o DIR the inputs may have any size: they are scored in shards, in constant memory, by --workers processes or
+    on a cluster, and DIR gets a row for every document and for every file, and the pooled result.
 
     --scan and --normalise add tests beside the plain one; all of them are Holm-adjusted as one family. With --each,
     spans are in the pooled object, which comes last.
@@ -119,13 +126,21 @@ def detect(
     taggant detect --key owner.key thesis.txt --scan --normalise --highlight thesis.html
     curl -s https://example.org/page.txt | taggant detect --key owner.key - --json
     taggant detect --key owner.key essay.txt --case cases/17
+    taggant detect --key owner.key crawl/ 'more/*.jsonl.zst' -o jobs/crawl --workers 8
     """
     from detect.evidence import Assessment
     from detect.keycheck import on_record
 
+    output = options["output"]
+    refuse_mixed(ctx, files, output)
+    corpus = AskedCorpus(**{name: options.pop(name) for name in AskedCorpus.__dataclass_fields__})
     asked = Asked(**options)
     refuse_output(asked.highlight)
     key = load_key(key_file)
+    if output is not None:
+        how = Assessment(asked.alpha, asked.effect, **on_record(key, key_file))
+        counted = run_corpus(ctx, key, key_file, files, asked.tokenizer, how, corpus)
+        return 0 if counted is None else _show_corpus(counted, output, as_json, strict, fail_on_detect)
     with at_case(ctx, case_directory, signer_file, key) as case:
         checked = on_record(key, key_file)
         refuse_lost_check(case, checked["key_check"])
@@ -148,6 +163,14 @@ def detect(
         results = found.results
         emit("\n".join([*summary(results.named), describe(results.raw.whole), *describe_more(results)]))
     return exit_code(found.findings, strict=strict, fail_on_detect=fail_on_detect)
+
+
+def _show_corpus(found: CorpusResults, output: Path, as_json: bool, strict: bool, fail_on_detect: bool) -> int:
+    if as_json:
+        emit_json(found.evidence.to_dict())
+    else:
+        emit(describe_corpus(found, output))
+    return exit_code([found.evidence.finding], strict=strict, fail_on_detect=fail_on_detect)
 
 
 def _examine(ctx: click.Context, key: Key, rows: Iterable[Row], asked: Asked, how: Assessment) -> Found:

@@ -16,6 +16,7 @@ from detect.exact.arguments import require_count, require_probability
 from watermark.errors import TaggantError
 
 Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 Number = TypeVar("Number", float, Floats)
 
 _LN10 = math.log(10.0)
@@ -51,6 +52,21 @@ def log10_cdf(k: SupportsIndex, n: SupportsIndex, gamma: float) -> float:
     k = require_count("k", k, high=n)
     gamma = require_probability("gamma", gamma)
     return _log_upper(n - k, n, 1.0 - gamma, gamma) / _LN10 + 0.0
+
+
+def log10_sf_each(k: Counts, n: Counts, gamma: float) -> Floats:
+    """`log10_sf` of many counts, to the last bit: int64[M], int64[M] → float64[M], 0 <= k <= n.
+
+    Null: as of each.
+    """
+    gamma = require_probability("gamma", gamma)
+    return _log_upper_each(k, n, gamma, 1.0 - gamma) / _LN10 + 0.0
+
+
+def log10_cdf_each(k: Counts, n: Counts, gamma: float) -> Floats:
+    """`log10_cdf` of many counts, as `log10_sf_each`."""
+    gamma = require_probability("gamma", gamma)
+    return _log_upper_each(n - k, n, 1.0 - gamma, gamma) / _LN10 + 0.0
 
 
 def count_z_score(k: SupportsIndex, n: SupportsIndex, gamma: float) -> float:
@@ -154,6 +170,26 @@ def _log_by_fraction(k: int, n: int, p: float, q: float) -> float:
     return mass + math.log(tail_over_mass(float(k), float(n), p, q))
 
 
+def _log_upper_each(k: Counts, n: Counts, p: float, q: float) -> Floats:
+    """`_log_upper`, each."""
+    result = np.zeros(k.shape, dtype=np.float64)
+    near = (k > 0) & (p * (n + 3) < k + 1)
+    result[near] = _log_by_fraction_each(k[near], n[near], p, q)
+    far = (k > 0) & ~near
+    below = _log_by_fraction_each(n[far] - k[far] + 1, n[far], q, p)
+    result[far] = [math.log1p(-math.exp(one)) for one in below.tolist()]
+    return result
+
+
+def _log_by_fraction_each(k: Counts, n: Counts, p: float, q: float) -> Floats:
+    if not k.size:
+        return np.zeros(0)
+    counts, totals = k.astype(np.float64), n.astype(np.float64)
+    tails = tail_over_mass(counts, totals, p, q).tolist()
+    mass = log_pmf_array(counts, totals, p, q)
+    return np.asarray(mass + np.array([math.log(one) for one in tails]))
+
+
 def tail_over_mass(k: Number, n: Number, p: float, q: float) -> Number:
     """P(Binomial(n, p) >= k) / P(Binomial(n, p) = k) for whole k >= 1 with p (n + 3) < k + 1; float or array.
 
@@ -174,8 +210,9 @@ def tail_over_mass(k: Number, n: Number, p: float, q: float) -> Number:
         denominator = step + share + (k + step) * (excess + step * (1.0 + q)) / (odd + 2.0)
         d = 1.0 / (denominator + numerator * d)
         c = denominator + numerator / c
-        value = value * (c * d)
-        active = active * (abs(c * d - 1.0) >= 1e-15)
+        ratio = c * d
+        value = value * (np.where(active, ratio, 1.0) if isinstance(ratio, np.ndarray) else ratio)
+        active = active * (abs(ratio - 1.0) >= 1e-15)
         if not (active.any() if isinstance(active, np.ndarray) else active):
             return k * q / value
     raise TaggantError(f"a tail of Binomial({n}, {p}) at {k} did not converge; please report these numbers")

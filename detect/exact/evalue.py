@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detect.exact.arguments import require_count, require_probability
-from detect.exact.binomial import log10_cdf, log_pmf, log_pmf_array, tail_over_mass
+from detect.exact.binomial import Counts, log10_cdf, log10_cdf_each, log_pmf, log_pmf_array, tail_over_mass
 from watermark.errors import InputError
 
 Floats = npt.NDArray[np.float64]
@@ -36,6 +36,17 @@ def log10_e_value(k: SupportsIndex, n: SupportsIndex, gamma: float) -> float:
     gamma = require_probability("gamma", gamma)
     log_e = -math.log1p(-gamma) - math.log(n + 1) - log_pmf(k, n, gamma)
     return log_e / _LN10 + log10_cdf(k, n + 1, gamma)
+
+
+def log10_e_each(k: Counts, n: Counts, gamma: float) -> Floats:
+    """`log10_e_value` of many counts, to the last bit: int64[M], int64[M] → float64[M], 0 <= k <= n.
+
+    Null: as of each; they may depend on each other in any way.
+    """
+    gamma = require_probability("gamma", gamma)
+    log_mass = log_pmf_array(k.astype(np.float64), n.astype(np.float64), gamma, 1.0 - gamma)
+    log_e = -math.log1p(-gamma) - np.array([math.log(one + 1) for one in n.tolist()]) - log_mass
+    return np.asarray(log_e / _LN10 + log10_cdf_each(k, n + 1, gamma))
 
 
 def log10_e_process(greens: npt.NDArray[np.bool_], gamma: float) -> Floats:

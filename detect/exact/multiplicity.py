@@ -7,14 +7,17 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from detect.exact.arguments import require_probability
+from detect.exact.arguments import require_count, require_probability
 from watermark.errors import InputError
 
 Floats = npt.NDArray[np.float64]
 
 
-def holm(log10_p: npt.ArrayLike) -> Floats:
+def holm(log10_p: npt.ArrayLike, tests: int | None = None) -> Floats:
     """Holm-adjusted log10 p, in the given order: float64[M] → float64[M].
+
+    Args:
+        tests: how many there are in the family, where those given are the smallest of them; None: these are all.
 
     Null: any subset of the hypotheses holds, the p-values dependent in any way. The chance that an adjusted p of a
     true null is <= α is at most α, over all of them together.
@@ -23,14 +26,19 @@ def holm(log10_p: npt.ArrayLike) -> Floats:
     """
     values = _as_log10_p(log10_p)
     order = np.argsort(values, kind="stable")
-    factor = np.log10(np.arange(values.size, 0, -1.0))
+    tests = values.size if tests is None else require_count("tests", tests, low=values.size)
+    factor = np.log10(np.arange(tests, tests - values.size, -1.0))
     adjusted = np.empty_like(values)
     adjusted[order] = np.maximum.accumulate(np.minimum(0.0, values[order] + factor))
     return adjusted
 
 
-def e_bh(log10_e: npt.ArrayLike, alpha: float) -> npt.NDArray[np.bool_]:
+def e_bh(log10_e: npt.ArrayLike, alpha: float, tests: int | None = None) -> npt.NDArray[np.bool_]:
     """Which e-values e-BH rejects at false-discovery rate alpha: float64[M] → bool[M].
+
+    Args:
+        tests: how many there are, where those given hold all of 1 / alpha and more: no smaller one is ever rejected.
+            None: these are all.
 
     Null: each true null's e-value has mean at most 1, dependent in any way. Rejects the k largest for the
     largest k with at least k of them >= M / (k alpha).
@@ -39,7 +47,8 @@ def e_bh(log10_e: npt.ArrayLike, alpha: float) -> npt.NDArray[np.bool_]:
     """
     values = _as_vector("log10_e", log10_e)
     alpha = require_probability("alpha", alpha)
-    needed = math.log10(values.size or 1) - np.log10(np.arange(1.0, values.size + 1.0)) - math.log10(alpha)
+    tests = values.size if tests is None else require_count("tests", tests, low=values.size)
+    needed = math.log10(tests or 1) - np.log10(np.arange(1.0, values.size + 1.0)) - math.log10(alpha)
     passing = np.flatnonzero(np.sort(values)[::-1] >= needed)
     return values >= needed[passing[-1]] if passing.size else np.zeros(values.size, dtype=np.bool_)
 

@@ -11,18 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from detect.readers.encoding import Tokenizer, encode_plain
+from detect.readers.remarks import OWN_WINDOWS, Agreement
 from detect.readers.row import Row
-from detect.visible import one_line
-from detect.wording import amount
 from watermark.errors import InputError
 
-OWN_WINDOWS = 0.8  # least share of windows of two tokens that the tokenizer makes, too; drawn at 1.3: .9
 FEWEST_WINDOWS = 20  # of a row, for that share to say anything
-
-
-_EITHER = (
-    "ids can hide a mark that the text carries, or make one that it does not; test it without token_ids, and go by that"
-)
 
 
 class TextCheck:
@@ -32,16 +25,11 @@ class TextCheck:
         load: as `detect.readers.tokenized` has it.
 
     Attributes:
-        apart: ids of the rows whose token ids are not their text, or spell it as no model draws it.
-        windows: of two tokens, in all rows whose ids are their text, short ones included.
-        shared: how many of them the tokenizer makes, too.
-        unchecked: how many rows there was no tokenizer for.
+        found: what was found so far.
     """
 
     def __init__(self, load: Callable[[], Tokenizer]) -> None:
-        self.apart: list[str] = []
-        self.unchecked = 0
-        self.windows = self.shared = 0
+        self.found = Agreement()
         self._load = load
         self._tokenizer: Tokenizer | None = None
         self._tried = False
@@ -52,40 +40,17 @@ class TextCheck:
             return
         tokenizer = self._at_hand()
         if tokenizer is None:
-            self.unchecked += 1
-        elif (found := _windows(tokenizer, row.token_ids.tolist(), row.text)) is None:
-            self.apart.append(row.id)
-        else:
-            windows, shared = found
-            self.windows += windows
-            self.shared += shared
-            if windows >= FEWEST_WINDOWS and shared < OWN_WINDOWS * windows:
-                self.apart.append(row.id)
+            self.found = self.found.plus(Agreement(unchecked=1))
+            return
+        found = _windows(tokenizer, row.token_ids.tolist(), row.text)
+        windows, shared = found or (0, 0)
+        odd = found is None or (windows >= FEWEST_WINDOWS and shared < OWN_WINDOWS * windows)
+        self.found = self.found.plus(Agreement(int(odd), row.id if odd else "", windows, shared))
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What people must know of it."""
-        notes = []
-        if self.apart:
-            notes.append(
-                f"{amount(len(self.apart), 'document')} whose token_ids are not the text beside them, or spell it as "
-                f"its tokenizer does not (first: {one_line(self.apart[0])}): the ids were counted; {_EITHER}"
-            )
-        if self.windows:
-            share = self.shared / self.windows
-            note = (
-                f"token_ids beside text: {share:.1%} of their {amount(self.windows, 'window')} of two tokens are those "
-                "of the text's own tokenizer"
-            )
-            if share < OWN_WINDOWS:
-                note += f", fewer than {OWN_WINDOWS:.0%}, which models that draw tokens keep above: {_EITHER}"
-            notes.append(note)
-        if self.unchecked:
-            notes.append(
-                f"{amount(self.unchecked, 'document')} with text beside token_ids, counted by the ids: whether they "
-                "are the text was not looked at, as no tokenizer is at hand; give --tokenizer"
-            )
-        return tuple(notes)
+        return self.found.notes
 
     def _at_hand(self) -> Tokenizer | None:
         if not self._tried:

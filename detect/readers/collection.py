@@ -7,16 +7,112 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from detect.normalise import normalise
+from detect.normalise import looks_disguised
 from detect.readers.agreement import TextCheck
-from detect.readers.encoding import LazyEncoder, Tokenizer, batches
+from detect.readers.encoding import BATCH, LazyEncoder, Tokenizer, batches
+from detect.readers.remarks import Remarks, Skipped, too_short
 from detect.readers.row import Row, TokenIds, refuse_foreign_ids
-from detect.visible import one_line
 from watermark.errors import InputError
 
 LOOKED_AT = 1 << 16  # characters of each text
 NO_ANSWER = "no text or token_ids"
 _EMPTY: TokenIds = np.zeros(0, dtype=np.uint32)
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """A row in token ids.
+
+    Attributes:
+        document: uint32 [n], at least h + 1 long; None: the row is no document, and was remarked upon.
+        prompt: uint32 [m]; empty where it has none.
+        text: that was counted; None: the ids came as they are.
+    """
+
+    row: Row
+    document: TokenIds | None = field(repr=False)
+    prompt: TokenIds = field(repr=False)
+
+    @property
+    def text(self) -> str | None:
+        return self.row.text if self.row.token_ids is None else None
+
+
+class Intake:
+    """Rows → token ids; ids win over text. Documents shorter than h + 1 tokens are skipped and remarked upon.
+
+    Args:
+        context_width: h.
+        tokenizer_loader: called only if some row needs it, or holds text beside ids; checks that it is the key's.
+        vocab_size: of the key's tokenizer: given ids beyond it are another tokenizer's. None: not known.
+        batch: characters that are tokenised at once.
+    """
+
+    def __init__(
+        self,
+        context_width: int,
+        tokenizer_loader: Callable[[], Tokenizer],
+        *,
+        vocab_size: int | None = None,
+        batch: int = BATCH,
+    ) -> None:
+        self.context_width = context_width
+        self._encoder = LazyEncoder(tokenizer_loader)
+        self._vocab_size = vocab_size
+        self._batch = batch
+        self._check = TextCheck(tokenizer_loader)
+        self._skipped: dict[str, Skipped] = {}
+        self._longest, self._longest_id = -1, ""
+        self._documents = self._html = self._disguised = 0
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The tokenizer, if a text or prompt needed it."""
+        return self._encoder.tokenizer
+
+    @property
+    def remarks(self) -> Remarks:
+        """On all rows so far."""
+        return Remarks(
+            self._documents,
+            dict(self._skipped),
+            self._longest,
+            self._longest_id,
+            self._html,
+            self._disguised,
+            self._check.found,
+        )
+
+    def batches(self, rows: Iterable[Row]) -> Iterator[list[Taken]]:
+        """Every row in its order, a batch at a time (InputError: token ids beyond the vocabulary; or as the rows)."""
+        for batch in batches(rows, _weight, self._batch):
+            encoded = iter(self._encoder.encode([text for row in batch for text in _needed(row)]))
+            yield [self._take(row, encoded) for row in batch]
+
+    def _take(self, row: Row, encoded: Iterator[TokenIds]) -> Taken:
+        document = row.token_ids if row.text is None or row.token_ids is not None else next(encoded)
+        prompt = row.prompt_ids if row.prompt is None or row.prompt_ids is not None else next(encoded)
+        if self._vocab_size is not None:
+            refuse_foreign_ids(row, self._vocab_size)
+        self._check.look_at(row)
+        if document is None or document.size <= self.context_width:
+            self._skip(row, document)
+            document = None
+        taken = Taken(row, document, _EMPTY if prompt is None else prompt)
+        if document is not None:
+            self._documents += 1
+            if taken.text is not None:
+                html, disguised = first_look(taken.text)
+                self._html += html
+                self._disguised += disguised
+        return taken
+
+    def _skip(self, row: Row, document: TokenIds | None) -> None:
+        reason = NO_ANSWER if document is None else too_short(self.context_width)
+        known = self._skipped.get(reason)
+        self._skipped[reason] = Skipped(1, row.id) if known is None else Skipped(known.count + 1, known.first)
+        if document is not None and document.size > self._longest:
+            self._longest, self._longest_id = document.size, row.id
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,44 +124,23 @@ class Collection:
         ids: one per document, as they came (show through `detect.visible.one_line`); duplicates are possible.
         document_prompts: one per document, empty where it has none.
         prompts: every prompt there is, those of skipped rows included: what is to be excluded.
-        skipped: (id, reason) of each row that is no document.
         texts: one per document (None where ids were given), or None when they were not kept.
         tokenizer: the tokenizer, if a text or prompt needed it.
-        html: how many texts begin as HTML does.
-        disguised: how many texts hold characters that hide their tokens, in what is looked at of each.
-        beside: what is to be known of texts beside token ids.
+        remarks: what is to be known of the rows.
     """
 
     documents: list[TokenIds] = field(default_factory=list, repr=False)
     ids: list[str] = field(default_factory=list, repr=False)
     document_prompts: list[TokenIds] = field(default_factory=list, repr=False)
     prompts: list[TokenIds] = field(default_factory=list, repr=False)
-    skipped: list[tuple[str, str]] = field(default_factory=list, repr=False)
     texts: list[str | None] | None = field(default=None, repr=False)
     tokenizer: Tokenizer | None = field(default=None, repr=False)
-    html: int = 0
-    disguised: int = 0
-    beside: tuple[str, ...] = ()
+    remarks: Remarks = field(default_factory=Remarks)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What people must know: how many rows were skipped, a line for each reason; and markup among text."""
-        firsts: dict[str, list[str]] = {}
-        for identifier, reason in self.skipped:
-            firsts.setdefault(reason, []).append(identifier)
-        skips = [
-            f"{_count(len(skipped), 'document')} skipped: {reason} (first: {one_line(skipped[0])})"
-            for reason, skipped in firsts.items()
-        ]
-        markup = (
-            f"{_count(self.html, 'text')} in HTML: the markup was counted, too, and can hide a mark; give text alone"
-        )
-        hiding = (
-            f"{_count(self.disguised, 'text')} with invisible or lookalike characters or odd spaces, which can hide a "
-            "mark from the count of the text as it came: --normalise reads it as it looks, too"
-        )
-        told = [note for count, note in ((self.html, markup), (self.disguised, hiding)) if count]
-        return (*skips, *told, *self.beside)
+        """What people must know."""
+        return self.remarks.notes
 
 
 def tokenized(
@@ -76,56 +151,38 @@ def tokenized(
     vocab_size: int | None = None,
     keep_texts: bool = False,
 ) -> Collection:
-    """Resolve every row to token ids; ids win over text. Documents shorter than h + 1 tokens are skipped and named.
+    """Resolve every row to token ids, as `Intake`, and keep them all.
 
     Args:
         rows: as from `read_rows`; an error there ends everything.
-        context_width: h.
-        tokenizer_loader: called only if some row needs it, or holds text beside ids; checks that it is the key's.
-        vocab_size: of the key's tokenizer: given ids beyond it are another tokenizer's. None: not known.
+        context_width, tokenizer_loader, vocab_size: as of `Intake`.
         keep_texts: keep the documents' texts.
 
     Raises:
         InputError: no rows, every one too short, or token ids beyond the vocabulary.
     """
-    encoder = LazyEncoder(tokenizer_loader)
-    needed = context_width + 1
-    documents, ids, document_prompts, prompts, skipped, texts = [], [], [], [], [], []
-    longest, longest_id, html, disguised = -1, "", 0, 0
-    check = TextCheck(tokenizer_loader)
-    for row, document, prompt in _resolved(rows, encoder):
-        if vocab_size is not None:
-            refuse_foreign_ids(row, vocab_size)
-        check.look_at(row)
-        if prompt.size:
-            prompts.append(prompt)
-        if document is None or document.size < needed:
-            skipped.append((row.id, NO_ANSWER if document is None else f"shorter than {_count(needed, 'token')}"))
-            if document is not None and document.size > longest:
-                longest, longest_id = document.size, row.id
-            continue
-        documents.append(document)
-        ids.append(row.id)
-        document_prompts.append(prompt)
-        texts.append(row.text if row.token_ids is None else None)
-        html += texts[-1] is not None and texts[-1].lstrip()[:14].lower().startswith(("<!doctype html", "<html"))
-        disguised += texts[-1] is not None and normalise(texts[-1][:LOOKED_AT]).is_disguise
+    intake = Intake(context_width, tokenizer_loader, vocab_size=vocab_size)
+    documents, ids, document_prompts, prompts, texts = [], [], [], [], []
+    for batch in intake.batches(rows):
+        for taken in batch:
+            if taken.prompt.size:
+                prompts.append(taken.prompt)
+            if taken.document is not None:
+                documents.append(taken.document)
+                ids.append(taken.row.id)
+                document_prompts.append(taken.prompt)
+                texts.append(taken.text if keep_texts else None)
+    remarks = intake.remarks
     if not documents:
-        raise InputError(_nothing_left(len(skipped), longest, longest_id, context_width))
+        raise InputError(remarks.nothing_left(context_width))
     kept = texts if keep_texts else None
-    return Collection(
-        documents, ids, document_prompts, prompts, skipped, kept, encoder.tokenizer, html, disguised, check.notes
-    )
+    return Collection(documents, ids, document_prompts, prompts, kept, intake.tokenizer, remarks)
 
 
-def _resolved(rows: Iterable[Row], encoder: LazyEncoder) -> Iterator[tuple[Row, TokenIds | None, TokenIds]]:
-    """Each row with the ids of its answer (None: it has none) and of its prompt."""
-    for batch in batches(rows, _characters):
-        encoded = iter(encoder.encode([text for row in batch for text in _needed(row)]))
-        for row in batch:
-            document = row.token_ids if row.text is None or row.token_ids is not None else next(encoded)
-            prompt = row.prompt_ids if row.prompt is None or row.prompt_ids is not None else next(encoded)
-            yield row, document, _EMPTY if prompt is None else prompt
+def first_look(text: str) -> tuple[bool, bool]:
+    """Whether a text begins as HTML does, and whether it holds characters that hide its tokens."""
+    html = text.lstrip()[:14].lower().startswith(("<!doctype html", "<html"))
+    return html, looks_disguised(text[:LOOKED_AT])
 
 
 def _needed(row: Row) -> list[str]:
@@ -134,23 +191,8 @@ def _needed(row: Row) -> list[str]:
     return [text for text, ids in pairs if text is not None and ids is None]
 
 
-def _characters(row: Row) -> int:
-    return sum(len(text) for text in _needed(row))
-
-
-def _nothing_left(skipped: int, longest: int, identifier: str, context_width: int) -> str:
-    least = f"at least {context_width + 1} are needed (the {_count(context_width, 'token')} of context, and one more)"
-    if not context_width:
-        least = "at least 1 is needed"
-    if not skipped:
-        return "there are no documents to read; give files with text"
-    if longest < 0:
-        return f"none of {_count(skipped, 'row')} holds text or token_ids; give rows that do"
-    if skipped == 1:
-        return f"{one_line(identifier)} has {_count(longest, 'token')}; {least}"
-    longest_one = f"the longest, {one_line(identifier)}, has {_count(longest, 'token')}"
-    return f"all {skipped} documents are too short: {longest_one}; {least}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _weight(row: Row) -> int:
+    """Characters that have to be tokenised; an id, which need not be, stands for four."""
+    answer = len(row.text or "") if row.token_ids is None else 4 * row.token_ids.size
+    prompt = len(row.prompt or "") if row.prompt_ids is None else 4 * row.prompt_ids.size
+    return answer + prompt

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from detect.readers.row import TokenIds
+from watermark.errors import InputError
 
 Item = TypeVar("Item")
 Tokenizer = Any  # a transformers tokenizer; naming its class would import transformers
 
 CUT_ABOVE = 1 << 20  # characters: shorter texts are tokenised whole
+LONGEST_LINE = 1 << 27
 PIECE = 1 << 18  # characters: long texts are cut about here, so that all cores work and memory stays flat
 BATCH = 1 << 21  # characters handed to the tokenizer at once
 BATCH_ITEMS = 4096
+_UINT32 = next(code for code in "IL" if array(code).itemsize == 4)
 _SEARCH = 1 << 14  # how far beyond PIECE a good line end is looked for
 _GOOD_CUT = re.compile(r"(?<=\S)\n(?=\S)")
 
@@ -46,7 +50,7 @@ class LazyEncoder:
     def _encode_pieces(self, texts: list[str]) -> Iterator[TokenIds]:
         for batch in batches(texts, len):
             for ids in encode_plain(self.tokenizer, batch):
-                yield np.array(ids, dtype=np.uint32)
+                yield _as_array(ids)
 
 
 def encode_plain(tokenizer: Tokenizer, texts: list[str]) -> Iterator[list[int]]:
@@ -72,6 +76,32 @@ def pieces(text: str) -> list[str]:
     return [*cuts, text[start:]]
 
 
+def stream_pieces(chunks: Iterable[str], name: str) -> Iterator[str]:
+    """`pieces` of a text above CUT_ABOVE that comes in chunks, of which little more than a piece is held.
+
+    Raises:
+        InputError: a line of more than LONGEST_LINE characters.
+    """
+    held, source = "", iter(chunks)
+    ended = False
+    while not ended or held:
+        while not ended and len(held) <= PIECE + _SEARCH:
+            chunk = next(source, None)
+            ended = chunk is None
+            held += chunk or ""
+        end = _cut(held, PIECE)
+        while end >= len(held) and not ended:  # no line ends here: there may be one behind
+            if len(held) > LONGEST_LINE:
+                raise InputError(f"{name} holds a line of more than {LONGEST_LINE:,} characters; break it")
+            chunk = next(source, None)
+            ended = chunk is None
+            held += chunk or ""
+            end = _cut(held, PIECE)
+        if held:
+            yield held[:end]
+        held = held[end:]
+
+
 def _cut(text: str, wanted: int) -> int:
     """Where to cut near `wanted`: behind a line end, or the end of the text."""
     good = _GOOD_CUT.search(text, wanted, wanted + _SEARCH)
@@ -80,18 +110,25 @@ def _cut(text: str, wanted: int) -> int:
     return text.find("\n", wanted) + 1 or len(text)
 
 
-def batches(items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
-    """Items in their order, in lists of about BATCH characters, at most BATCH_ITEMS long; read as they are needed."""
+def batches(items: Iterable[Item], size: Callable[[Item], int], most: int = BATCH) -> Iterator[list[Item]]:
+    """Items in their order, in lists of about `most` characters, at most BATCH_ITEMS long; read as they are needed."""
     batch: list[Item] = []
     held = 0
     for item in items:
         batch.append(item)
         held += size(item)
-        if held >= BATCH or len(batch) >= BATCH_ITEMS:
+        if held >= most or len(batch) >= BATCH_ITEMS:
             yield batch
             batch, held = [], 0
     if batch:
         yield batch
+
+
+def _as_array(ids: list[int]) -> TokenIds:
+    """As np.array makes it, four times as fast."""
+    found = array(_UINT32)
+    found.fromlist(ids)
+    return np.frombuffer(found, dtype=np.uint32)
 
 
 def _joined(parts: list[TokenIds]) -> TokenIds:

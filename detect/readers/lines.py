@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from detect.readers.row import CONTENT, Row, make_row
 from watermark.errors import InputError
@@ -14,6 +15,7 @@ BOM = b"\xef\xbb\xbf"
 _ZIP = b"PK\x03\x04"
 _UTF_16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _LOOKED_AT = 1 << 20  # characters; of a text that is read whole anyway
+_CHUNK = 1 << 21  # bytes of one that is not
 
 
 def text_row(data: bytes, name: str) -> Row:
@@ -31,6 +33,41 @@ def text_row(data: bytes, name: str) -> Row:
     _refuse_own_files(text, name)
     _refuse_rows(text, name)
     return Row(id=name, source=name, text=text)
+
+
+def long_text(handle: BinaryIO, name: str) -> Iterator[str]:
+    """What `text_row` makes a text of, in chunks, of a file that is too long to be held.
+
+    Raises:
+        InputError: as `text_row`, as far as it shows in the beginning; a file named .json that begins as JSON is
+            refused as rows.
+    """
+    decoder = getincrementaldecoder("utf-8")()
+    offset, first = 0, True
+    while True:
+        block = handle.read(_CHUNK)
+        held = decoder.getstate()[0]
+        start = offset - len(held)
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            raise _not_utf8(name, held + block, start, start + error.start) from None
+        if first:
+            if block.startswith(_ZIP):
+                text_row(block[: len(_ZIP)], name)
+            text = text.removeprefix("\ufeff")
+            _refuse_beginning(text, name)
+        first = False
+        offset += len(block)
+        if not block:
+            return
+        yield text
+
+
+def _refuse_beginning(text: str, name: str) -> None:
+    _refuse_rows(text, name)
+    if name.lower().endswith(".json") and text.lstrip()[:1] in ("{", "["):
+        raise InputError(f"{name} holds JSON; write one row a line, and name the file .jsonl")
 
 
 def _refuse_own_files(text: str, name: str) -> None:
@@ -73,20 +110,32 @@ def _json(text: str | bytes) -> Any:
         return None
 
 
-def jsonl_rows(lines: Iterable[bytes], name: str, *, prompts_only_ok: bool = False) -> Iterator[Row]:
+def jsonl_rows(
+    lines: Iterable[bytes],
+    name: str,
+    *,
+    prompts_only_ok: bool = False,
+    whole: bool = True,
+    first: int = 1,
+    offset: int = 0,
+) -> Iterator[Row]:
     """Rows of a JSONL file, one line at a time; blank lines are passed over.
 
+    Args:
+        whole: these are all lines of the file.
+        first: number of the first of them.
+        offset: of its first byte in the file.
+
     Raises:
-        InputError: the first bad line, numbered; or no row at all.
+        InputError: the first bad line, numbered; or no row at all in a whole file.
     """
-    offset, empty = 0, True
-    for number, line in enumerate(lines, start=1):
-        source = f"{name}:{number}"
-        text = _decoded(line, source, offset).strip()
+    empty = whole
+    for number, line in enumerate(lines, start=first):
+        text = _decoded(line, f"{name}:{number}", offset).strip()
         offset += len(line)
         if text:
             empty = False
-            yield _row(text, source, prompts_only_ok)
+            yield _row(text, name, number, prompts_only_ok)
     if empty:
         raise InputError(f"{name} holds no rows; leave it out")
 
@@ -96,12 +145,12 @@ def opens_as_object(line: bytes) -> bool:
     return isinstance(_json(line), dict)
 
 
-def _row(text: str, source: str, prompts_only_ok: bool) -> Row:
+def _row(text: str, name: str, number: int, prompts_only_ok: bool) -> Row:
     try:
-        return make_row(_object(text), source, prompts_only_ok=prompts_only_ok)
+        return make_row(_object(text), name, number, prompts_only_ok=prompts_only_ok)
     except InputError as error:
-        problem = str(error).replace(" at line 1, column ", " at column ")  # the line's number is in `source`
-    raise InputError(f"{source}: {problem}; fix or remove the line")
+        problem = str(error).replace(" at line 1, column ", " at column ")  # the line's own number is said anyway
+    raise InputError(f"{name}:{number}: {problem}; fix or remove the line")
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -118,5 +167,9 @@ def _decoded(data: bytes, where: str, offset: int) -> str:
         return str(memoryview(data)[skip:], "utf-8")
     except UnicodeDecodeError as error:
         at = offset + skip + error.start
+    raise _not_utf8(where, data, offset, at)
+
+
+def _not_utf8(where: str, data: bytes, offset: int, at: int) -> InputError:
     looks = "; it looks like UTF-16" if offset == 0 and data[:2] in _UTF_16_BOMS else ""
-    raise InputError(f"{where}: not UTF-8 at byte {at}{looks}; convert the file to UTF-8 or leave it out")
+    return InputError(f"{where}: not UTF-8 at byte {at}{looks}; convert the file to UTF-8 or leave it out")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -13,30 +15,42 @@ from detect.visible import one_line
 from watermark.errors import InputError
 
 BATCH_ROWS = 1024
+_BUFFER = 1 << 20  # bytes read of a column at a time: memory does not grow with the size of a row group
 
 
-def parquet_rows(handle: BinaryIO, name: str, *, prompts_only_ok: bool = False) -> Iterator[Row]:
+def parquet_rows(
+    handle: BinaryIO,
+    name: str,
+    *,
+    prompts_only_ok: bool = False,
+    groups: Sequence[int] | None = None,
+    first: int = 1,
+) -> Iterator[Row]:
     """Rows of a Parquet file, a batch at a time.
+
+    Args:
+        groups: the row groups to read; None: all.
+        first: number of the first row that is read.
 
     Raises:
         InputError: not Parquet, damaged, without the columns or with columns of another type, or a bad row (numbered).
     """
-    number = 0
-    for batch in _batches(handle, name):
+    number = first - 1
+    for batch in _batches(handle, name, groups):
         for index in range(batch.num_rows):
             number += 1
-            yield _row(batch, index, f"{name}:{number}", prompts_only_ok)
-    if not number:
+            yield _row(batch, index, name, number, prompts_only_ok)
+    if groups is None and not number:
         raise InputError(f"{name} holds no rows; leave it out")
 
 
-def _row(batch: Any, index: int, source: str, prompts_only_ok: bool) -> Row:
+def _row(batch: Any, index: int, name: str, number: int, prompts_only_ok: bool) -> Row:
     try:
-        members = {name: _value(batch.column(name)[index], name) for name in batch.schema.names}
-        return make_row(members, source, prompts_only_ok=prompts_only_ok)
+        members = {column: _value(batch.column(column)[index], column) for column in batch.schema.names}
+        return make_row(members, name, number, prompts_only_ok=prompts_only_ok)
     except InputError as error:
         problem = str(error)
-    raise InputError(f"{source}: {problem}; fix or remove the row")
+    raise InputError(f"{name}:{number}: {problem}; fix or remove the row")
 
 
 def _value(scalar: Any, name: str) -> Any:
@@ -55,12 +69,45 @@ def _value(scalar: Any, name: str) -> Any:
     return values.to_numpy(zero_copy_only=False)
 
 
-def _batches(handle: BinaryIO, name: str) -> Iterator[Any]:
-    """Record batches of the columns we know."""
-    try:
+@dataclass(frozen=True)
+class RowGroup:
+    """A part of a Parquet file that can be read by itself.
+
+    Attributes:
+        rows: how many.
+        size: bytes of the columns we know, unpacked.
+    """
+
+    rows: int
+    size: int
+
+
+def row_groups(handle: BinaryIO, name: str) -> tuple[list[RowGroup], bool]:
+    """The row groups of a file, and whether its rows may hold prompts (InputError as `parquet_rows`)."""
+    with _readable(name):
         file = pq.ParquetFile(handle)
+        columns = set(_columns(file.schema_arrow, name))
+        groups = []
+        for index in range(file.metadata.num_row_groups):
+            group = file.metadata.row_group(index)
+            chunks = [group.column(i) for i in range(group.num_columns)]
+            known = [chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns]
+            groups.append(RowGroup(group.num_rows, sum(known)))
+    return groups, bool(columns & {"prompt", "prompt_ids"})
+
+
+def _batches(handle: BinaryIO, name: str, groups: Sequence[int] | None) -> Iterator[Any]:
+    """Record batches of the columns we know."""
+    with _readable(name):
+        file = pq.ParquetFile(handle, buffer_size=_BUFFER)
         columns = _columns(file.schema_arrow, name)
-        yield from file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
+        yield from file.iter_batches(batch_size=BATCH_ROWS, columns=columns, row_groups=groups)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         problem = one_line(str(error).strip().split("\n", 1)[0].rstrip("."))
         raise InputError(f"{name} is no readable Parquet file ({problem}); write it again or leave it out") from None

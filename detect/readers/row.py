@@ -30,6 +30,7 @@ class Row:
         token_ids: the answer as ids, uint32 [n]; they win over `text`.
         prompt: the prompt as text.
         prompt_ids: the prompt as ids, uint32 [m]; they win over `prompt`.
+        number: of its line or row, from 1; None: the file is one text.
     """
 
     id: str
@@ -38,6 +39,12 @@ class Row:
     token_ids: TokenIds | None = field(default=None, repr=False)
     prompt: str | None = field(default=None, repr=False)
     prompt_ids: TokenIds | None = field(default=None, repr=False)
+    number: int | None = None
+
+    @property
+    def file(self) -> str:
+        """Name of the file it stands in."""
+        return self.source if self.number is None else self.source[: -len(f":{self.number}")]
 
 
 def refuse_foreign_ids(row: Row, vocab_size: int) -> None:
@@ -50,12 +57,17 @@ def refuse_foreign_ids(row: Row, vocab_size: int) -> None:
             )
 
 
-def make_row(members: Mapping[str, Any], source: str, *, prompts_only_ok: bool = False) -> Row:
+def make_row(members: Mapping[str, Any], name: str, number: int, *, prompts_only_ok: bool = False) -> Row:
     """Check the members of a JSON object or a Parquet row (None: absent) and make the row.
+
+    Args:
+        name: of the file.
+        number: of the line or row.
 
     Raises:
         InputError: what is wrong, without the place; the caller knows how to name that.
     """
+    source = f"{name}:{number}"
     row = Row(
         id=_identifier(members.get("id")) or source,
         source=source,
@@ -63,6 +75,7 @@ def make_row(members: Mapping[str, Any], source: str, *, prompts_only_ok: bool =
         token_ids=_token_ids(members.get("token_ids"), "token_ids"),
         prompt=_string(members.get("prompt"), "prompt"),
         prompt_ids=_token_ids(members.get("prompt_ids"), "prompt_ids"),
+        number=number,
     )
     if row.text is not None or row.token_ids is not None:
         return row

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detect.lookalikes import ALPHABETS, PHONETIC, TABLES, script, undisguised
-from detect.normalise import KINDS, MOST_MARKS, normalise
+from detect.normalise import KINDS, MOST_MARKS, looks_disguised, normalise
 from tests.detect.material import docstrings, speech
 
 # What attackers use: a Cyrillic or Greek letter for a Latin one.
@@ -239,6 +239,13 @@ class TestLaws:
         again = normalise(once.text)
         assert again.text == once.text
         assert not any(again.changes.values())
+
+    PIECES = st.one_of(st.sampled_from(["plain words ", "a  b", "   ", "\n", "\r\n", "é", "…"]), MIXED)
+
+    @given(st.lists(PIECES, max_size=30))
+    def test_a_look_tells_a_disguise_as_the_whole_does(self, parts: list[str]) -> None:
+        for text in ("".join(parts), "".join(parts) + 30 * "plain words, "):
+            assert looks_disguised(text) == normalise(text).is_disguise
 
     def test_a_range_covers_what_was_removed_inside(self) -> None:
         result = normalise("xx a\u200bb ﬁn\u200b yy")

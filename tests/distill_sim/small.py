@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
+from detect.workers import Task, Update, resolve
 from distill_sim.demo.condition import Condition, stages
 from distill_sim.recipe import Recipe
-from distill_sim.workers import Task, Update, resolve
 from tests import tiny
 from watermark.engines.models import load_tokenizer, model_digest
 from watermark.keys import Key

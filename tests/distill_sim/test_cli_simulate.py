@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from detect.workers import Task
 from distill_sim import pipeline
 from distill_sim.condition import Condition
 from distill_sim.kept import let_go
 from distill_sim.study import file, run
 from distill_sim.survival import SURVIVAL, read_table
-from distill_sim.workers import Task
 from tests import tiny
 from tests.detect.cli.helpers import Cli, execute, save_key
 from tests.distill_sim.small import inline

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from detect.ray import HERE, _in, load_ray
+from detect.workers import Task, Update, WorkerDiedError
 from distill_sim import ray_workers
 from distill_sim.pipeline import Event, Pipeline
 from distill_sim.ray_workers import run_tasks_on_ray
-from distill_sim.workers import Task, Update, WorkerDiedError
 from tests.distill_sim.conftest import STUB
 from tests.distill_sim.processes import REPOSITORY, eventually, running
 from tests.distill_sim.test_pipeline import diamond, runs, value
@@ -29,9 +30,9 @@ def cluster() -> Iterator[None]:
     """One Ray of two processors for most tests: starting one takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
-        ray_workers._ray()
+        load_ray()
         before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGINT)}
-        with ray_workers._in(ray_workers.HERE):
+        with _in(HERE):
             ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=128 << 20)
         yield
         ray.shutdown()
@@ -145,7 +146,7 @@ def test_a_pipeline_runs_on_it_as_it_runs_here(tmp_path: Path) -> None:
 
 
 def test_what_is_refused_before_ray_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_workers, "_ray", None)  # calling it would fail otherwise
+    monkeypatch.setattr(ray_workers, "load_ray", None)  # calling it would fail otherwise
     assert run([]) == []
     with pytest.raises(ValueError, match="circle"):
         run([task("a", needs=("a",))])

@@ -14,17 +14,17 @@ from typing import Any
 
 import pytest
 
-from distill_sim.workers import (
+from detect.workers import (
     Task,
     Update,
     WorkerDiedError,
-    _rebuilt,
     _without_current_directory,
     _Worker,
     described,
+    rebuilt,
     resolve,
-    run_tasks,
 )
+from distill_sim.workers import run_tasks
 from tests.distill_sim import jobs
 from tests.distill_sim.conftest import STUB
 from tests.distill_sim.processes import REPOSITORY, children, eventually, in_session, running
@@ -120,7 +120,7 @@ def test_nothing_to_do_starts_nobody() -> None:
 def test_tasks_that_could_never_run_are_refused_before_any_does(
     tasks: list[Task], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("distill_sim.workers._Worker", None)  # starting one would fail otherwise
+    monkeypatch.setattr("detect.workers._Worker", None)  # starting one would fail otherwise
     with pytest.raises(ValueError, match=words):
         run(tasks)
 
@@ -158,14 +158,14 @@ def test_what_becomes_of_an_error_on_its_way_between_processes(name: str) -> Non
     error = jobs.ERRORS[name]()
     assert isinstance(error, Exception)
     description = json.loads(json.dumps(described(error)))  # plain values only: no traceback travels, no object
-    rebuilt = _rebuilt("s", *description)
-    assert type(rebuilt) is kind
+    again = rebuilt("s", *description)
+    assert type(again) is kind
     with pytest.raises(kind, match=words):
-        raise rebuilt
+        raise again
     if isinstance(error, OSError) and kind is not RuntimeError:
-        assert isinstance(rebuilt, OSError)
-        assert rebuilt.errno == error.errno
-        assert rebuilt.filename == (error.filename or "stage s")
+        assert isinstance(again, OSError)
+        assert again.errno == error.errno
+        assert again.filename == (error.filename or "stage s")
 
 
 @pytest.mark.parametrize(
@@ -173,15 +173,15 @@ def test_what_becomes_of_an_error_on_its_way_between_processes(name: str) -> Non
 )
 def test_what_a_terminal_obeys_is_spelled_out(kind: str, filename: str | None) -> None:
     number = None if filename is None else errno.EACCES
-    text = str(_rebuilt("s", kind, "a\x1b[2J\u202e\nb", number, filename))
+    text = str(rebuilt("s", kind, "a\x1b[2J\u202e\nb", number, filename))
     assert "a⟨U+001B⟩[2J⟨U+202E⟩" in text
     assert text.isprintable()
 
 
 def test_our_own_broken_pipe_error_never_reaches_the_command_line() -> None:
     """There it would mean that the reader of stdout left, which is no failure."""
-    rebuilt = _rebuilt("s", *described(BrokenPipeError(errno.EPIPE, "Broken pipe")))
-    assert not isinstance(rebuilt, OSError)
+    again = rebuilt("s", *described(BrokenPipeError(errno.EPIPE, "Broken pipe")))
+    assert not isinstance(again, OSError)
 
 
 @pytest.mark.usefixtures("fast_workers")
@@ -250,7 +250,8 @@ def test_nothing_is_imported_from_the_current_directory(started: str, tmp_path: 
 MODULES = """
 import os
 os.chdir({exhibits!r})
-from distill_sim.workers import Task, run_tasks
+from detect.workers import Task
+from distill_sim.workers import run_tasks
 if __name__ == "__main__":
     for update in run_tasks([Task("s", "tests.distill_sim.jobs:elsewhere", {{}})], 1, 1):
         print(update, flush=True)
@@ -316,7 +317,7 @@ def test_leaving_early_ends_the_workers(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("fast_workers")
 def test_an_interrupt_while_workers_are_started_reaches_the_parent_alone() -> None:
     """Held back until the worker runs: it inherits the blocked signal, the parent gets it afterwards."""
-    from distill_sim.workers import _interrupts_held_back
+    from detect.workers import _interrupts_held_back
 
     reached = []
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012 (that it comes after the block is the point)
@@ -335,7 +336,8 @@ def test_no_interrupt_ever_reaches_a_worker() -> None:
 
 PROGRAM = """
 import sys
-from distill_sim.workers import Task, run_tasks
+from detect.workers import Task
+from distill_sim.workers import run_tasks
 if __name__ == "__main__":
     tasks = [Task(name, "tests.distill_sim.jobs:hang", {"log": sys.argv[1]}) for name in "ab"]
     for update in run_tasks(tasks, 2, 1):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watermark import dedup
-from watermark.dedup import contained, distinct, run_starts
+from watermark.dedup import contained, distinct, distinct_words, number_rows, run_starts
 from watermark.dedup_numba import radix_sort, squeeze
 
 CODES = st.integers(1, 64).flatmap(
@@ -84,3 +84,43 @@ def test_squeeze_leaves_the_distinct_in_front() -> None:
     assert squeeze(codes) == 3
     assert codes[:3].tolist() == [1, 2, 3]
     assert squeeze(array([])) == 0
+
+
+ROWS = st.integers(1, 4).flatmap(
+    lambda width: st.lists(
+        st.tuples(st.integers(0, 3), st.lists(st.sampled_from([0, 1, 2, 2**32 - 2]), min_size=width, max_size=width)),
+        min_size=1,
+        max_size=60,
+    )
+)
+
+
+@given(ROWS)
+def test_rows_are_numbered_as_they_first_occur(rows: list[tuple[int, list[int]]]) -> None:
+    rows = sorted(rows, key=lambda one: one[0])
+    found = number_rows(
+        np.array([row for _, row in rows], dtype=np.uint32), np.array([group for group, _ in rows], dtype=np.intp)
+    )
+    numbers: dict[tuple[int, ...], int] = {}
+    seen: set[tuple[int, ...]] = set()
+    firsts = []
+    for at, (group, row) in enumerate(rows):
+        if tuple(row) not in numbers:
+            firsts.append(at)
+        assert found.numbers[at] == numbers.setdefault(tuple(row), len(numbers))
+        assert found.fresh[at] == ((group, *row) not in seen)
+        seen.add((group, *row))
+    assert found.firsts.tolist() == firsts
+
+
+def test_no_rows_at_all() -> None:
+    found = number_rows(np.zeros((0, 2), dtype=np.uint32), np.zeros(0, dtype=np.intp))
+    assert (found.numbers.size, found.firsts.size, found.fresh.size) == (0, 0, 0)
+
+
+@given(st.integers(1, 3).flatmap(lambda k: st.lists(st.lists(st.integers(0, 3), min_size=k, max_size=k), min_size=1)))
+def test_distinct_words_are_the_sorted_set(columns: list[list[int]]) -> None:
+    words = np.array(columns, dtype=np.uint64).T.copy()
+    assert distinct_words(words, 64).T.tolist() == [list(one) for one in sorted({tuple(one) for one in columns})]
+    empty = distinct_words(words[:, :0].copy(), 64)
+    assert empty.shape == (words.shape[0], 0)

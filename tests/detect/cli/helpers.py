@@ -45,7 +45,7 @@ EVIDENCE = [
     "status",
     "notes",
 ]  # design.md, in its order
-PROGRESS = re.compile(r"[a-z][a-z, -]*: [\d,]+ (position|token|pair|decoy|answer|key)s?")  # how long work begins
+PROGRESS = re.compile(r"[a-z][a-z, -]*: [\d,]+ ((position|token|pair|decoy|answer|key)s?|MB)")  # how long work begins
 LINEUP = ["decoys", "seed", "rank", "p_rank", "log10_p_best_decoy", "uniformity_p"]
 
 

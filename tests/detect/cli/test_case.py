@@ -150,7 +150,7 @@ def test_a_refused_input_stops_the_run(cli: Cli, key: Path, tmp_path: Path) -> N
     assert events(CASE) == ["opened", "begun", "stopped"]
     assert last()["details"]["run"] == "0001"
     assert "token_ids must lie in" in last()["details"]["reason"]
-    cli("detect", "--key", key, tmp_path / "none.jsonl", "--case", CASE).refused(3, "none.jsonl cannot be read")
+    cli("detect", "--key", key, tmp_path / "none.jsonl", "--case", CASE).refused(3, "none.jsonl does not exist")
     assert events(CASE) == ["opened", "begun", "stopped"]
 
 

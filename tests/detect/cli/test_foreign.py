@@ -67,7 +67,7 @@ def test_whose_tokenizer_is_used(models: Path, tmp_path: Path) -> None:
 def test_answers_are_those_of_the_same_model_under_the_keys_ids(models: Path) -> None:
     """What it says in its own tokens is what it is said to have answered; a rule to stop by is shown the key's."""
     keys = load_tokenizer(tiny.shared())
-    rows = [make_row({"prompt": prompt}, "x", prompts_only_ok=True) for prompt in [*PROMPTS, PROMPTS[0]]]
+    rows = [make_row({"prompt": prompt}, "x", 1, prompts_only_ok=True) for prompt in [*PROMPTS, PROMPTS[0]]]
     probes = make_probes(rows, keys)
     model, own = load_model(models / "marked-other"), load_tokenizer(models / "marked-other")
     shown: list[tuple[int, list[int]]] = []
@@ -92,11 +92,11 @@ def test_answers_are_those_of_the_same_model_under_the_keys_ids(models: Path) ->
 
 def test_what_was_fed_is_excluded_in_the_keys_tokens(models: Path) -> None:
     keys, own = load_tokenizer(tiny.shared()), load_tokenizer(models / "plain-other")
-    rows = [make_row({"prompt": PROMPTS[0]}, "x", prompts_only_ok=True), make_row({"text": "a"}, "y")]
+    rows = [make_row({"prompt": PROMPTS[0]}, "x", 1, prompts_only_ok=True), make_row({"text": "a"}, "y", 1)]
     fed = fed_prompts(own, rows, make_probes(rows, keys), keys)
     assert [keys.decode(ids) for ids in fed] == [f"user\n{PROMPTS[0]}\nassistant\n"]
     ids = keys("The rain", add_special_tokens=False)["input_ids"]
-    (again,) = fed_prompts(own, [make_row({"prompt_ids": ids}, "x", prompts_only_ok=True)], [Probe(ids, [])], keys)
+    (again,) = fed_prompts(own, [make_row({"prompt_ids": ids}, "x", 1, prompts_only_ok=True)], [Probe(ids, [])], keys)
     assert keys.decode(again) == "The rain"
 
 

@@ -9,7 +9,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from detect.exact.binomial import deviance, log10_cdf, log10_sf, log10_sf_table, log_pmf, stirling_error
+from detect.exact.binomial import (
+    deviance,
+    log10_cdf,
+    log10_cdf_each,
+    log10_sf,
+    log10_sf_each,
+    log10_sf_table,
+    log_pmf,
+    stirling_error,
+)
 from tests.detect.exact.oracles import mp_log10_upper, rational_log10, rational_tail
 from watermark.errors import InputError
 
@@ -177,3 +186,12 @@ def test_refusals_show_the_value(function, k, n, gamma, shown) -> None:  # type:
     with pytest.raises(InputError, match=shown) as caught:
         function(k, n, gamma)
     assert isinstance(caught.value, ValueError)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3000), st.floats(0, 1)), max_size=30), st.sampled_from([1 / 65536, 0.25, 0.9]))
+def test_many_counts_are_each_alone_to_the_last_bit(cases: list[tuple[int, float]], gamma: float) -> None:
+    n = np.array([size for size, _ in cases], dtype=np.int64)
+    k = np.array([round(size * fraction) for size, fraction in cases], dtype=np.int64)
+    for each, alone in ((log10_sf_each, log10_sf), (log10_cdf_each, log10_cdf)):
+        expected = [alone(int(a), int(b), gamma) for a, b in zip(k, n, strict=True)]
+        assert each(k, n, gamma).tolist() == expected

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from detect.exact.evalue import EProcess, log10_e_process, log10_e_value
+from detect.exact.evalue import EProcess, log10_e_each, log10_e_process, log10_e_value
 from detect.exact.power import pairs_needed, planned_maximum
 from tests.detect.exact.oracles import stopping_quantiles
 from watermark.errors import InputError
@@ -148,3 +148,11 @@ def test_pieces_of_streams_side_by_side() -> None:
     found = np.concatenate([process.advance(piece) for piece in np.split(greens, [20, 21], axis=-1)], axis=-1)
     assert (found == log10_e_process(greens, 0.25)).all()
     assert (process.n, process.k.tolist()) == (90, greens.sum(axis=-1).tolist())
+
+
+@given(st.lists(st.tuples(st.integers(0, 3000), st.floats(0, 1)), max_size=30), st.sampled_from([1 / 65536, 0.25, 0.9]))
+def test_many_counts_are_each_alone_to_the_last_bit(cases: list[tuple[int, float]], gamma: float) -> None:
+    n = np.array([size for size, _ in cases], dtype=np.int64)
+    k = np.array([round(size * fraction) for size, fraction in cases], dtype=np.int64)
+    expected = [log10_e_value(int(a), int(b), gamma) for a, b in zip(k, n, strict=True)]
+    assert log10_e_each(k, n, gamma).tolist() == expected

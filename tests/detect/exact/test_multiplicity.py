@@ -96,3 +96,25 @@ def test_other_refusals() -> None:
         key_check_adjustment(-3.0, 0.0)
     with pytest.raises(InputError, match="alpha"):
         e_bh([1.0], 0.0)
+
+
+@given(st.lists(st.floats(-12, 0), max_size=40), st.sampled_from([1e-6, 0.01, 0.3]))
+def test_the_smallest_p_of_a_larger_family(values: list[float], alpha: float) -> None:
+    """Those above the level can be left out: they change nothing of the others."""
+    all_of_them = np.array(values)
+    small = all_of_them <= math.log10(alpha)
+    assert holm(all_of_them[small], len(values)).tolist() == holm(all_of_them)[small].tolist()
+
+
+@given(st.lists(st.floats(-5, 9), max_size=40), st.sampled_from([1e-6, 0.01, 0.3]))
+def test_the_largest_e_of_a_larger_family(values: list[float], alpha: float) -> None:
+    all_of_them = np.array(values)
+    large = all_of_them >= -math.log10(alpha)
+    assert e_bh(all_of_them[large], alpha, len(values)).tolist() == e_bh(all_of_them, alpha)[large].tolist()
+    assert not e_bh(all_of_them, alpha)[~large].any()
+
+
+def test_a_family_is_not_smaller_than_what_is_given_of_it() -> None:
+    for adjust in (lambda: holm([-1.0, -2.0], 1), lambda: e_bh([1.0, 2.0], 0.1, 1)):
+        with pytest.raises(InputError, match="tests must be at least 2, got 1"):
+            adjust()

@@ -30,7 +30,7 @@ DIGEST = "ab" * 32
 
 
 def rows(*members: dict[str, Any]) -> list[Row]:
-    return [make_row(one, f"probes.jsonl:{n}", prompts_only_ok=True) for n, one in enumerate(members, 1)]
+    return [make_row(one, "probes.jsonl", n, prompts_only_ok=True) for n, one in enumerate(members, 1)]
 
 
 PROBES = rows(

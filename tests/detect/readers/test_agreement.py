@@ -35,11 +35,13 @@ def test_rows_that_agree_or_hold_one_of_the_two(tokenizer: Any) -> None:
     short = "Who?"
     rows = [(TEXT, ids), (f" {TEXT}\n", [*ids, 2]), (TEXT, drawn), (TEXT, None), (None, [5, 6]), ("", [])]
     check = looked_at(tokenizer, *rows, (short, spelled_out(tokenizer, short)))
-    assert (check.apart, check.unchecked) == ([], 0)
+    assert (check.found.apart, check.found.unchecked) == (0, 0)
     (note,) = check.notes
     own = 3 * len(ids) - 3
-    assert own - 8 < check.shared < check.windows < own + 12
-    share = f"token_ids beside text: {check.shared / check.windows:.1%} of their {check.windows} windows"
+    assert own - 8 < check.found.shared < check.found.windows < own + 12
+    share = (
+        f"token_ids beside text: {check.found.shared / check.found.windows:.1%} of their {check.found.windows} windows"
+    )
     assert note == f"{share} of two tokens are those of the text's own tokenizer"
     assert looked_at(tokenizer, (TEXT, None), (None, [5, 6]), ("", [])).notes == ()
 
@@ -49,7 +51,7 @@ def test_many_rows_too_short_to_tell_are_told_together(tokenizer: Any) -> None:
     words = TEXT.split()
     pairs = [" ".join(words[at : at + 2]) for at in range(0, len(words) - 1, 2)]
     check = looked_at(tokenizer, *((text, spelled_out(tokenizer, text)) for text in pairs))
-    assert check.apart == []
+    assert check.found.apart == 0
     (note,) = check.notes
     assert note.startswith("token_ids beside text: ")
     assert (
@@ -68,7 +70,7 @@ def test_rows_that_do_not(tokenizer: Any, what: str) -> None:
         "beyond the vocabulary": [*ids, len(tokenizer)],
     }[what]
     check = looked_at(tokenizer, (TEXT, ids), (TEXT, given), (TEXT, given))
-    assert check.apart == ["r1", "r2"]
+    assert (check.found.apart, check.found.first_apart) == (2, "r1")
     note, shares = check.notes
     assert note.startswith("2 documents whose token_ids are not the text beside them")
     assert "(first: r1)" in note
@@ -86,7 +88,7 @@ def test_without_a_tokenizer_nothing_is_compared_and_it_is_looked_for_once() -> 
     check = TextCheck(load)
     for _ in range(2):
         check.look_at(Row("a", "", "x", np.array([5], np.uint32)))
-    assert (check.unchecked, len(tried)) == (2, 1)
+    assert (check.found.unchecked, len(tried)) == (2, 1)
     assert check.notes[0].startswith("2 documents with text beside token_ids")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from detect.readers import Collection, Row, encoding, tokenized
+from detect.readers.remarks import Remarks, Skipped
 from tests import tiny
 from tests.detect.readers.helpers import never, write
 from watermark.engines.models import load_tokenizer
@@ -41,7 +42,8 @@ class TestTokenized:
             assert ids.dtype == np.uint32
             assert ids.tolist() == tokenizer(text, add_special_tokens=False)["input_ids"]
         assert collection.ids == [str(i) for i in range(len(texts))]
-        assert collection.prompts == collection.skipped == []
+        assert collection.prompts == []
+        assert collection.remarks == Remarks(documents=len(texts))
         assert collection.tokenizer is tokenizer
         assert collection.texts is None
 
@@ -142,7 +144,7 @@ class TestSkipping:
         assert [len(ids) for ids in collection.documents] == [width + 1, 20]
         assert collection.ids == ["d0", "d2"]
         least = "1 token" if width == 0 else f"{width + 1} tokens"
-        assert collection.skipped == [("d1", f"shorter than {least}"), ("d3", f"shorter than {least}")]
+        assert collection.remarks.skipped == {f"shorter than {least}": Skipped(2, "d1")}
         assert collection.notes == (f"2 documents skipped: shorter than {least} (first: d1)",)
 
     def test_nothing_skipped_no_notes(self) -> None:

@@ -166,6 +166,10 @@ CASES: dict[tuple[str, ...], dict[str, Case]] = {
     ("detect",): {
         "": lambda w: [[*detects(w), "--scan", "--normalise", "--decoys", 9, "--highlight", w.root / "page.html"]],
         "each": lambda w: [[*detects(w), "--each"]],
+        "corpus": lambda w: [
+            ["detect", "--key", w.account, w.text, w.prompts.with_name("probes.jsonl"), "-o", w.root / "job",
+             "--workers", 1]
+        ],
     },
     ("suspect",): {
         "weights": lambda w: [[*reads(w), "--sample", 60, "--decoys", 9, "--save-reading", w.root / "reading.npz"]],

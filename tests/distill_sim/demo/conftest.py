@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from detect.workers import Task
 from distill_sim import pipeline
 from distill_sim.demo.condition import stages
 from distill_sim.demo.keys import ACCOUNT, demo_keys
 from distill_sim.demo.run import _summary, run_demo
 from distill_sim.pipeline import Finished, Pipeline, run_stage
-from distill_sim.workers import Task
 from tests import tiny
 from tests.distill_sim.demo import pages
 from tests.distill_sim.demo.outcome import nobody

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from detect.workers import resolve
 from distill_sim.demo.condition import Condition, stages
 from distill_sim.demo.show import COSTS, TITLES
 from distill_sim.pipeline import Pipeline, Stage
 from distill_sim.stages import built_in_prompts
-from distill_sim.workers import resolve
 from tests.detect.material import make_key
 from tests.distill_sim.small import STAGES
 from watermark.errors import InputError

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from detect.workers import Task
 from distill_sim import pipeline
-from distill_sim.workers import Task
 from tests.distill_sim.small import inline
 from tests.distill_sim.study.small import runner, save_owner, shrink
 

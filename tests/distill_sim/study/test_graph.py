@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from detect.workers import resolve
 from distill_sim.condition import CONTROLS, Condition
 from distill_sim.pipeline import Pipeline, Stage
 from distill_sim.study import examiners
@@ -20,7 +21,6 @@ from distill_sim.study.graph import Graph, number
 from distill_sim.study.keys import StudyKeys
 from distill_sim.study.scales import NANO, Foundation, Model
 from distill_sim.study.show import TITLES, kind_of
-from distill_sim.workers import resolve
 from tests.watermark.engines.helpers import key_for
 from watermark.keys import Key
 
