@@ -117,9 +117,9 @@ class GreenBias:
         Bytes, because torch takes nine times as long to convert bools; and no bias in the dtype of the scores, which
         would take four times the memory and, on the way through it, half as much time again.
         """
-        self._green.fill_row(context, row.numpy().view(np.bool_))  # in NumPy a row is one call of OpenSSL
-        if self._special_set:
-            row.index_fill_(0, self._special_on(row.device), 0)
+        colours = row.numpy()  # in NumPy a row is one call of OpenSSL; and other threads are not in inference mode
+        self._green.fill_row(context, colours.view(np.bool_))
+        colours[self._special_ids["cpu"].numpy()] = 0
 
     def _add_on_device(self, contexts: Tensor, scores: Tensor, out: Tensor) -> None:
         contexts, special_ids = contexts.to(scores.device), self._special_on(scores.device)

@@ -304,6 +304,17 @@ def test_many_rows_are_filled_in_threads_and_alike(monkeypatch: pytest.MonkeyPat
     assert names == {threading.main_thread().name}
 
 
+def test_rows_are_filled_in_threads_in_inference_mode_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM is in that mode when it marks, and a thread that fills rows is not: it could not write to such a tensor."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    key, ids = key_for(1), torch.arange(3, 3 + 2 * row_cache.IN_THREADS_FROM)[:, None]
+    scores = torch.randn(len(ids), VOCABULARY)
+    expected = GreenListProcessor(key, VOCABULARY)(ids, scores)
+    with torch.inference_mode():
+        found = GreenListProcessor(key, VOCABULARY, in_place=True)(ids.clone(), scores.clone())
+        assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
 def test_in_place_the_scores_handed_over_become_the_marked_ones(dtype: torch.dtype, cache_bytes: int) -> None:
