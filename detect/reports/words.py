@@ -15,6 +15,10 @@ MEANS = {
 }
 FOUND = "What was found"
 FOUND_HEADINGS = ("what was examined", "by", "finding", "probability, were it unrelated to the key", "status")
+BESIDES = "Besides these, {tests} in {runs} (section 7); {found}."
+BESIDES_NONE = "none of them says “detected”"
+BESIDES_DETECTED = "of these {number} say “detected”: {named}"
+BESIDES_STOPPED = "Without a result ended {runs} (section 3)."
 BY = {
     ("text", "count"): "counting of tokens",
     ("text", "scan"): "scan for marked stretches",

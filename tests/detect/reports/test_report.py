@@ -24,7 +24,7 @@ from detect.reports.pictures import lineup_picture, order_picture
 from detect.reports.validation import Validation
 from detect.wording import probability_words
 from tests.detect.bundles.bad.mutations import good
-from tests.detect.bundles.factory import KEY, MODEL, Made, sealed
+from tests.detect.bundles.factory import KEY, MODEL, Made, planned, sealed, text_families
 from tests.detect.reports.pages import Parsed, given, page, whole, words_of
 from tests.detect.reports.test_ratio import CONTROLS, write
 from tests.detect.test_words import BANNED
@@ -129,6 +129,31 @@ def test_the_first_page_says_what_was_found_and_what_not() -> None:
     assert "Exploratory: the log does not show" in summary("text")
     assert "not a sign of absence" in summary("exhausted-closed")
     assert "counts of green pairs, and S, are the examiner's word" in summary("texts-closed")
+
+
+def _a_plan_and_then_texts(made: Made) -> None:
+    """A planned negative; then texts that carry the mark, one by one besides; then a run that was stopped."""
+    planned(made, green=0.25)
+    for _ in range(2):
+        made.run("detect", text_families(made.key))
+    made.begin("detect").stop("no text")
+
+
+def test_the_first_page_says_what_was_detected_beside_the_plan(tmp_path: Path) -> None:
+    one = Given(verify_files(sealed(tmp_path, KEY, _a_plan_and_then_texts)))
+    (main,) = one.main_tests
+    assert (main.name, main.evidence["finding"]) == ("sampled/distinct", "not detected")
+    texts = [test for test in one.tests if test is not main]
+    detected = [test for test in texts if test.evidence["finding"] == "detected"]
+    assert 3 < len(detected) < len(texts)
+    found = "\n".join(words_of(plain(report_of(one))["summary"]))
+    begins = f"Besides these, {len(texts)} exploratory tests in 2 runs (section 7); of these {len(detected)} say"
+    assert f"{begins} “detected”: answers.jsonl (text, run 0002, probability below 10^-" in found
+    assert f"; {len(detected) - 3} more." in found
+    assert "Without a result ended 1 run (section 3)" in found
+    assert "“Detected”: What was observed depends on the secret key" in found
+    assert "Besides these" not in summary("stamped")
+    assert "Besides these" in summary("texts")  # single documents
 
 
 @pytest.mark.parametrize(("log10_p", "spoken"), [(-4.0, True), (-1.5, False), (None, False)])
