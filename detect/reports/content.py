@@ -25,6 +25,7 @@ from detect.reports.blocks import (
 )
 from detect.reports.casework import SHORT, items, items_of, plan, question
 from detect.reports.closing import reproduce, signatures
+from detect.reports.effects import NEGATIVE, cautions, meaning
 from detect.reports.error_rates import likelihood, validation
 from detect.reports.given import Given, is_control
 from detect.reports.reasoning import formulas, limitations, method, propositions
@@ -162,7 +163,9 @@ def _meanings(given: Given, main: list[RecordedTest]) -> list[Text]:
     found: list[Text] = []
     others = [test for test in given.tests if test.evidence["finding"] == "detected" and not is_control(test)]
     for finding in dict.fromkeys(test.evidence["finding"] for test in (*main, *others)):
-        found.append(filled("“{}”: {}", finding.capitalize(), words.MEANS[finding]))
+        said_so = meaning(main) if finding == NEGATIVE else words.MEANS[finding]
+        found.append(filled("“{}”: {}", finding.capitalize(), said_so))
+    found += cautions(main)
     claimed = [test.evidence["log10_p_adjusted"] for test in main if test.evidence["log10_p_adjusted"] is not None]
     detected = [test for test in main if test.evidence["finding"] == "detected"]
     if detected:

@@ -30,6 +30,7 @@ from detect.reports.blocks import (
     rows_of,
     said,
 )
+from detect.reports.effects import cautions, is_negative
 from detect.reports.given import CONTROL, Given, is_control, is_single, test_words
 from detect.reports.pictures import lineup_picture
 from detect.wording import FLOOR, amount, probability_words
@@ -101,6 +102,7 @@ def _in_full(given: Given, test: RecordedTest, told: dict[str, Text]) -> list[Bl
     one = test.evidence
     values = _scanned(test) if test.kind == SCAN else _counted(given, test)
     blocks: list[Block] = [Heading(said(test_words(test))), Table(("", ""), rows_of(values), "What was computed")]
+    blocks += [Paragraph(text) for text in cautions([test])]
     if one.get("comparisons"):
         blocks.append(_comparisons(test))
     if one.get("spans"):
@@ -141,6 +143,9 @@ def _counted(given: Given, test: RecordedTest) -> dict[str, Text | None]:
     ci, sequential, planned = one["ci95"], one.get("sequential"), one.get("plan")
     values: dict[str, Text | None] = {
         "finding": f"{one['finding']}, {status(given, test)}",
+        "would most likely have been found": f"a green fraction of {number(test.sought)}"
+        if is_negative(test) and test.sought is not None
+        else None,
         "positions read" if weighted else "tokens": number(one["n_tokens"]),
         "weights" if weighted else "distinct pairs counted (n)": number(one["n_scored"]),
         "distinct contexts": number(one["n_contexts"]),

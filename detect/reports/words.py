@@ -9,10 +9,21 @@ TITLE = "Report on an examination for a keyed mark"
 MEANS = {
     "detected": "What was observed depends on the secret key. How that came about is a separate question (section 4).",
     "inconclusive": "Too little was observed to tell. This is not a sign of absence.",
-    "not detected": "A dependence on the key as strong as the effect, or as that of the positive control, which "
-    "sections 7 and 8 name, would most likely have been found. A weaker one perhaps not; this does not show that the "
-    "mark was never used.",
+    "not detected": "A dependence on the key as strong as {strength} would most likely have been found. A weaker one "
+    "perhaps not; this does not show that the mark was never used.",
 }
+AS_THE_CONTROL = "that of the positive control (section 8)"
+AS_THE_SPANS = "that of the stretches that section 7 names"
+HOPEFUL_PLAN = (
+    "Caution: this plan looks for a green fraction of {effect}. Models that learned from marked text are rarely "
+    "greener than {most} ({measured}), and so few pairs would find none of them: a result “not detected” says next to "
+    "nothing of such models."
+)
+HOPEFUL = (
+    "Caution: “not detected” is here about a green fraction of {effect}. Models that learned from marked text are "
+    "rarely greener than {most} ({measured}), and so few pairs would find none of them: of such models this result "
+    "says next to nothing."
+)
 FOUND = "What was found"
 FOUND_HEADINGS = ("what was examined", "by", "finding", "probability, were it unrelated to the key", "status")
 BESIDES = "Besides these, {tests} in {runs} (section 7); {found}."

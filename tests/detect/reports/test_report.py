@@ -156,6 +156,19 @@ def test_the_first_page_says_what_was_detected_beside_the_plan(tmp_path: Path) -
     assert "Besides these" in summary("texts")  # single documents
 
 
+def test_a_negative_says_of_which_effect_and_that_hardly_any_student_has_it() -> None:
+    for found in (summary("maximum"), said("maximum", 7)):
+        assert "a green fraction of 0.5" in found
+        assert "rarely greener than 35% (those measured at gamma .25: 26 to 30 %)" in found
+        assert "of such models this result says next to nothing" in found
+    assert "as strong as a green fraction of 0.5 would most likely have been found" in summary("maximum")
+    assert "a result “not detected” says next to nothing of such models" in said("maximum", 3)
+    assert "Caution" in said("stamped", 3)  # the plan is as hopeful, the finding is not
+    assert "Caution" not in summary("stamped") + said("stamped", 7)
+    assert "as strong as that of the positive control (section 8) would most" in summary("weights-none")
+    assert "Caution" not in summary("weights-none") + said("texts-checked", 7)  # of texts students say nothing
+
+
 @pytest.mark.parametrize(("log10_p", "spoken"), [(-4.0, True), (-1.5, False), (None, False)])
 def test_a_small_p_short_of_its_level_is_spoken_of(log10_p: float | None, spoken: bool) -> None:
     one = given("stamped")
