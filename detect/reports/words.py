@@ -248,7 +248,8 @@ PLAIN = (
     "A language model writes token by token (a token is a word or a piece of one). The key divides all tokens into a "
     "green "
     "and a red part, anew after every context; the context here is {context}. The owner's model prefers green tokens a "
-    "little. Nobody who does not hold the key can see this, and it does not change what the text says.",
+    "little: at times it chooses other words than it would have, which costs some fluency. Which tokens are green "
+    "cannot be computed without the key.",
     "Whoever writes without the key hits the green part by chance: {gamma} of the time, for every language, model and "
     "subject. The reason is that the colours are drawn by a cipher under the secret key (ChaCha20), so that for "
     "whoever has no "
@@ -489,10 +490,18 @@ NOTES_IN_7 = "What limits a single test is recorded with it, and stands there in
 
 REPRODUCE = (
     "Everything below works offline, without a model, from the bundle alone. The first command shows that it is the "
-    "bundle of this report; "
-    "the second checks every signature and digest and computes every number again; the third does the same with a "
-    "program that shares no code with the first."
+    "bundle of this report; the second checks every signature and digest, and computes every number again that can be "
+    "(section 12 names what was not checked); the third is a program that shares no code with the second."
 )
+SECOND = (
+    "That program, too, checks signatures, digests, log and order, and computes the counts, p-values, e-values, "
+    "bounds, ranks among decoys, adjusted p and findings again. It leaves to the second command: scans, the audits of "
+    "probes, prompts and reference, tests of comparison, the saddlepoint and the test of the decoys' own p (shown, and "
+    "no finding made on them), the best decoy of weighted tests, part of what the plan says, and answers that were "
+    "tokenised again. It is the file tools/verify_bundle.py in the source repository of Taggant, at the version that "
+    "sealed the bundle{version}; the installed package does not bring it."
+)
+MADE_BY = " ({version})"
 CLOSED = (
     "The key is not opened in this bundle, which keeps colours closed except where a test counts few pairs: the count "
     "of a single pair is its colour. Counts of green pairs (and S) are the examiner's word, and everything that "

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,17 @@ def test_custody_says_what_the_holder_of_the_key_can_do() -> None:
     text = said("text", 2)
     assert "can go back to any earlier entry and write all that follows anew" in text
     assert "a timestamp from outside excludes that only for what came before it" in text
+
+
+def test_what_the_mark_does_and_what_the_second_verifier_leaves_out() -> None:
+    assert "chooses other words than it would have, which costs some fluency" in said("text", 5)
+    text = said("text", 13)
+    for words in (
+        "It leaves to the second command: scans",
+        "the source repository of Taggant",
+        metadata.version("taggant"),
+    ):
+        assert words in text
 
 
 def test_custody_and_timestamps() -> None:
