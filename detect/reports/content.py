@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 
 from detect.bundles.verify.runs import RecordedTest
@@ -39,7 +38,6 @@ SECTIONS = (
 MOST_ON_FIRST_PAGE, MOST_NAMES, MOST_BESIDES = 5, 2, 3
 SMALL = 0.01  # a p below it that is no finding is spoken of
 LONGEST_QUESTION = 520  # characters of it on the first page
-_OPTION = re.compile(r" \(--[a-z-]+\)")  # of a command, which means nothing to a lawyer
 
 
 def report_of(given: Given) -> Report:
@@ -199,5 +197,5 @@ def _short_of_it(given: Given, main: list[RecordedTest]) -> list[Text]:
 
 
 def _checked(given: Given) -> Paragraph:
-    unchecked = [said(_OPTION.sub("", one), 300) for one in given.verified.unchecked]
+    unchecked = [said(one, 300) for one in given.unchecked]
     return Paragraph(filled(words.VERIFIED, unchecked=joined(unchecked, "; ") if unchecked else "nothing"))

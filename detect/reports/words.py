@@ -90,7 +90,7 @@ VERIFIED = (
 
 NO_QUESTION = (
     "No commission was given with this report. The technical question that the examination answers is: does what was "
-    "observed depend on the secret key with the id below?"
+    "observed depend on the secret key whose id is named as the key examined?"
 )
 COMMISSION_SOURCE = (
     "The statements on the commission, the examiner and the items' descriptions come from the examiner's own file "
@@ -375,7 +375,7 @@ NO_VALIDATION = (
     "No validation study was given with this report. It therefore states no measured error rate. What stands in its "
     "place "
     "is the law of section 6, under which the p-value is exact or a bound. A court that asks for a known or potential "
-    "rate of error should be given a study (`taggant validate`) on the population of the case."
+    "rate of error should be given a study (made by “taggant validate”) on the population of the case."
 )
 VALIDATION = (
     "The validation study with SHA-256 {digest} scored texts and models that no key had marked under fresh keys, and "

@@ -243,6 +243,21 @@ def test_what_the_mark_does_and_what_the_second_verifier_leaves_out() -> None:
         assert words in text
 
 
+def test_stretches_are_named_by_the_ids_of_their_rows() -> None:
+    (scan,) = [test for test in given("text").tests if test.kind == "scan"]
+    (index,) = {span["document_index"] for span in scan.evidence["spans"]}
+    tables = [block for block in whole("text").sections[6].blocks if isinstance(block, Table)]
+    (spans,) = [table for table in tables if table.caption == "Stretches found"]
+    assert {stripped(row[0]) for row in spans.rows} == {f"row {index}"}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_word_is_of_a_terminal(name: str) -> None:
+    for number, text in [(0, summary(name)), *((i, said(name, i)) for i in (1, 4, 5, 6, 7, 8, 9, 10, 11, 12))]:
+        assert "`" not in text, number
+        assert "(--" not in text, number
+
+
 def test_custody_and_timestamps() -> None:
     text = said("texts-checked", 2)
     for event in ("opened", "key-checked", "committed", "noted", "begun", "stopped", "finished", "sealed"):
