@@ -265,6 +265,34 @@ def test_a_check_after_first_use_is_refused(cli: Cli, text_key: Path) -> None:
     assert not check_path(text_key).exists()
 
 
+def test_a_check_that_was_made_before_is_recorded_as_what_it_is(cli: Cli, text_key: Path, ids: Path) -> None:
+    first = cli("key", "check", text_key, SPEECH, "--json").json()
+    written = check_path(text_key).read_bytes()
+    cli("key", "check", text_key, ids, "--case", CASE).refused(3, "is of another text than this")
+    assert not CASE.exists()
+    again = cli("key", "check", text_key, SPEECH, "--case", CASE, "--json")
+    assert again.json() == first
+    assert f"Recorded the check of {first['created']}" in again.err
+    assert check_path(text_key).read_bytes() == written
+    assert json.loads((CASE / "key-check.json").read_bytes()) == rounded(first)
+    assert last()["details"] == {name: first[name] for name in ("key_id", "accepted", "corpus_sha256")}
+    cli("key", "check", text_key, SPEECH, "--case", CASE).refused(3, "the case records a check of the key")
+    assert cli("detect", "--key", text_key, SPEECH, "--case", "late").code == 0
+    cli("key", "check", text_key, SPEECH, "--case", "late").refused(3, "is accounted for all the same")
+    assert events(Path("late")) == ["opened", "begun", "finished"]
+
+
+def test_a_check_that_cannot_be_made_begins_no_case(cli: Cli, text_key: Path, tmp_path: Path) -> None:
+    few = write_rows(tmp_path / "few.jsonl", [{"token_ids": [1, 2]}])
+    cli("key", "check", text_key, few, "--case", CASE).refused(3, "too few to refuse any key")
+    copy = tmp_path / "copy.key"
+    copy.write_bytes(text_key.read_bytes())
+    copy.chmod(0o600)
+    assert cli("key", "check", text_key, SPEECH).code == 0
+    cli("key", "check", copy, SPEECH, "--case", CASE).refused(3, "a key is checked once")
+    assert not CASE.exists()
+
+
 def test_a_commitment_is_recorded_as_it_is_published(cli: Cli, text_key: Path) -> None:
     command = ["key", "commit", text_key, "--account", "a", "--account", "b", "--leaves", "leaves.json"]
     assert cli(*command, "-o", "commitment.json", "--case", CASE).code == 0
