@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,29 @@ def test_a_check_that_cannot_be_made_begins_no_case(cli: Cli, text_key: Path, tm
     assert cli("key", "check", text_key, SPEECH).code == 0
     cli("key", "check", copy, SPEECH, "--case", CASE).refused(3, "a key is checked once")
     assert not CASE.exists()
+
+
+def test_a_commitment_that_was_made_before_is_recorded_with_its_own_date(cli: Cli, text_key: Path) -> None:
+    command = ["key", "commit", text_key, "--account", "a", "--account", "b", "--leaves", "leaves.json", "-o", "c.json"]
+    assert cli(*command).code == 0
+    earlier = replace(Commitment.load("c.json"), created="2025-01-02T03:04:05Z")
+    Path("c.json").write_bytes(earlier.canonical)
+    files = {path: path.read_bytes() for path in (Path("c.json"), Path("leaves.json"))}
+    cli(*command).refused(3, "c.json already exists")
+    for options, words in ((["--account", "x"], "to other marks than these"), (["--epoch", "2026-11"], "other marks")):
+        cli(*command, *options, "--case", CASE).refused(3, words)
+    Path("leaves.json").write_bytes(b"[]")
+    cli(*command, "--case", CASE).refused(3, "leaves.json is not the list of these marks")
+    assert not CASE.exists()
+    Path("leaves.json").write_bytes(files[Path("leaves.json")])
+    assert cli(*command, "--case", CASE, "--json").json()["created"] == earlier.created
+    assert {path: path.read_bytes() for path in files} == files
+    assert (CASE / "commitment.json").read_bytes() == earlier.canonical
+    assert last()["details"] == {"root": earlier.root, "size": 2}
+    cli(*command, "--case", CASE).refused(3, "records this commitment already")
+    assert events(CASE) == ["opened", "committed"]
+    Path("c.json").write_bytes(earlier.canonical + b"\n")
+    cli(*command, "--case", "other").refused(3, "c.json is not as it was written")
 
 
 def test_a_commitment_is_recorded_as_it_is_published(cli: Cli, text_key: Path) -> None:
