@@ -64,6 +64,8 @@ def test_texts_are_recorded_with_what_was_counted(cli: Cli, key: Path, ids: Path
     shown = result.json()
     assert events(CASE) == ["opened", "begun", "finished"]
     assert result.notes.startswith(f"Made {CASE / 'signer.pem'}, which signs this case's entries (key id ")
+    (public,) = (CASE / "signers").iterdir()
+    assert f"Its public key is {public}: give that to whoever verifies (--trust)" in result.notes
     begun = payloads((CASE / "custody.jsonl").read_bytes())[1]["details"]
     data = ids.read_bytes()
     assert begun["inputs"] == [{"name": "ids.jsonl", "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}]
