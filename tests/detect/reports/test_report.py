@@ -308,8 +308,24 @@ def test_a_commission_is_quoted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "dated"),
+    [
+        ("2026-11-30", "2026-11-30"),
+        ('"30 November 2026"', "30 November 2026"),
+        ("2026-11-30T08:00:00Z", "2026-11-30 08:00:00+00:00"),
+    ],
+)
+def test_a_commission_is_dated_in_words_or_by_toml(text: str, dated: str, tmp_path: Path) -> None:
+    commission = Commission.load(write(tmp_path / "c.toml", f"dated = {text}"))
+    assert commission.dated == dated
+    assert dated in said("text", 14, commission=commission)
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("dated = 2026", "dated must be text"),
+        ("examiner = 2026-11-30", "examiner must be text"),
         ("question = 1", "question must be text"),
         ('quest = "x"', "'quest' is not known"),
         ("[[items]]\nsha256 = 'x'", "sha256 and a description"),
