@@ -112,6 +112,7 @@ def _besides(given: Given, shown: Sequence[RecordedTest]) -> Iterator[Text]:
                 found=filled(words.BESIDES_DETECTED, number=f"{len(detected):,}", named=joined(named, "; "))
                 if detected
                 else words.BESIDES_NONE,
+                after=words.BESIDES_AFTER if detected and word == "exploratory" else "",
             )
     stopped = sum(1 for *_, end in given.runs() if end is not None and end.event == "stopped")
     if stopped:
@@ -163,7 +164,7 @@ def _meanings(given: Given, main: list[RecordedTest]) -> list[Text]:
     for finding in dict.fromkeys(test.evidence["finding"] for test in (*main, *others)):
         said_so = meaning(main) if finding == NEGATIVE else words.MEANS[finding]
         found.append(filled("“{}”: {}", finding.capitalize(), said_so))
-    found += cautions(main)
+        found += cautions(main) if finding == NEGATIVE else []
     claimed = [test.evidence["log10_p_adjusted"] for test in main if test.evidence["log10_p_adjusted"] is not None]
     detected = [test for test in main if test.evidence["finding"] == "detected"]
     if detected:

@@ -26,7 +26,8 @@ HOPEFUL = (
 )
 FOUND = "What was found"
 FOUND_HEADINGS = ("what was examined", "by", "finding", "probability, were it unrelated to the key", "status")
-BESIDES = "Besides these, {tests} in {runs} (section 7); {found}."
+BESIDES = "Besides these, {tests} in {runs} (section 7); {found}{after}."
+BESIDES_AFTER = "; choices made after looking are not excluded in these"
 BESIDES_NONE = "none of them says “detected”"
 BESIDES_DETECTED = "of these {number} say “detected”: {named}"
 BESIDES_STOPPED = "Without a result ended {runs} (section 3)."

@@ -150,7 +150,7 @@ def test_the_first_page_says_what_was_detected_beside_the_plan(tmp_path: Path) -
     found = "\n".join(words_of(plain(report_of(one))["summary"]))
     begins = f"Besides these, {len(texts)} exploratory tests in 2 runs (section 7); of these {len(detected)} say"
     assert f"{begins} “detected”: answers.jsonl (text, run 0002, probability below 10^-" in found
-    assert f"; {len(detected) - 3} more." in found
+    assert f"; {len(detected) - 3} more; choices made after looking are not excluded in these." in found
     assert "Without a result ended 1 run (section 3)" in found
     assert "“Detected”: What was observed depends on the secret key" in found
     assert "Besides these" not in summary("stamped")
