@@ -59,9 +59,7 @@ SEQUENTIAL_LINEUP_NOTE = (
     "line-up: the decoys are counted on the pairs up to the stop, their own p at that number of pairs; the chance of a "
     "rank is then p_rank plus the level of the early stop, at most"
 )
-EXPLORATORY_NOTE = (
-    "exploratory: no plan and no key commitment were given, so choices made after looking are not excluded"
-)
+EXPLORATORY_NOTE = "exploratory: this test was not planned beforehand, so choices made after looking are not excluded"
 
 
 @dataclass(frozen=True)

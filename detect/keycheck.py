@@ -59,7 +59,21 @@ def check_path(key_file: Path) -> Path:
 
 
 def check_key(key: Key, key_file: Path, corpus: Sequence[Document]) -> KeyCheck:
-    """Check `key` on a human corpus and keep the outcome beside its file.
+    """Check `key` on a human corpus and keep the outcome beside its file (InputError: as `look`)."""
+    result = look(key, key_file, corpus)
+    keep(result, key_file)
+    return result
+
+
+def keep(check: KeyCheck, key_file: Path) -> None:
+    """Write a check beside its key, where there is none (InputError)."""
+    write_json(check_path(key_file), check.to_dict())
+
+
+def look(key: Key, key_file: Path, corpus: Sequence[Document]) -> KeyCheck:
+    """What the check of `key` says; whoever is shown it must `keep` it.
+
+    Null: as `KeyCheck`.
 
     Raises:
         InputError: the key was checked before, by this file or a copy beside it: a second look would make later
@@ -76,7 +90,7 @@ def check_key(key: Key, key_file: Path, corpus: Sequence[Document]) -> KeyCheck:
     if log10_sf(n, n, gamma) > math.log10(THRESHOLD):
         raise InputError(f"{n} distinct pairs are too few to refuse any key: give more human text")
     log10_p = log10_sf(counted.n_green, n, gamma)
-    result = KeyCheck(
+    return KeyCheck(
         key_id=key.key_id,
         accepted=log10_p > math.log10(THRESHOLD),
         log10_p=log10_p,
@@ -86,8 +100,6 @@ def check_key(key: Key, key_file: Path, corpus: Sequence[Document]) -> KeyCheck:
         n_documents=len(corpus),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    write_json(path, result.to_dict())
-    return result
 
 
 def load_check(key: Key, key_file: Path) -> KeyCheck | None:
@@ -114,6 +126,22 @@ def load_check(key: Key, key_file: Path) -> KeyCheck | None:
     if not math.isclose(result.log10_p, log10_sf(*counts, key.gamma), rel_tol=1e-9, abs_tol=1e-12):
         raise KeyFileError(f"{path} contradicts itself: its log10_p does not follow from its counts; restore it")
     return result
+
+
+def check_on(key: Key, key_file: Path, corpus: Sequence[Document]) -> KeyCheck | None:
+    """The record beside the key file, of a check on this corpus; None: the key was not checked.
+
+    Raises:
+        KeyFileError: as `load_check`.
+        InputError: it was checked on another corpus.
+    """
+    record = load_check(key, key_file)
+    if record is not None and record.corpus_sha256 != _digest(corpus):
+        raise InputError(
+            f"{check_path(key_file)} is of another text than this: a key is checked once; give the same text to record "
+            "that check in a case"
+        )
+    return record
 
 
 def accepted(key: Key, key_file: Path) -> bool | None:

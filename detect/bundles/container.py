@@ -42,7 +42,9 @@ def read_bundle(path: str | Path) -> dict[str, bytes]:
         raise Refused("unreadable", f"{path}: {error.strerror or 'input error'}") from None
     for name in REQUIRED:
         if name not in files:
-            raise Refused("missing", f"{name} is not there")
+            case = "custody.jsonl" in files and files.keys().isdisjoint({"manifest.json", "environment.json"})
+            advice = "; this is a case: `taggant seal` makes a bundle of it" if case else ""
+            raise Refused("missing", f"{name} is not there{advice}")
     return files
 
 

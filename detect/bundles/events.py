@@ -30,6 +30,12 @@ def refuse_foreign_commitment(case: Case, commitment: Commitment) -> None:
         )
 
 
+def refuse_known_commitment(case: Case, commitment: Commitment) -> None:
+    """Raise InputError where the case records this root already."""
+    if any(entry.details["root"] == commitment.root for _, entry in case.log.of("committed")):
+        raise InputError(f"{case.directory} records this commitment already")
+
+
 def record_commitment(case: Case, commitment: Commitment, response: bytes | None = None) -> None:
     """The commitment as it is published, and an authority's timestamp of it where there is one."""
     files = {case.free_name("commitment", ".json"): commitment.canonical}

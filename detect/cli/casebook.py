@@ -11,6 +11,7 @@ from detect.cli.casework import at_case, signer_option
 from detect.cli.options import FILE, habits, json_option
 from detect.cli.output import emit, emit_json, printable
 from detect.cli.stamping import authority, timestamp_option
+from detect.wording import amount
 
 if TYPE_CHECKING:
     from detect.bundles.entries import Entry
@@ -107,7 +108,7 @@ def _words(entry: Entry) -> str:
         case "key-checked":
             return f"{'accepted' if one['accepted'] else 'refused'}, corpus {one['corpus_sha256'][:16]}"
         case "committed":
-            return f"root {one['root']}, {one['size']:,} marks"
+            return f"root {one['root']}, {amount(one['size'], 'mark')}"
         case "planned":
             return f"plan {one['plan']}"
         case "begun":

@@ -67,12 +67,14 @@ def at_case(
         yield None
         return
     from detect.bundles.case import Case
+    from detect.bundles.held import SIGNERS
     from detect.bundles.mark import Mark
 
     with Case(directory, signer_file) as case:
         if case.made_signer is not None:
             note(ctx, f"Made {case.made_signer}, which signs this case's entries (key id {case.signer.keyid[:16]}): "
-                      "keep it secret, and tell whoever verifies its key id.")  # fmt: skip
+                      f"keep it secret. Its public key is {directory / SIGNERS / case.signer.keyid}.pem: give that to "
+                      "whoever verifies (--trust), or tell them its name.")  # fmt: skip
         if key is not None:
             case.hold(Mark.of(key))
         yield case

@@ -45,15 +45,17 @@ def commit(
     """Commit to every mark of a key, before its first use: the Merkle root over accounts × months.
 
     Without --account and --epoch the commitment is to this key alone. Have the root timestamped by somebody else.
+    With --case, a commitment to the same marks that is in its file already is recorded as it is.
 
     taggant key commit owner.key --accounts ids.txt --epoch 2026-11 -o commitment.json --leaves leaves.json
     """
-    from detect.bundles.events import record_commitment, refuse_foreign_commitment
+    from detect.bundles.events import record_commitment, refuse_foreign_commitment, refuse_known_commitment
     from watermark.keys import UNTIMESTAMPED_NOTE, Commitment, Leaf
 
     if leaves == output:
         raise click.UsageError("--output and --leaves must be two files", ctx)
-    refuse_output(output, leaves)
+    known = case_directory is not None and output.exists()  # made before; to be recorded
+    refuse_output(*(path for path in (output, leaves) if path is not None and not (known and path.exists())))
     parent = load_key(file)
     names: list[str | None] = [*accounts, *account_ids(accounts_file)] or [None]
     entries = []
@@ -63,12 +65,16 @@ def commit(
             derived = derived if epoch is None else derived.epoch(epoch)
             entries.append(Leaf(account, epoch, derived.key_id))
     commitment = Commitment.of(entries)
+    if known:
+        commitment = _same(output, leaves, commitment)
     with at_case(ctx, case_directory, signer_file) as case:
         if case is not None:
             refuse_foreign_commitment(case, commitment)
+            if known:
+                refuse_known_commitment(case, commitment)
         stamp = stamp_for(ctx, timestamp, case)
         response = None if stamp is None else stamp(commitment.canonical)  # first: without it nothing is written
-        _save(commitment, output, leaves)
+        _save(commitment, *(None if path is None or path.exists() else path for path in (output, leaves)))
         if case is not None:
             record_commitment(case, commitment, response)
     show_members({**commitment.to_json(), "note": UNTIMESTAMPED_NOTE}, as_json)
@@ -103,8 +109,31 @@ def _text(path: Path) -> str:
         raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from None
 
 
-def _save(commitment: Commitment, output: Path, leaves: Path | None) -> None:
-    """Both files or neither."""
+def _same(output: Path, leaves: Path | None, commitment: Commitment) -> Commitment:
+    """The commitment in `output`, made before: this one but for its date (else InputError or CommitmentError)."""
+    from dataclasses import asdict, replace
+
+    from watermark.errors import InputError
+    from watermark.files import strict_json
+    from watermark.keys import Commitment
+
+    earlier = replace(Commitment.load(output), leaves=commitment.leaves)
+    if (earlier.root, earlier.size) != (commitment.root, commitment.size):
+        raise InputError(f"{output} is a commitment to other marks than these; choose another name")
+    if output.read_bytes() != earlier.canonical:
+        raise InputError(f"{output} is not as it was written; get it again from where it was published")
+    if leaves is not None and leaves.exists():
+        try:
+            listed = strict_json(leaves.read_bytes())
+        except (InputError, OSError):
+            listed = None
+        if listed != [asdict(leaf) for leaf in commitment.leaves]:
+            raise InputError(f"{leaves} is not the list of these marks; choose another name")
+    return earlier
+
+
+def _save(commitment: Commitment, output: Path | None, leaves: Path | None) -> None:
+    """Both files or neither; None: it is not wanted, or there."""
     from dataclasses import asdict
 
     from watermark.files import write_json
@@ -112,6 +141,8 @@ def _save(commitment: Commitment, output: Path, leaves: Path | None) -> None:
     if leaves is not None:
         with writing(leaves):
             write_json(leaves, [asdict(leaf) for leaf in commitment.leaves], mode=0o600)
+    if output is None:
+        return
     try:
         with writing(output):
             commitment.save(output)

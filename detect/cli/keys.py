@@ -15,6 +15,7 @@ from detect.cli.types import ACCOUNT, DIRECTORY_OR_ID, EPOCH, FRACTION, ROWS, Nu
 
 if TYPE_CHECKING:
     from detect.bundles.case import Case
+    from detect.keycheck import KeyCheck
 
 LOOKS_MARKED = -6.0  # log10 p of a key check; no chance makes a fresh key look like that
 PROFILES = ("trace", "balanced", "discreet")
@@ -133,28 +134,37 @@ def check(
     Accepted when the one-sided p is above 0.01; exit 5 otherwise: make another key then. The outcome is kept beside
     the key (FILE.check.json), and later tests multiply their p by 1/.99. CORPUS: as FILES of `taggant detect`.
 
+    With --case, a check that was made before, on the same CORPUS, is recorded as what it is; nothing is tested again.
+
     taggant key check owner.key speeches/ letters.txt
     """
     from detect.bundles.events import record_check
-    from detect.keycheck import check_key, check_path
+    from detect.keycheck import check_on, check_path, keep, look
     from detect.readers import tokenized
 
     checked = load_key(file)
+    collection = tokenized(
+        rows_of(corpus),
+        checked.context_width,
+        TokenizerAtHand(checked, tokenizer).load,
+        vocab_size=None if checked.tokenizer is None else checked.tokenizer.vocab_size,
+    )
+    earlier = None if case_directory is None else check_on(checked, file, collection.documents)
+    result = look(checked, file, collection.documents) if earlier is None else earlier
+    if earlier is None:
+        refuse_output(check_path(file))  # no case is begun for what cannot be kept
     with at_case(ctx, case_directory, signer_file, checked) as case:
         if case is not None:
-            _refuse_late_check(case)
-        collection = tokenized(
-            rows_of(corpus),
-            checked.context_width,
-            TokenizerAtHand(checked, tokenizer).load,
-            vocab_size=None if checked.tokenizer is None else checked.tokenizer.vocab_size,
-        )
-        with writing(check_path(file)):
-            result = check_key(checked, file, collection.documents)
+            _refuse_late_check(case, earlier)
+        if earlier is None:
+            with writing(check_path(file)):
+                keep(result, file)
         if case is not None:
             record_check(case, result)
     for line in collection.notes:
         note(ctx, line)
+    if earlier is not None:
+        note(ctx, f"Recorded the check of {earlier.created}, which is beside the key; nothing was tested again.")
     show_members(result.to_dict(), as_json)
     if result.accepted:
         return 0
@@ -165,12 +175,17 @@ def check(
     return 5
 
 
-def _refuse_late_check(case: Case) -> None:
+def _refuse_late_check(case: Case, earlier: KeyCheck | None) -> None:
     from watermark.errors import InputError
 
+    if any(case.log.of("key-checked")):
+        raise InputError("the case records a check of the key: a key is checked once")
     late = [event for event in ("planned", "begun") if any(case.log.of(event))]
     if late:
-        raise InputError(f"the case records a {late[0]} examination: a key is checked before its first use, or never")
+        beside = "" if earlier is None else "; the record beside the key is accounted for all the same"
+        raise InputError(
+            f"the case records a {late[0]} examination: a key is checked before its first use, or never{beside}"
+        )
 
 
 @key.command(short_help="Make a key with a fresh secret and the same parameters.")

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 LARGE_ALPHA = 1e-4  # from there on 1.6 × the fixed n gives an e-process less than the planned power
 MOST_ROUNDS = 10  # asked more often than that, prompts bring few new pairs: 12 of them 25 times, one in three tokens
-GREENEST = 0.1  # above gamma: students of marked text are rarely greener. Measured here: 26 to 30 % at gamma .25
 _IN_CASE = (("--case", "case_directory"), ("--signer", "signer_file"))
 WEAK = (
     "reading/mass compares the questioned model with nothing: valid, but weak; with --reference a reading "
@@ -54,14 +53,14 @@ def not_recorded(case: Case, plan: Plan) -> list[str]:
 
 def too_hopeful(plan: Plan) -> list[str]:
     """A note where answers are counted for a green fraction that hardly any student has."""
-    from detect.plans.content import COUNTED
+    from detect.plans.content import COUNTED, GREENEST, MEASURED, is_hopeful
 
-    if COUNTED not in plan.tests or plan.effect <= plan.gamma + GREENEST + 1e-9:
+    if COUNTED not in plan.tests or not is_hopeful(plan.effect, plan.gamma):
         return []
     return [
-        f"effect {plan.effect:g}: students of marked text are rarely greener than {plan.gamma + GREENEST:.0%} (those "
-        "measured at gamma .25: 26 to 30 %), and so few pairs would find none of them: a negative would say "
-        "next to nothing. Plan --effect 0.28, or better a test against a --reference"
+        f"effect {plan.effect:g}: students of marked text are rarely greener than {plan.gamma + GREENEST:.0%} "
+        f"({MEASURED}), and so few pairs would find none of them: a negative would say next to nothing. Plan --effect "
+        "0.28, or better a test against a --reference"
     ]
 
 

@@ -21,7 +21,7 @@ from detect.cli.verify import EXIT_FAILED, certificate, public_key
     "commission_file",
     type=FILE,
     help="TOML: question, commissioned_by, examiner, qualifications, reference, dated, and [[items]], each with sha256 "
-    "and description. Quoted, and nothing else.",
+    "and description. Quoted, and nothing else. An example: docs/example/commission.toml.",
 )
 @click.option(
     "--validation", "validation_file", type=FILE, help="validation.json of `taggant validate`: error rates to cite."

@@ -28,7 +28,8 @@ EXIT_FAILED = 1
     multiple=True,
     type=FILE,
     metavar="PEM",
-    help="Public key of a signer that is trusted: then all must be. May be repeated.",
+    help="Public key of a signer that is trusted: then all must be. A file whose name you were told, the signer's key "
+    "id, is in the bundle: signers/….pem. May be repeated.",
 )
 @click.option(
     "--tsa-root",

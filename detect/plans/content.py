@@ -32,6 +32,8 @@ FORMAT = "taggant-plan/1"
 ACCEPTED = "accepted"  # of a key's check; a plan for one that was refused is never made
 E_PROCESS, FIXED = "e-process", "fixed"
 COUNTED = "sampled/distinct"  # the one test that counts distinct pairs, and so has an e-process
+GREENEST = 0.1  # above gamma: students of marked text are rarely greener
+MEASURED = "those measured at gamma .25: 26 to 30 %"
 _MEMBERS = (
     *("format", "created", "alpha", "power", "effect", "gamma", "context_width", "key", "access", "tokenizer"),
     *(
@@ -47,6 +49,11 @@ _MEMBERS = (
     ),
     *("maximum_pairs", "top", "lineup"),
 )
+
+
+def is_hopeful(effect: float, gamma: float) -> bool:
+    """Whether a green fraction is one that a student of marked text hardly ever has."""
+    return effect > gamma + GREENEST + 1e-9
 
 
 @dataclass(frozen=True)

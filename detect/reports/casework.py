@@ -32,6 +32,7 @@ from detect.reports.blocks import (
     said,
     stripped,
 )
+from detect.reports.effects import planned_cautions
 from detect.reports.given import Given
 from detect.reports.pictures import order_picture
 from detect.wording import amount
@@ -179,6 +180,7 @@ def plan(given: Given) -> Section:
         blocks.append(Paragraph(words.PLAN))
         for sha, planned in marked.plans.items():
             blocks.append(Table(("", ""), rows_of(_plan_rows(sha, planned)), "A plan that was recorded"))
+            blocks += [Paragraph(text) for text in planned_cautions(planned)]
     else:
         blocks.append(Paragraph(words.NO_PLAN))
     committed = [entry for _, entry in log.of("committed")]

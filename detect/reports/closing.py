@@ -7,7 +7,7 @@ from typing import Any
 from detect.bundles import canonical
 from detect.bundles.seal import ENVIRONMENT, MANIFEST
 from detect.reports import words
-from detect.reports.blocks import Block, Code, Heading, Paragraph, Section, Table, Text, digest, rows_of, said
+from detect.reports.blocks import Block, Code, Heading, Paragraph, Section, Table, Text, digest, filled, rows_of, said
 from detect.reports.given import Given
 
 
@@ -33,6 +33,7 @@ def reproduce(given: Given) -> Section:
     blocks: list[Block] = [
         Paragraph(words.REPRODUCE),
         Code(tuple(lines)),
+        Paragraph(filled(words.SECOND, version=_version(verified.files[ENVIRONMENT]))),
         Paragraph(words.OPEN if verified.marked.opened else words.CLOSED),
         Paragraph(words.REPORT_AGAIN),
         Code((f"taggant report BUNDLE{options}{trust}{roots} -o report.html",)),
@@ -42,6 +43,12 @@ def reproduce(given: Given) -> Section:
     if beside:
         blocks.append(Table(("file", "SHA-256"), beside, "Files that were given beside the bundle"))
     return Section("How to reproduce this", tuple(blocks))
+
+
+def _version(data: bytes) -> Text:
+    """Of Taggant on the machine that sealed, behind a sentence; nothing where the bundle does not say it."""
+    said_so = canonical.loads(data, ENVIRONMENT).get("taggant")
+    return filled(words.MADE_BY, version=said(said_so)) if isinstance(said_so, str) else ""
 
 
 def _environment(data: bytes) -> tuple[tuple[Text, ...], ...]:

@@ -1,11 +1,11 @@
-"""Who asked what of whom: a TOML file that the examiner writes. It is not part of the bundle, and the report says "
-"so."""
+"""Who asked what of whom: a TOML file that the examiner writes. It is not part of the bundle; the report says so."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ class Commission:
 
     Attributes:
         reference: the court's or the client's own number of the matter.
-        dated: of the report, in the examiner's words.
+        dated: of the report, in the examiner's words, or a date of TOML.
         items: SHA-256 → what it is.
         sha256: of the file.
     """
@@ -58,9 +58,11 @@ def _texts(content: Mapping[str, Any], path: Path) -> dict[str, str]:
     for name, value in content.items():
         if name not in (*NAMES, "items"):
             raise InputError(f"{path}: {name!r} is not known; give {', '.join(NAMES)} or [[items]]")
+        if name == "dated" and isinstance(value, date):
+            continue
         if name != "items" and not isinstance(value, str):
             raise InputError(f"{path}: {name} must be text in quotation marks")
-    return {name: content[name] for name in NAMES if name in content}
+    return {name: str(content[name]) for name in NAMES if name in content}
 
 
 def _items(value: Any, path: Path) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Iterator, Sequence
 
 from detect.bundles.verify.runs import RecordedTest
 from detect.reports import words
@@ -24,8 +24,9 @@ from detect.reports.blocks import (
 )
 from detect.reports.casework import SHORT, items, items_of, plan, question
 from detect.reports.closing import reproduce, signatures
+from detect.reports.effects import NEGATIVE, cautions, meaning
 from detect.reports.error_rates import likelihood, validation
-from detect.reports.given import Given
+from detect.reports.given import Given, is_control
 from detect.reports.reasoning import formulas, limitations, method, propositions
 from detect.reports.testing import controls, multiplicity, status, tests
 from detect.wording import FLOOR, amount, probability_words
@@ -34,10 +35,9 @@ SECTIONS = (
     question, items, plan, propositions, method, formulas, tests, controls, validation, multiplicity, likelihood,
     limitations, reproduce, signatures,
 )  # fmt: skip
-MOST_ON_FIRST_PAGE, MOST_NAMES = 5, 2
+MOST_ON_FIRST_PAGE, MOST_NAMES, MOST_BESIDES = 5, 2, 3
 SMALL = 0.01  # a p below it that is no finding is spoken of
 LONGEST_QUESTION = 520  # characters of it on the first page
-_OPTION = re.compile(r" \(--[a-z-]+\)")  # of a command, which means nothing to a lawyer
 
 
 def report_of(given: Given) -> Report:
@@ -76,9 +76,9 @@ def _summary(given: Given) -> list[Block]:
     if not main:
         return [*blocks, Paragraph(words.NOTHING_TESTED), Paragraph(words.NOT_SAID), _checked(given)]
     rows = tuple(_row(given, test) for test in main[:MOST_ON_FIRST_PAGE])
-    more = len(main) - len(rows)
-    caption = words.FOUND + (f" (the first {len(rows)}; {more:,} more in section 7)" if more > 0 else "")
+    caption = words.FOUND + (f" (the first {len(rows)} of {len(main):,})" if len(rows) < len(main) else "")
     blocks.append(Table(words.FOUND_HEADINGS, rows, caption))
+    blocks += [Paragraph(text) for text in _besides(given, main[:MOST_ON_FIRST_PAGE])]
     blocks += [Paragraph(text) for text in _meanings(given, main)]
     return [*blocks, Paragraph(words.NOT_SAID), _checked(given)]
 
@@ -93,6 +93,36 @@ def _row(given: Given, test: RecordedTest) -> tuple[Text, ...]:
         kept(probability_words(one["log10_p_adjusted"])),
         kept(status(given, test)),
     )
+
+
+def _besides(given: Given, shown: Sequence[RecordedTest]) -> Iterator[Text]:
+    """Of all tests without a row how many detect, and which; then of runs that gave nothing."""
+    rows = {test.what for test in shown}
+    rest = [test for test in given.tests if test.what not in rows and not is_control(test)]
+    for word in ("confirmatory", "exploratory"):
+        tests = [test for test in rest if status(given, test) == word]
+        if tests:
+            detected = [test for test in tests if test.evidence["finding"] == "detected"]
+            named = [_named(given, test) for test in detected[:MOST_BESIDES]]
+            named += [f"{len(detected) - MOST_BESIDES:,} more"] if len(detected) > MOST_BESIDES else []
+            yield filled(
+                words.BESIDES,
+                tests=amount(len(tests), f"{word} test"),
+                runs=amount(len({test.run for test in tests}), "run"),
+                found=filled(words.BESIDES_DETECTED, number=f"{len(detected):,}", named=joined(named, "; "))
+                if detected
+                else words.BESIDES_NONE,
+                after=words.BESIDES_AFTER if detected and word == "exploratory" else "",
+            )
+    stopped = sum(1 for *_, end in given.runs() if end is not None and end.event == "stopped")
+    if stopped:
+        yield filled(words.BESIDES_STOPPED, runs=amount(stopped, "run"))
+
+
+def _named(given: Given, test: RecordedTest) -> Text:
+    """A test that has no row: what was examined, by which test, and its p."""
+    p = probability_words(test.evidence["log10_p_adjusted"])
+    return filled("{} ({}, run {}, probability {})", _questioned(given, test), said(test.name), test.run, kept(p))
 
 
 def _by(test: RecordedTest) -> str:
@@ -130,8 +160,11 @@ def _examined(given: Given) -> Text:
 
 def _meanings(given: Given, main: list[RecordedTest]) -> list[Text]:
     found: list[Text] = []
-    for finding in dict.fromkeys(test.evidence["finding"] for test in main):
-        found.append(filled("“{}”: {}", finding.capitalize(), words.MEANS[finding]))
+    others = [test for test in given.tests if test.evidence["finding"] == "detected" and not is_control(test)]
+    for finding in dict.fromkeys(test.evidence["finding"] for test in (*main, *others)):
+        said_so = meaning(main) if finding == NEGATIVE else words.MEANS[finding]
+        found.append(filled("“{}”: {}", finding.capitalize(), said_so))
+        found += cautions(main) if finding == NEGATIVE else []
     claimed = [test.evidence["log10_p_adjusted"] for test in main if test.evidence["log10_p_adjusted"] is not None]
     detected = [test for test in main if test.evidence["finding"] == "detected"]
     if detected:
@@ -165,5 +198,5 @@ def _short_of_it(given: Given, main: list[RecordedTest]) -> list[Text]:
 
 
 def _checked(given: Given) -> Paragraph:
-    unchecked = [said(_OPTION.sub("", one), 300) for one in given.verified.unchecked]
+    unchecked = [said(one, 300) for one in given.unchecked]
     return Paragraph(filled(words.VERIFIED, unchecked=joined(unchecked, "; ") if unchecked else "nothing"))

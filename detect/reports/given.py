@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from detect.reports.commission import Commission
 from detect.reports.controls import Controls
 from detect.reports.validation import Validation
 
+_OPTION = re.compile(r" \(--[a-z-]+\)")  # of a command, which means nothing to a lawyer
 CONTROL = "/control"
 EACH = "each/"
 
@@ -55,6 +57,11 @@ class Given:
 
     def is_confirmatory(self, test: RecordedTest) -> bool:
         return test in self.verified.confirmatory
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """What could not be checked, without the options that would have."""
+        return tuple(_OPTION.sub("", one) for one in self.verified.unchecked)
 
     def runs(self) -> Iterator[tuple[int, Entry, Entry | None]]:
         """Every run: number of the entry by which it began, that entry, and the one by which it ended."""

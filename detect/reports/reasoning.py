@@ -73,7 +73,7 @@ def formulas(given: Given) -> Section:
 def limitations(given: Given) -> Section:
     """What the report cannot say, in every case and in this one."""
     blocks: list[Block] = [Paragraph("In every case:"), Points(words.LIMITS)]
-    unchecked = given.verified.unchecked
+    unchecked = given.unchecked
     if unchecked:
         blocks += [Paragraph("Of this bundle was not checked:"), Points(tuple(said(one, 300) for one in unchecked))]
     if given.tests:

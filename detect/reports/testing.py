@@ -30,11 +30,13 @@ from detect.reports.blocks import (
     rows_of,
     said,
 )
+from detect.reports.effects import cautions, is_negative
 from detect.reports.given import CONTROL, Given, is_control, is_single, test_words
 from detect.reports.pictures import lineup_picture
+from detect.reports.stretches import spans_of
 from detect.wording import FLOOR, amount, probability_words
 
-MOST_SINGLE, MOST_SPANS = 100, 50
+MOST_SINGLE = 100
 ENDS = {
     "early": "early, as the evidence had reached its level",
     "maximum": "at the maximum of pairs",
@@ -101,10 +103,11 @@ def _in_full(given: Given, test: RecordedTest, told: dict[str, Text]) -> list[Bl
     one = test.evidence
     values = _scanned(test) if test.kind == SCAN else _counted(given, test)
     blocks: list[Block] = [Heading(said(test_words(test))), Table(("", ""), rows_of(values), "What was computed")]
+    blocks += [Paragraph(text) for text in cautions([test])]
     if one.get("comparisons"):
         blocks.append(_comparisons(test))
     if one.get("spans"):
-        blocks += [Paragraph(words.SPANS), _spans(test)]
+        blocks += [Paragraph(words.SPANS), spans_of(test)]
     notes = _notes(given, test)
     if notes:
         heading = words.CONTROL_NOTES if is_control(test) else words.RECORDED_NOTES
@@ -141,6 +144,9 @@ def _counted(given: Given, test: RecordedTest) -> dict[str, Text | None]:
     ci, sequential, planned = one["ci95"], one.get("sequential"), one.get("plan")
     values: dict[str, Text | None] = {
         "finding": f"{one['finding']}, {status(given, test)}",
+        "would most likely have been found": f"a green fraction of {number(test.sought)}"
+        if is_negative(test) and test.sought is not None
+        else None,
         "positions read" if weighted else "tokens": number(one["n_tokens"]),
         "weights" if weighted else "distinct pairs counted (n)": number(one["n_scored"]),
         "distinct contexts": number(one["n_contexts"]),
@@ -180,18 +186,6 @@ def _scanned(test: RecordedTest) -> dict[str, Text | None]:
         "p, adjusted": probability_words(one["log10_p_adjusted"]),
         "judged with": said(one["family"], 300),
     }
-
-
-def _spans(test: RecordedTest) -> Table:
-    names = ("document_index", "start_token", "end_token", "n_scored", "n_green", "log10_p_adjusted")
-    rows = []
-    for span in test.evidence["spans"][:MOST_SPANS]:
-        values = [span.get(name) for name in names]
-        *counts, p = (value if isinstance(value, int | float) else None for value in values)
-        rows.append((*map(number, counts), probability_words(None if p is None else min(0.0, float(p)))))
-    more = len(test.evidence["spans"]) - MOST_SPANS
-    caption = "Stretches found" + (f" (the first {MOST_SPANS}; {more:,} more are in the bundle)" if more > 0 else "")
-    return Table(("document", "from", "to", "pairs", "green", "p, adjusted"), tuple(rows), caption)
 
 
 def _comparisons(test: RecordedTest) -> Table:

@@ -9,12 +9,28 @@ TITLE = "Report on an examination for a keyed mark"
 MEANS = {
     "detected": "What was observed depends on the secret key. How that came about is a separate question (section 4).",
     "inconclusive": "Too little was observed to tell. This is not a sign of absence.",
-    "not detected": "A dependence on the key as strong as the effect, or as that of the positive control, which "
-    "sections 7 and 8 name, would most likely have been found. A weaker one perhaps not; this does not show that the "
-    "mark was never used.",
+    "not detected": "A dependence on the key as strong as {strength} would most likely have been found. A weaker one "
+    "perhaps not; this does not show that the mark was never used.",
 }
+AS_THE_CONTROL = "that of the positive control (section 8)"
+AS_THE_SPANS = "that of the stretches that section 7 names"
+HOPEFUL_PLAN = (
+    "Caution: this plan looks for a green fraction of {effect}. Models that learned from marked text are rarely "
+    "greener than {most} ({measured}), and so few pairs would find none of them: a result “not detected” says next to "
+    "nothing of such models."
+)
+HOPEFUL = (
+    "Caution: “not detected” is here about a green fraction of {effect}. Models that learned from marked text are "
+    "rarely greener than {most} ({measured}), and so few pairs would find none of them: of such models this result "
+    "says next to nothing."
+)
 FOUND = "What was found"
 FOUND_HEADINGS = ("what was examined", "by", "finding", "probability, were it unrelated to the key", "status")
+BESIDES = "Besides these, {tests} in {runs} (section 7); {found}{after}."
+BESIDES_AFTER = "; choices made after looking are not excluded in these"
+BESIDES_NONE = "none of them says “detected”"
+BESIDES_DETECTED = "of these {number} say “detected”: {named}"
+BESIDES_STOPPED = "Without a result ended {runs} (section 3)."
 BY = {
     ("text", "count"): "counting of tokens",
     ("text", "scan"): "scan for marked stretches",
@@ -75,7 +91,7 @@ VERIFIED = (
 
 NO_QUESTION = (
     "No commission was given with this report. The technical question that the examination answers is: does what was "
-    "observed depend on the secret key with the id below?"
+    "observed depend on the secret key whose id is named as the key examined?"
 )
 COMMISSION_SOURCE = (
     "The statements on the commission, the examiner and the items' descriptions come from the examiner's own file "
@@ -233,7 +249,8 @@ PLAIN = (
     "A language model writes token by token (a token is a word or a piece of one). The key divides all tokens into a "
     "green "
     "and a red part, anew after every context; the context here is {context}. The owner's model prefers green tokens a "
-    "little. Nobody who does not hold the key can see this, and it does not change what the text says.",
+    "little: at times it chooses other words than it would have, which costs some fluency. Which tokens are green "
+    "cannot be computed without the key.",
     "Whoever writes without the key hits the green part by chance: {gamma} of the time, for every language, model and "
     "subject. The reason is that the colours are drawn by a cipher under the secret key (ChaCha20), so that for "
     "whoever has no "
@@ -359,7 +376,7 @@ NO_VALIDATION = (
     "No validation study was given with this report. It therefore states no measured error rate. What stands in its "
     "place "
     "is the law of section 6, under which the p-value is exact or a bound. A court that asks for a known or potential "
-    "rate of error should be given a study (`taggant validate`) on the population of the case."
+    "rate of error should be given a study (made by “taggant validate”) on the population of the case."
 )
 VALIDATION = (
     "The validation study with SHA-256 {digest} scored texts and models that no key had marked under fresh keys, and "
@@ -474,10 +491,18 @@ NOTES_IN_7 = "What limits a single test is recorded with it, and stands there in
 
 REPRODUCE = (
     "Everything below works offline, without a model, from the bundle alone. The first command shows that it is the "
-    "bundle of this report; "
-    "the second checks every signature and digest and computes every number again; the third does the same with a "
-    "program that shares no code with the first."
+    "bundle of this report; the second checks every signature and digest, and computes every number again that can be "
+    "(section 12 names what was not checked); the third is a program that shares no code with the second."
 )
+SECOND = (
+    "That program, too, checks signatures, digests, log and order, and computes the counts, p-values, e-values, "
+    "bounds, ranks among decoys, adjusted p and findings again. It leaves to the second command: scans, the audits of "
+    "probes, prompts and reference, tests of comparison, the saddlepoint and the test of the decoys' own p (shown, and "
+    "no finding made on them), the best decoy of weighted tests, part of what the plan says, and answers that were "
+    "tokenised again. It is the file tools/verify_bundle.py in the source repository of Taggant, at the version that "
+    "sealed the bundle{version}; the installed package does not bring it."
+)
+MADE_BY = " ({version})"
 CLOSED = (
     "The key is not opened in this bundle, which keeps colours closed except where a test counts few pairs: the count "
     "of a single pair is its colour. Counts of green pairs (and S) are the examiner's word, and everything that "

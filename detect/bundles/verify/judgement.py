@@ -12,7 +12,6 @@ from detect.bundles.refused import Refused
 from detect.bundles.verify.numbers import TOLERANCE
 from detect.bundles.verify.runs import RecordedFamily, RecordedTest
 from detect.evidence import (
-    DEFAULT_EFFECT,
     KEY_CHECK_ACCEPTS,
     Assessment,
     pairs_for_negative,
@@ -64,7 +63,8 @@ def _is_negative(test: RecordedTest, family: RecordedFamily) -> bool:
         return test.control is not None and "plan" in one and test.control.evidence["finding"] == "detected"
     alpha = Assessment(one["alpha"], key_check=family.key_check or None).level
     level = alpha / (len(family.tests) + family.keys - 1)
-    effect = DEFAULT_EFFECT[one["test"]] if test.effect is None else test.effect
+    effect = test.sought
+    assert effect is not None  # a count has one
     if test.kind == COUNT:
         return bool(one["n_scored"] >= pairs_for_negative(effect, one["gamma"], level))
     said = one["sequential"]

@@ -17,7 +17,7 @@ from detect.bundles.seal import FILES
 from detect.bundles.verify.manifest import Files
 from detect.bundles.verify.marked import Marked
 from detect.bundles.verify.planned import check_controls, check_planned, check_stopping
-from detect.evidence import SCHEMA
+from detect.evidence import DEFAULT_EFFECT, SCHEMA
 
 FINDINGS, STATUSES = ("detected", "inconclusive", "not detected"), ("exploratory", "confirmatory")
 ENDS = ("early", "maximum", "exhausted")
@@ -137,6 +137,13 @@ class RecordedTest:
     def claims(self) -> bool:
         """Whether a p is claimed."""
         return self.evidence["log10_p"] is not None
+
+    @property
+    def sought(self) -> float | None:
+        """Green fraction that a count was to find, given or by default; None: of weights and scans."""
+        if self.kind not in (COUNT, E_PROCESS):
+            return None
+        return DEFAULT_EFFECT[self.evidence["test"]] if self.effect is None else self.effect
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ def test_texts_are_recorded_with_what_was_counted(cli: Cli, key: Path, ids: Path
     shown = result.json()
     assert events(CASE) == ["opened", "begun", "finished"]
     assert result.notes.startswith(f"Made {CASE / 'signer.pem'}, which signs this case's entries (key id ")
+    (public,) = (CASE / "signers").iterdir()
+    assert f"Its public key is {public}: give that to whoever verifies (--trust)" in result.notes
     begun = payloads((CASE / "custody.jsonl").read_bytes())[1]["details"]
     data = ids.read_bytes()
     assert begun["inputs"] == [{"name": "ids.jsonl", "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}]
@@ -263,6 +266,57 @@ def test_a_check_after_first_use_is_refused(cli: Cli, text_key: Path) -> None:
     assert cli("detect", "--key", text_key, SPEECH, "--case", CASE).code == 0
     cli("key", "check", text_key, SPEECH, "--case", CASE).refused(3, "a key is checked before its first use")
     assert not check_path(text_key).exists()
+
+
+def test_a_check_that_was_made_before_is_recorded_as_what_it_is(cli: Cli, text_key: Path, ids: Path) -> None:
+    first = cli("key", "check", text_key, SPEECH, "--json").json()
+    written = check_path(text_key).read_bytes()
+    cli("key", "check", text_key, ids, "--case", CASE).refused(3, "is of another text than this")
+    assert not CASE.exists()
+    again = cli("key", "check", text_key, SPEECH, "--case", CASE, "--json")
+    assert again.json() == first
+    assert f"Recorded the check of {first['created']}" in again.err
+    assert check_path(text_key).read_bytes() == written
+    assert json.loads((CASE / "key-check.json").read_bytes()) == rounded(first)
+    assert last()["details"] == {name: first[name] for name in ("key_id", "accepted", "corpus_sha256")}
+    cli("key", "check", text_key, SPEECH, "--case", CASE).refused(3, "the case records a check of the key")
+    assert cli("detect", "--key", text_key, SPEECH, "--case", "late").code == 0
+    cli("key", "check", text_key, SPEECH, "--case", "late").refused(3, "is accounted for all the same")
+    assert events(Path("late")) == ["opened", "begun", "finished"]
+
+
+def test_a_check_that_cannot_be_made_begins_no_case(cli: Cli, text_key: Path, tmp_path: Path) -> None:
+    few = write_rows(tmp_path / "few.jsonl", [{"token_ids": [1, 2]}])
+    cli("key", "check", text_key, few, "--case", CASE).refused(3, "too few to refuse any key")
+    copy = tmp_path / "copy.key"
+    copy.write_bytes(text_key.read_bytes())
+    copy.chmod(0o600)
+    assert cli("key", "check", text_key, SPEECH).code == 0
+    cli("key", "check", copy, SPEECH, "--case", CASE).refused(3, "a key is checked once")
+    assert not CASE.exists()
+
+
+def test_a_commitment_that_was_made_before_is_recorded_with_its_own_date(cli: Cli, text_key: Path) -> None:
+    command = ["key", "commit", text_key, "--account", "a", "--account", "b", "--leaves", "leaves.json", "-o", "c.json"]
+    assert cli(*command).code == 0
+    earlier = replace(Commitment.load("c.json"), created="2025-01-02T03:04:05Z")
+    Path("c.json").write_bytes(earlier.canonical)
+    files = {path: path.read_bytes() for path in (Path("c.json"), Path("leaves.json"))}
+    cli(*command).refused(3, "c.json already exists")
+    for options, words in ((["--account", "x"], "to other marks than these"), (["--epoch", "2026-11"], "other marks")):
+        cli(*command, *options, "--case", CASE).refused(3, words)
+    Path("leaves.json").write_bytes(b"[]")
+    cli(*command, "--case", CASE).refused(3, "leaves.json is not the list of these marks")
+    assert not CASE.exists()
+    Path("leaves.json").write_bytes(files[Path("leaves.json")])
+    assert cli(*command, "--case", CASE, "--json").json()["created"] == earlier.created
+    assert {path: path.read_bytes() for path in files} == files
+    assert (CASE / "commitment.json").read_bytes() == earlier.canonical
+    assert last()["details"] == {"root": earlier.root, "size": 2}
+    cli(*command, "--case", CASE).refused(3, "records this commitment already")
+    assert events(CASE) == ["opened", "committed"]
+    Path("c.json").write_bytes(earlier.canonical + b"\n")
+    cli(*command, "--case", "other").refused(3, "c.json is not as it was written")
 
 
 def test_a_commitment_is_recorded_as_it_is_published(cli: Cli, text_key: Path) -> None:

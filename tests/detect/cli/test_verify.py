@@ -52,6 +52,18 @@ def test_texts_from_commitment_to_verification(cli: Cli, account_key: Path) -> N
     assert {test["finding"] for test in opened["tests"]} == {"not detected"}
 
 
+def test_a_case_is_no_bundle_yet(cli: Cli, account_key: Path) -> None:
+    words = "manifest.json is not there; this is a case: `taggant seal` makes a bundle of it"
+    shown = cli("verify", CASE)
+    assert (shown.code, shown.out) == (1, f"FAILED: missing {words}\n")
+    done = cli("report", CASE, "-o", "report.html")
+    assert (done.code, done.err) == (1, f"FAILED: missing {words}; nothing was written\n")
+    assert cli("detect", "--key", account_key, SPEECH, "--case", CASE).code == 0
+    assert cli("seal", CASE, "-o", "bundle").code == 0
+    Path("bundle/manifest.json").unlink()
+    assert cli("verify", "bundle").out == "FAILED: missing manifest.json is not there\n"
+
+
 def test_normalised_texts(cli: Cli, account_key: Path, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(SPEECH.read_text(encoding="utf-8")[:6000].replace("a", "а"), encoding="utf-8")
     command = ["detect", "--key", account_key, tmp_path / "text.txt", "--normalise", "--scan", "--each", "--case", CASE]

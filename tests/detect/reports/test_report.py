@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from detect.reports.pictures import lineup_picture, order_picture
 from detect.reports.validation import Validation
 from detect.wording import probability_words
 from tests.detect.bundles.bad.mutations import good
-from tests.detect.bundles.factory import KEY, MODEL, Made, sealed
+from tests.detect.bundles.factory import KEY, MODEL, Made, planned, sealed, text_families
 from tests.detect.reports.pages import Parsed, given, page, whole, words_of
 from tests.detect.reports.test_ratio import CONTROLS, write
 from tests.detect.test_words import BANNED
@@ -131,6 +132,44 @@ def test_the_first_page_says_what_was_found_and_what_not() -> None:
     assert "counts of green pairs, and S, are the examiner's word" in summary("texts-closed")
 
 
+def _a_plan_and_then_texts(made: Made) -> None:
+    """A planned negative; then texts that carry the mark, one by one besides; then a run that was stopped."""
+    planned(made, green=0.25)
+    for _ in range(2):
+        made.run("detect", text_families(made.key))
+    made.begin("detect").stop("no text")
+
+
+def test_the_first_page_says_what_was_detected_beside_the_plan(tmp_path: Path) -> None:
+    one = Given(verify_files(sealed(tmp_path, KEY, _a_plan_and_then_texts)))
+    (main,) = one.main_tests
+    assert (main.name, main.evidence["finding"]) == ("sampled/distinct", "not detected")
+    texts = [test for test in one.tests if test is not main]
+    detected = [test for test in texts if test.evidence["finding"] == "detected"]
+    assert 3 < len(detected) < len(texts)
+    found = "\n".join(words_of(plain(report_of(one))["summary"]))
+    begins = f"Besides these, {len(texts)} exploratory tests in 2 runs (section 7); of these {len(detected)} say"
+    assert f"{begins} “detected”: answers.jsonl (text, run 0002, probability below 10^-" in found
+    assert f"; {len(detected) - 3} more; choices made after looking are not excluded in these." in found
+    assert "Without a result ended 1 run (section 3)" in found
+    assert "“Detected”: What was observed depends on the secret key" in found
+    assert "Besides these" not in summary("stamped")
+    assert "Besides these" in summary("texts")  # single documents
+
+
+def test_a_negative_says_of_which_effect_and_that_hardly_any_student_has_it() -> None:
+    for found in (summary("maximum"), said("maximum", 7)):
+        assert "a green fraction of 0.5" in found
+        assert "rarely greener than 35% (those measured at gamma .25: 26 to 30 %)" in found
+        assert "of such models this result says next to nothing" in found
+    assert "as strong as a green fraction of 0.5 would most likely have been found" in summary("maximum")
+    assert "a result “not detected” says next to nothing of such models" in said("maximum", 3)
+    assert "Caution" in said("stamped", 3)  # the plan is as hopeful, the finding is not
+    assert "Caution" not in summary("stamped") + said("stamped", 7)
+    assert "as strong as that of the positive control (section 8) would most" in summary("weights-none")
+    assert "Caution" not in summary("weights-none") + said("texts-checked", 7)  # of texts students say nothing
+
+
 @pytest.mark.parametrize(("log10_p", "spoken"), [(-4.0, True), (-1.5, False), (None, False)])
 def test_a_small_p_short_of_its_level_is_spoken_of(log10_p: float | None, spoken: bool) -> None:
     one = given("stamped")
@@ -193,6 +232,32 @@ def test_custody_says_what_the_holder_of_the_key_can_do() -> None:
     assert "a timestamp from outside excludes that only for what came before it" in text
 
 
+def test_what_the_mark_does_and_what_the_second_verifier_leaves_out() -> None:
+    assert "chooses other words than it would have, which costs some fluency" in said("text", 5)
+    text = said("text", 13)
+    for words in (
+        "It leaves to the second command: scans",
+        "the source repository of Taggant",
+        metadata.version("taggant"),
+    ):
+        assert words in text
+
+
+def test_stretches_are_named_by_the_ids_of_their_rows() -> None:
+    (scan,) = [test for test in given("text").tests if test.kind == "scan"]
+    (index,) = {span["document_index"] for span in scan.evidence["spans"]}
+    tables = [block for block in whole("text").sections[6].blocks if isinstance(block, Table)]
+    (spans,) = [table for table in tables if table.caption == "Stretches found"]
+    assert {stripped(row[0]) for row in spans.rows} == {f"row {index}"}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_word_is_of_a_terminal(name: str) -> None:
+    for number, text in [(0, summary(name)), *((i, said(name, i)) for i in (1, 4, 5, 6, 7, 8, 9, 10, 11, 12))]:
+        assert "`" not in text, number
+        assert "(--" not in text, number
+
+
 def test_custody_and_timestamps() -> None:
     text = said("texts-checked", 2)
     for event in ("opened", "key-checked", "committed", "noted", "begun", "stopped", "finished", "sealed"):
@@ -243,8 +308,24 @@ def test_a_commission_is_quoted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "dated"),
+    [
+        ("2026-11-30", "2026-11-30"),
+        ('"30 November 2026"', "30 November 2026"),
+        ("2026-11-30T08:00:00Z", "2026-11-30 08:00:00+00:00"),
+    ],
+)
+def test_a_commission_is_dated_in_words_or_by_toml(text: str, dated: str, tmp_path: Path) -> None:
+    commission = Commission.load(write(tmp_path / "c.toml", f"dated = {text}"))
+    assert commission.dated == dated
+    assert dated in said("text", 14, commission=commission)
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("dated = 2026", "dated must be text"),
+        ("examiner = 2026-11-30", "examiner must be text"),
         ("question = 1", "question must be text"),
         ('quest = "x"', "'quest' is not known"),
         ("[[items]]\nsha256 = 'x'", "sha256 and a description"),
