@@ -35,6 +35,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key, pkcs7
 
 LN10, TIME = math.log(10), "%Y-%m-%dT%H:%M:%SZ"
+ASKED = re.compile(  # canonical JSON of a begun run's plan, and of what it questioned: others would be other models
+    r'\[(null|"[0-9a-f]{64}"),(null|{"model":"[0-9a-f]{64}"}|{"model_name":TEXT,"server":TEXT})]'.replace(
+        "TEXT", r'"(?:[^"\\]|\\.)*"'), re.DOTALL)
 LARGE, ZEROS = 1 << 15, memoryview(bytes(1 << 17))  # values of keystream that are looked at together; what gives them
 NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,100}(/(?!\.)[A-Za-z0-9._-]{1,100}){0,7}")
 ENTRY = re.compile(  # an event, the members of its details, its files
@@ -95,6 +98,9 @@ def lines_of(data):
     *lines, rest = data.split(b"\n")
     need(not rest, "the last line is not ended")
     return lines
+
+def is_time(text):
+    return datetime.strptime(text, TIME).strftime(TIME) == text  # strptime also takes other spellings
 
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
@@ -265,14 +271,14 @@ def container(b):  # the first of the checks, in the order of ADR 15; b.at is wh
     agree(take(said, "_type predicateType subject predicate"), {"_type": "https://in-toto.io/Statement/v1"})
     b.said, b.used = take(said["predicate"], "format case created opened custody taggant"), {keyid}
     agree(said | b.said, {"predicateType": "urn:taggant:bundle:1", "format": "taggant-bundle/1"})
-    need(datetime.strptime(b.said["created"], TIME), "no time")
+    need(is_time(b.said["created"]), "no time")
     b.at, names = "files", sorted(b.files.keys() - {"manifest.json", "manifest.tsr"})
     right = [{"name": name, "digest": {"sha256": sha256(b.files[name])}} for name in names]
     need(said["subject"] == right, "they are not those of the manifest, in its order")
 
 def custody(b):
     """Every entry is signed, follows from the one before, and has files that are as they were recorded."""
-    recorded, previous, time = set(), None, ""
+    b.log, recorded, previous, time = [], set(), None, ""
     for number, line in enumerate(lines_of(b.files["custody.jsonl"])):
         b.at = f"custody: entry {number}"
         said, keyid = unseal(line, "application/vnd.taggant.custody+json", b.keys)
@@ -280,7 +286,9 @@ def custody(b):
         one = Namespace(**said, number=number, digest=sha256(line))
         names = [subject["name"] for subject in one.subjects]
         form = ENTRY.fullmatch(" ".join([one.event, *sorted(one.details), *names]))
-        need(form and one.time >= time and datetime.strptime(one.time, TIME), "not what this event has, or too early")
+        need(form and one.time >= time and is_time(one.time), "not what this event has, or too early")
+        asked = canonical([one.details.get("plan"), one.details.get("questioned")])
+        need(one.event != "begun" or ASKED.fullmatch(asked), f"plan and model are {asked}")
         need(one.event != "finished" or f"runs/{one.details['run']}/run.json" in names, "without its run.json")
         own = one.event != "finished" or all(name.startswith(f"runs/{one.details['run']}/") for name in names)
         need(own, "another run's file")
@@ -290,7 +298,9 @@ def custody(b):
         right = {"format": "taggant-custody/1", "case": b.said["case"], "sequence": number, "subjects": right}
         agree(said, right | {"previous": previous})
         previous, time = one.digest, one.time
-        recorded, b.used, b.log = recorded | one.files.keys(), b.used | {keyid}, [*b.log, one]
+        recorded.update(one.files)
+        b.used.add(keyid)
+        b.log.append(one)
     b.at, numbers = "custody", [one.details["run"] for one in b.log if "run" in one.details]
     need(LOG.fullmatch(" ".join(one.event for one in b.log)), "no log begins, goes on or ends like this")
     need(numbers == [f"{1 + i // 2:04d}" for i in range(len(numbers))], "runs that are not numbered as they began")
@@ -354,15 +364,15 @@ def timestamps(b):
         b.at, response = f"timestamps: {name}", b.files[name]
         tag, stated = der(response, 0, 1, 1, 0, 2, 1, 0, 0)[4]  # of the TSTInfo, in the token's encapsulated content
         need(tag == 0x18, "not a TSTInfo")
-        stated = re.fullmatch(rb"(\d{14})(\.\d+)?Z", stated)[1].decode()
-        time = datetime.strptime(f"{stated}+0000", "%Y%m%d%H%M%S%z")
+        whole, fraction = re.fullmatch(r"(\d{14})(?:\.(\d{1,99}))?Z", stated.decode("ascii")).groups("0")
+        time = datetime.strptime(f"{whole}.{fraction[:6]}+0000", "%Y%m%d%H%M%S.%f%z")
         token = response[response.index(b"\2\1\0") + 3:]  # behind the status, which is: granted
         own = [one.public_bytes(Encoding.PEM) for one in pkcs7.load_der_pkcs7_certificates(token)]
         with tempfile.TemporaryDirectory() as place:
             Path(place, "response").write_bytes(response)
             Path(place, "roots").write_bytes(b"\n".join(b.roots or own))  # without roots it rests on what it brings
             command = ["openssl", "ts", "-verify", "-in", "response", "-digest", digest, "-CAfile", "roots", "-attime",
-                       f"{time.timestamp():.0f}", *([] if b.roots else ["-partial_chain"])]
+                       f"{int(time.timestamp())}", *([] if b.roots else ["-partial_chain"])]
             ran = subprocess.run(command, capture_output=True, check=False, cwd=place)
         need(ran.returncode == 0, f"OpenSSL says {ran.stderr.decode()!r}")
         for over in (digest, *(d for one in b.log if one.digest == digest for d in one.files.values())):
@@ -514,7 +524,7 @@ def read_log(data, asked, digest, plan):
     agree(work, {"server": asked["server"], "model": asked["model_name"], **planned})
     right = " ".join([*work, *work["sampling"]]) == " ".join([WORK, *planned, SAMPLING])
     need(right and type(work["prompts"]) is int and work["prompts"] > 0, "its first line")
-    if plan:
+    if plan and plan["sampling"]:  # another's runs ask no server, or were stopped
         how, probes, access = plan["sampling"], plan["probes"], plan["access"]
         right = {name: how[name] for name in SAMPLING.split()}, how["seed"], access
         need((work["sampling"], work["seed"], work["endpoint"]) == right, "it was not asked as planned")
@@ -651,7 +661,7 @@ def verify(source, trust=(), roots=(), spread=map):
 
     `spread` is what maps a function over the decoys of a large line-up.
     """
-    b = Namespace(at="container", roots=roots, spread=spread, keys={}, log=[], plans={}, key=None, families=[])
+    b = Namespace(at="container", roots=roots, spread=spread, keys={}, plans={}, key=None, families=[])
     b.tests = lambda: [test for *_, family in b.families for test in family]
     b.left = [] if trust else ["whose the signers' keys are (--trust)"]
     try:
