@@ -397,7 +397,8 @@ def runs(b):
         agree(said, {"format": "taggant-run/1", "run": run, "command": begun.details["command"]})
         form = f"tests key_check{' keys' if said['command'] == 'attribute' else ''}"
         families = [(take(one, form)["key_check"], one.get("keys", 1), one["tests"]) for one in said["family"]]
-        placed = sorted(x for a, n, names in families if type(a) is bool and type(n) is int and n > 0 for x in names)
+        right = all(type(a) is bool and type(n) is int and 0 < n <= 10**9 for a, n, _ in families)
+        placed = sorted(x for *_, names in families if right for x in names)
         need(sorted(said["tests"]) == sorted(entry.details["tests"]) == placed, "not the tests of the log, each once")
         for name, one in said["tests"].items():
             b.at, (parts, members, optional) = f"runs: run {run}, {name}", KINDS[one["kind"]]
@@ -412,6 +413,7 @@ def runs(b):
             status = "exploratory" if one["kind"] == "scan" else e["status"]  # a scan has none
             need(e["finding"] in ("detected", "inconclusive", "not detected")
                  and status in ("exploratory", "confirmatory"), "no such finding, or status")
+            need((e["log10_p"] or 0) <= 0 and e.get("lineup", {"decoys": 1})["decoys"] <= 10**6, "p, or decoys")
             effect = plan["effect"] if plan else begun.details["options"].get("effect")
             effect = effect if type(effect) in (int, float) and 0 < effect < 1 else None
             material = {part: b.files[path] for part, path in paths.items()}

@@ -13,8 +13,11 @@ from watermark.errors import InputError
 Floats = npt.NDArray[np.float64]
 
 
-def holm(log10_p: npt.ArrayLike) -> Floats:
+def holm(log10_p: npt.ArrayLike, *, others: int = 0) -> Floats:
     """Holm-adjusted log10 p, in the given order: float64[M] → float64[M].
+
+    Args:
+        others: tests beside these, each with p = 1, which are not in the result.
 
     Null: any subset of the hypotheses holds, the p-values dependent in any way. The chance that an adjusted p of a
     true null is <= α is at most α, over all of them together.
@@ -23,7 +26,7 @@ def holm(log10_p: npt.ArrayLike) -> Floats:
     """
     values = _as_log10_p(log10_p)
     order = np.argsort(values, kind="stable")
-    factor = np.log10(np.arange(values.size, 0, -1.0))
+    factor = np.log10(np.arange(others + values.size, others, -1.0))
     adjusted = np.empty_like(values)
     adjusted[order] = np.maximum.accumulate(np.minimum(0.0, values[order] + factor))
     return adjusted

@@ -48,6 +48,16 @@ def test_holm_by_hand_and_far_below_what_a_float_holds() -> None:
     assert holm([]).shape == (0,)
 
 
+@given(LOGS, st.integers(0, 30))
+def test_holm_among_others_that_have_p_1(values: list[float], others: int) -> None:
+    whole = holm([*values, *[0.0] * others])[: len(values)]
+    np.testing.assert_array_equal(holm(values, others=others), whole)
+
+
+def test_holm_among_more_than_a_machine_holds() -> None:
+    np.testing.assert_allclose(holm([-20.0, -1.0], others=10**15 - 2), [-5.0, 0.0])
+
+
 def test_holm_keeps_the_family_wise_error() -> None:
     rng = np.random.default_rng(6)
     p = rng.random((20_000, 5))

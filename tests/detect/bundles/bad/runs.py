@@ -311,3 +311,23 @@ def plan_of_number_0(d: Draft) -> None:
 def file_of_another_run(d: Draft) -> None:
     d.files["case/runs/0002/x"] = b"x"
     d.entry("finished")["subjects"].append({"name": "runs/0002/x", "sha256": ""})
+
+
+# --- numbers that would fill the machine, or that nothing can be computed of ---
+
+
+@bad("evidence")
+def more_decoys_than_there_may_be(d: Draft) -> None:
+    d.change(TEXT, lineup__decoys=10**6 + 1)
+
+
+@bad("run", "attributed")
+def more_keys_than_there_may_be(d: Draft) -> None:
+    value = d.json(RUN)
+    value["family"][0]["keys"] = 10**9 + 1
+    d.put(RUN, value)
+
+
+@bad("evidence", "text-closed")
+def scan_whose_p_is_above_1(d: Draft) -> None:
+    d.change("case/runs/0001/text-scan.json", log10_p=1, log10_p_adjusted=0, finding="inconclusive")
