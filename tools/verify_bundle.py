@@ -59,6 +59,18 @@ KINDS = {  # of tests: their material, the members of their evidence, and those 
     "e-process": (TEXTS, f"{EVIDENCE} sequential", "lineup plan"),
     "weights": ("weights", f"{EVIDENCE}", "lineup plan comparisons")}
 
+EXCLUDED = " excluded_contexts excluded_n_contexts excluded_tokens excluded_weights"
+EXPECTED = " expected_contexts expected_n_contexts expected_n_positions expected_tokens expected_weights"
+ARRAYS = re.compile((  # of weights: those of a reading, or else of an excess
+    r"(argmax_contexts argmax_n_contexts argmax_tokens )?contexts(?(1)| distinct_contexts distinct_n_contexts "
+    rf"distinct_tokens)({EXCLUDED})?({EXPECTED})? format(?(1) mass_contexts mass_probabilities mass_tokens n_contexts "
+    r"n_positions| n_contexts n_listed n_positions n_tokens) probe_contexts probe_in_answers probe_in_prompts "
+    r"probe_members probe_n_contexts probe_texts probe_times probe_tokens tokens weights with_reference"
+    ).replace(" ", r"\.npy ") + r"\.npy")
+LOOKED_AT = "contexts n_contexts n_listed n_positions n_tokens tokens weights"
+HEAD = re.compile(rb"\x93NUMPY\x01\x00..{'descr': '<(u4|i8|f8)', 'fortran_order': (True|False), "
+                  rb"'shape': \((|\d+,|\d+, \d+)\), } *\n", re.DOTALL)
+
 def need(condition, reason):
     if not condition:
         raise ValueError(reason)
@@ -123,8 +135,8 @@ def unseal(data, kind, keys):
     keys[keyid].verify(signature, b"DSSEv1 %d %b %d %b" % (len(kind), kind.encode(), len(payload), payload))
     return parse(payload), keyid
 
-def read(source):
-    """Every file's bytes by its name, of a directory or of a zip's bytes: each is read once."""
+def read(source, wanted=None, most=1 << 32):
+    """Every file's bytes by its name, of a directory or of a zip's bytes: each is read once, or not (None)."""
     if isinstance(source, Path):
         names = {path.relative_to(source).as_posix(): path for path in source.rglob("*")}
         found = [(name, path.lstat().st_size, path.is_file() and not path.is_symlink(), path.read_bytes)
@@ -137,27 +149,34 @@ def read(source):
                   and info.compress_type in (0, 8) and info.file_size <= 200 * info.compress_size,
                   lambda info=info: archive.read(info)) for info in archive.infolist()
                  if info.file_size or not info.is_dir()]
-    need(len(found) <= 10_000 and sum(size for _, size, _, _ in found) <= 1 << 32, "too many files, or bytes")
+    need(len(found) <= 10_000 and sum(size for _, size, _, _ in found) <= most, "too many files, or bytes")
     need(all(map(NAME.fullmatch, names)), "a name that nothing in a bundle has")
     files = {}
     for name, size, regular, reader in found:
         need(NAME.fullmatch(name) and name not in files, f"{name!r} is a directory's name, or there twice")
         need(regular and size <= 1 << 30, f"{name}: a link, encrypted, packed otherwise, or too large")
-        files[name] = reader()
-        need(len(files[name]) == size, f"{name}: another size than was said")
+        files[name] = reader() if wanted is None or name in wanted else None
+        need(files[name] is None or len(files[name]) == size, f"{name}: another size than was said")
     return files
 
-def arrays(data):
-    """Of an .npz the arrays of plain numbers, by name: how many rows, and the numbers in C order."""
-    found = {}
-    for name, array in read(data).items():
+def arrays(data, form=ARRAYS, wanted=LOOKED_AT):
+    """Of an .npz the arrays that are looked at, by name: their type and shape, and the numbers in C order."""
+    files, found = read(data, [f"{name}.npy" for name in wanted.split()], 1 << 30), {}
+    need(form.fullmatch(" ".join(sorted(files))), "other arrays than weights have")
+    for name, array in ((name[:-4], array) for name, array in files.items() if array is not None):
         start = 10 + int.from_bytes(array[8:10], "little")
-        head = re.match(rb"{'descr': '<(u4|i8|f8)', 'fortran_order': (True|False), 'shape': \((\d*)", array[10:start])
-        if head:
-            rows, kind = int(head[3] or 1), {b"u4": "I", b"i8": "q", b"f8": "d"}[head[1]]
-            values = memoryview(array)[start:].cast(kind)
-            values = [v for i in range(rows) for v in values[i::rows]] if head[2] == b"True" else [*values]
-            found[name[:-4]] = rows, values
+        head = HEAD.fullmatch(array[:start])
+        need(head, f"{name}: no array of numbers as NumPy writes it")
+        shape = tuple(map(int, re.findall(rb"\d+", head[3])))
+        kind = {b"u4": "I", b"i8": "q", b"f8": "d"}[head[1]]
+        values = memoryview(array)[start:].cast(kind)
+        need(len(values) == math.prod(shape), f"{name}: not as many numbers as it says")
+        if head[2] == b"True":  # column by column, which NumPy writes only where that is another order
+            need(len(shape) == 2 and min(shape) > 1, f"{name}: its order")
+            by_column, values = values, memoryview(bytearray(values.nbytes)).cast(kind)
+            for i in range(shape[1]):
+                values[i::shape[1]] = by_column[i * shape[0]:(i + 1) * shape[0]]
+        found[name] = (kind, shape), values
     return found
 
 def log_tail(k, n, p):
@@ -460,12 +479,19 @@ def numbers(b):
             continue
         if test.kind == "weights":
             found = arrays(test.files["weights"])
-            (_, weights), (rows, contexts), (_, tokens) = (found[name] for name in ("weights", "contexts", "tokens"))
-            pairs = [(*contexts[i * b.h:(i + 1) * b.h], token) for i, token in enumerate(tokens)]
-            need(len(contexts) == b.h * rows and rows == len(set(pairs)) == len(pairs) == len(weights)
-                 and all(math.isfinite(a) and a for a in weights), "pairs twice, or weights that are none")
-            need(not any(b.special & set(pair) for pair in pairs), "special tokens have weights")
+            weights, contexts, tokens = (found[name][1] for name in ("weights", "contexts", "tokens"))
+            rows = len(tokens)
+            form = {"weights": ("d", (rows,)), "contexts": ("I", (rows, b.h)), "tokens": ("I", (rows,))}
+            need({name: kind for name, (kind, _) in found.items()} == dict.fromkeys(found, ("q", ())) | form,
+                 "arrays of other types or shapes than weights have")
+            [one], [listed] = found["n_positions"][1], found.get("n_listed", (None, [0]))[1]
             [right["n_tokens"]] = found.get("n_tokens", found["n_positions"])[1]
+            need(one > 0 and 0 <= listed <= one <= right["n_tokens"], "their numbers of positions and tokens")
+            pairs = [(*contexts[i * b.h:(i + 1) * b.h], token) for i, token in enumerate(tokens)]
+            need(len(set(pairs)) == rows and all(math.isfinite(a) and a for a in weights)
+                 and 1e-40 <= max(map(abs, weights), default=1) <= 1e40, "pairs twice, or weights that are none")
+            need(not any(b.special & set(pair) for pair in pairs), "special tokens have weights")
+            agree({"n_contexts": found["n_contexts"][1][0]}, {"n_contexts": len({pair[:-1] for pair in pairs})})
         else:
             rows = ([parse(line) for line in lines_of(test.files[part])] for part in TEXTS.split())
             documents, prompts = ([take(row, "id token_ids")["token_ids"] for row in part] for part in rows)
@@ -576,9 +602,10 @@ def answered(b, tests, plan, work, answers, gap):
     need(ended or process or not sure, f"confirmatory with {total} tokens of {target}")
     for test in tests:
         if test.kind == "weights":
-            found, [rows, contexts] = arrays(test.files["weights"]), arrays(test.files["weights"])["contexts"]
+            found = arrays(test.files["weights"])
+            ((_, (rows, _)), contexts), [n_tokens] = found["contexts"], found["n_tokens"][1]
             seen = {tuple(ids[i - b.h:i]) for ids in documents for i in range(b.h, len(ids))}
-            right = found["n_tokens"][1] == [total] and {tuple(contexts[i * b.h:][:b.h]) for i in range(rows)} <= seen
+            right = n_tokens == total and {tuple(contexts[i * b.h:(i + 1) * b.h]) for i in range(rows)} <= seen
             need(right, "other answers were weighed")
             continue
         prompts = [parse(line)["token_ids"] for line in lines_of(test.files["prompts"])]

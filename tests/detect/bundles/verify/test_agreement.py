@@ -81,7 +81,7 @@ def test_bad_bundles_are_refused_by_both_for_the_same_reason(name: str) -> None:
 def test_the_committed_bundles_are_of_all_mutations_but_the_largest() -> None:
     assert {name: code for name, (code, _, _) in BAD.items() if name in INDEX} == INDEX
     assert len(INDEX) >= 200
-    assert len(set(BAD) - set(INDEX)) <= 16
+    assert len(set(BAD) - set(INDEX)) <= 24
     assert {place.stem for place in HERE.glob("*.zip")} == set(INDEX)
     assert sum(place.stat().st_size for place in HERE.iterdir() if place.is_file()) < 3_200_000
     by_tests_of_their_own = {"unreadable", "untrusted"}
