@@ -63,8 +63,8 @@ def checked(arrays: Arrays, name: str, dtype: str, shape: Sequence[int]) -> NDAr
 
 
 def count(arrays: Arrays, name: str, least: int = 0) -> int:
-    """A single number; ValueError if it is less."""
-    value = int(arrays[name])
+    """A single whole number (int64); ValueError if it is none, or less."""
+    value = int(checked(arrays, name, "int64", ()))
     if value < least:
         raise ValueError(name)
     return value

@@ -18,6 +18,7 @@ from watermark.greenlist import GreenList
 from watermark.keys import decoy_key
 
 DEFAULT_SEED = bytes(32)
+MOST_DECOYS = 1_000_000
 _ROUNDING = 1e-12  # of Σ|a|: sums of the same numbers in another order are ties
 # Where the saddlepoint is no tail to be audited. Simulated, 1,000 and 10,000 decoys: below 200 distinct sizes, or on a
 # lattice however long, or with one weight above a quarter of Σa², uniformity fails under the null.

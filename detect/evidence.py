@@ -193,7 +193,7 @@ def assess_family(
     withdrawn = [_withdrawn(tally, how) for tally in tallies]
     # A withdrawn claim stays in the family as p = 1: the factors of the others do not depend on the key
     claims = [n["log10_p"] if m is None else 0.0 for n, m in zip(computed, withdrawn, strict=True)]
-    adjusted = holm([*claims, *[0.0] * (keys - 1)])
+    adjusted = holm(claims, others=keys - 1)
     result = []
     for i, tally in enumerate(tallies):
         claimed: float | None = float(adjusted[i])

@@ -118,7 +118,11 @@ class Weighted:
         Raises:
             InputError: the file exists.
         """
-        common = {
+        save_arrays(path, self.FORMAT, self.to_arrays())
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """What `from_arrays` reads."""
+        return {
             **pairs_arrays(self.pairs),
             "weights": self.weights,
             "n_positions": np.array(self.n_positions),
@@ -126,8 +130,8 @@ class Weighted:
             **self.probes.to_arrays(),
             **({} if self.expectation is None else self.expectation.to_arrays()),
             **({} if self.excluded is None else self.excluded.to_arrays()),
+            **self._own_arrays(),
         }
-        save_arrays(path, self.FORMAT, {**common, **self._own_arrays()})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -147,7 +151,7 @@ class Weighted:
             "pairs": pairs,
             "weights": checked(arrays, "weights", "float64", (len(pairs),)),
             "n_positions": count(arrays, "n_positions", 1),
-            "with_reference": bool(arrays["with_reference"]),
+            "with_reference": bool(checked(arrays, "with_reference", "bool", ())),
             "probes": ProbePairs.from_arrays(arrays, width),
             "expectation": Expectation.from_arrays(arrays, width),
             "excluded": Excluded.from_arrays(arrays, width),

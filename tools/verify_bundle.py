@@ -35,6 +35,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key, pkcs7
 
 LN10, TIME = math.log(10), "%Y-%m-%dT%H:%M:%SZ"
+ASKED = re.compile(  # canonical JSON of a begun run's plan, and of what it questioned: others would be other models
+    r'\[(null|"[0-9a-f]{64}"),(null|{"model":"[0-9a-f]{64}"}|{"model_name":TEXT,"server":TEXT})]'.replace(
+        "TEXT", r'"(?:[^"\\]|\\.)*"'), re.DOTALL)
 LARGE, ZEROS = 1 << 15, memoryview(bytes(1 << 17))  # values of keystream that are looked at together; what gives them
 NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,100}(/(?!\.)[A-Za-z0-9._-]{1,100}){0,7}")
 ENTRY = re.compile(  # an event, the members of its details, its files
@@ -55,6 +58,18 @@ KINDS = {  # of tests: their material, the members of their evidence, and those 
     "count": (TEXTS, EVIDENCE, "lineup plan changes"), "scan": (TEXTS, f"{JUDGED} family intervals spans", ""),
     "e-process": (TEXTS, f"{EVIDENCE} sequential", "lineup plan"),
     "weights": ("weights", f"{EVIDENCE}", "lineup plan comparisons")}
+
+EXCLUDED = " excluded_contexts excluded_n_contexts excluded_tokens excluded_weights"
+EXPECTED = " expected_contexts expected_n_contexts expected_n_positions expected_tokens expected_weights"
+ARRAYS = re.compile((  # of weights: those of a reading, or else of an excess
+    r"(argmax_contexts argmax_n_contexts argmax_tokens )?contexts(?(1)| distinct_contexts distinct_n_contexts "
+    rf"distinct_tokens)({EXCLUDED})?({EXPECTED})? format(?(1) mass_contexts mass_probabilities mass_tokens n_contexts "
+    r"n_positions| n_contexts n_listed n_positions n_tokens) probe_contexts probe_in_answers probe_in_prompts "
+    r"probe_members probe_n_contexts probe_texts probe_times probe_tokens tokens weights with_reference"
+    ).replace(" ", r"\.npy ") + r"\.npy")
+LOOKED_AT = "contexts n_contexts n_listed n_positions n_tokens tokens weights"
+HEAD = re.compile(rb"\x93NUMPY\x01\x00..{'descr': '<(u4|i8|f8)', 'fortran_order': (True|False), "
+                  rb"'shape': \((|\d+,|\d+, \d+)\), } *\n", re.DOTALL)
 
 def need(condition, reason):
     if not condition:
@@ -96,6 +111,9 @@ def lines_of(data):
     need(not rest, "the last line is not ended")
     return lines
 
+def is_time(text):
+    return datetime.strptime(text, TIME).strftime(TIME) == text  # strptime also takes other spellings
+
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
@@ -117,8 +135,8 @@ def unseal(data, kind, keys):
     keys[keyid].verify(signature, b"DSSEv1 %d %b %d %b" % (len(kind), kind.encode(), len(payload), payload))
     return parse(payload), keyid
 
-def read(source):
-    """Every file's bytes by its name, of a directory or of a zip's bytes: each is read once."""
+def read(source, wanted=None, most=1 << 32):
+    """Every file's bytes by its name, of a directory or of a zip's bytes: each is read once, or not (None)."""
     if isinstance(source, Path):
         names = {path.relative_to(source).as_posix(): path for path in source.rglob("*")}
         found = [(name, path.lstat().st_size, path.is_file() and not path.is_symlink(), path.read_bytes)
@@ -131,27 +149,34 @@ def read(source):
                   and info.compress_type in (0, 8) and info.file_size <= 200 * info.compress_size,
                   lambda info=info: archive.read(info)) for info in archive.infolist()
                  if info.file_size or not info.is_dir()]
-    need(len(found) <= 10_000 and sum(size for _, size, _, _ in found) <= 1 << 32, "too many files, or bytes")
+    need(len(found) <= 10_000 and sum(size for _, size, _, _ in found) <= most, "too many files, or bytes")
     need(all(map(NAME.fullmatch, names)), "a name that nothing in a bundle has")
     files = {}
     for name, size, regular, reader in found:
         need(NAME.fullmatch(name) and name not in files, f"{name!r} is a directory's name, or there twice")
         need(regular and size <= 1 << 30, f"{name}: a link, encrypted, packed otherwise, or too large")
-        files[name] = reader()
-        need(len(files[name]) == size, f"{name}: another size than was said")
+        files[name] = reader() if wanted is None or name in wanted else None
+        need(files[name] is None or len(files[name]) == size, f"{name}: another size than was said")
     return files
 
-def arrays(data):
-    """Of an .npz the arrays of plain numbers, by name: how many rows, and the numbers in C order."""
-    found = {}
-    for name, array in read(data).items():
+def arrays(data, form=ARRAYS, wanted=LOOKED_AT):
+    """Of an .npz the arrays that are looked at, by name: their type and shape, and the numbers in C order."""
+    files, found = read(data, [f"{name}.npy" for name in wanted.split()], 1 << 30), {}
+    need(form.fullmatch(" ".join(sorted(files))), "other arrays than weights have")
+    for name, array in ((name[:-4], array) for name, array in files.items() if array is not None):
         start = 10 + int.from_bytes(array[8:10], "little")
-        head = re.match(rb"{'descr': '<(u4|i8|f8)', 'fortran_order': (True|False), 'shape': \((\d*)", array[10:start])
-        if head:
-            rows, kind = int(head[3] or 1), {b"u4": "I", b"i8": "q", b"f8": "d"}[head[1]]
-            values = memoryview(array)[start:].cast(kind)
-            values = [v for i in range(rows) for v in values[i::rows]] if head[2] == b"True" else [*values]
-            found[name[:-4]] = rows, values
+        head = HEAD.fullmatch(array[:start])
+        need(head, f"{name}: no array of numbers as NumPy writes it")
+        shape = tuple(map(int, re.findall(rb"\d+", head[3])))
+        kind = {b"u4": "I", b"i8": "q", b"f8": "d"}[head[1]]
+        values = memoryview(array)[start:].cast(kind)
+        need(len(values) == math.prod(shape), f"{name}: not as many numbers as it says")
+        if head[2] == b"True":  # column by column, which NumPy writes only where that is another order
+            need(len(shape) == 2 and min(shape) > 1, f"{name}: its order")
+            by_column, values = values, memoryview(bytearray(values.nbytes)).cast(kind)
+            for i in range(shape[1]):
+                values[i::shape[1]] = by_column[i * shape[0]:(i + 1) * shape[0]]
+        found[name] = (kind, shape), values
     return found
 
 def log_tail(k, n, p):
@@ -265,14 +290,14 @@ def container(b):  # the first of the checks, in the order of ADR 15; b.at is wh
     agree(take(said, "_type predicateType subject predicate"), {"_type": "https://in-toto.io/Statement/v1"})
     b.said, b.used = take(said["predicate"], "format case created opened custody taggant"), {keyid}
     agree(said | b.said, {"predicateType": "urn:taggant:bundle:1", "format": "taggant-bundle/1"})
-    need(datetime.strptime(b.said["created"], TIME), "no time")
+    need(is_time(b.said["created"]), "no time")
     b.at, names = "files", sorted(b.files.keys() - {"manifest.json", "manifest.tsr"})
     right = [{"name": name, "digest": {"sha256": sha256(b.files[name])}} for name in names]
     need(said["subject"] == right, "they are not those of the manifest, in its order")
 
 def custody(b):
     """Every entry is signed, follows from the one before, and has files that are as they were recorded."""
-    recorded, previous, time = set(), None, ""
+    b.log, recorded, previous, time = [], set(), None, ""
     for number, line in enumerate(lines_of(b.files["custody.jsonl"])):
         b.at = f"custody: entry {number}"
         said, keyid = unseal(line, "application/vnd.taggant.custody+json", b.keys)
@@ -280,7 +305,9 @@ def custody(b):
         one = Namespace(**said, number=number, digest=sha256(line))
         names = [subject["name"] for subject in one.subjects]
         form = ENTRY.fullmatch(" ".join([one.event, *sorted(one.details), *names]))
-        need(form and one.time >= time and datetime.strptime(one.time, TIME), "not what this event has, or too early")
+        need(form and one.time >= time and is_time(one.time), "not what this event has, or too early")
+        asked = canonical([one.details.get("plan"), one.details.get("questioned")])
+        need(one.event != "begun" or ASKED.fullmatch(asked), f"plan and model are {asked}")
         need(one.event != "finished" or f"runs/{one.details['run']}/run.json" in names, "without its run.json")
         own = one.event != "finished" or all(name.startswith(f"runs/{one.details['run']}/") for name in names)
         need(own, "another run's file")
@@ -290,7 +317,9 @@ def custody(b):
         right = {"format": "taggant-custody/1", "case": b.said["case"], "sequence": number, "subjects": right}
         agree(said, right | {"previous": previous})
         previous, time = one.digest, one.time
-        recorded, b.used, b.log = recorded | one.files.keys(), b.used | {keyid}, [*b.log, one]
+        recorded.update(one.files)
+        b.used.add(keyid)
+        b.log.append(one)
     b.at, numbers = "custody", [one.details["run"] for one in b.log if "run" in one.details]
     need(LOG.fullmatch(" ".join(one.event for one in b.log)), "no log begins, goes on or ends like this")
     need(numbers == [f"{1 + i // 2:04d}" for i in range(len(numbers))], "runs that are not numbered as they began")
@@ -354,15 +383,15 @@ def timestamps(b):
         b.at, response = f"timestamps: {name}", b.files[name]
         tag, stated = der(response, 0, 1, 1, 0, 2, 1, 0, 0)[4]  # of the TSTInfo, in the token's encapsulated content
         need(tag == 0x18, "not a TSTInfo")
-        stated = re.fullmatch(rb"(\d{14})(\.\d+)?Z", stated)[1].decode()
-        time = datetime.strptime(f"{stated}+0000", "%Y%m%d%H%M%S%z")
+        whole, fraction = re.fullmatch(r"(\d{14})(?:\.(\d{1,99}))?Z", stated.decode("ascii")).groups("0")
+        time = datetime.strptime(f"{whole}.{fraction[:6]}+0000", "%Y%m%d%H%M%S.%f%z")
         token = response[response.index(b"\2\1\0") + 3:]  # behind the status, which is: granted
         own = [one.public_bytes(Encoding.PEM) for one in pkcs7.load_der_pkcs7_certificates(token)]
         with tempfile.TemporaryDirectory() as place:
             Path(place, "response").write_bytes(response)
             Path(place, "roots").write_bytes(b"\n".join(b.roots or own))  # without roots it rests on what it brings
             command = ["openssl", "ts", "-verify", "-in", "response", "-digest", digest, "-CAfile", "roots", "-attime",
-                       f"{time.timestamp():.0f}", *([] if b.roots else ["-partial_chain"])]
+                       f"{int(time.timestamp())}", *([] if b.roots else ["-partial_chain"])]
             ran = subprocess.run(command, capture_output=True, check=False, cwd=place)
         need(ran.returncode == 0, f"OpenSSL says {ran.stderr.decode()!r}")
         for over in (digest, *(d for one in b.log if one.digest == digest for d in one.files.values())):
@@ -387,7 +416,8 @@ def runs(b):
         agree(said, {"format": "taggant-run/1", "run": run, "command": begun.details["command"]})
         form = f"tests key_check{' keys' if said['command'] == 'attribute' else ''}"
         families = [(take(one, form)["key_check"], one.get("keys", 1), one["tests"]) for one in said["family"]]
-        placed = sorted(x for a, n, names in families if type(a) is bool and type(n) is int and n > 0 for x in names)
+        right = all(type(a) is bool and type(n) is int and 0 < n <= 10**9 for a, n, _ in families)
+        placed = sorted(x for *_, names in families if right for x in names)
         need(sorted(said["tests"]) == sorted(entry.details["tests"]) == placed, "not the tests of the log, each once")
         for name, one in said["tests"].items():
             b.at, (parts, members, optional) = f"runs: run {run}, {name}", KINDS[one["kind"]]
@@ -402,6 +432,7 @@ def runs(b):
             status = "exploratory" if one["kind"] == "scan" else e["status"]  # a scan has none
             need(e["finding"] in ("detected", "inconclusive", "not detected")
                  and status in ("exploratory", "confirmatory"), "no such finding, or status")
+            need((e["log10_p"] or 0) <= 0 and e.get("lineup", {"decoys": 1})["decoys"] <= 10**6, "p, or decoys")
             effect = plan["effect"] if plan else begun.details["options"].get("effect")
             effect = effect if type(effect) in (int, float) and 0 < effect < 1 else None
             material = {part: b.files[path] for part, path in paths.items()}
@@ -448,12 +479,19 @@ def numbers(b):
             continue
         if test.kind == "weights":
             found = arrays(test.files["weights"])
-            (_, weights), (rows, contexts), (_, tokens) = (found[name] for name in ("weights", "contexts", "tokens"))
-            pairs = [(*contexts[i * b.h:(i + 1) * b.h], token) for i, token in enumerate(tokens)]
-            need(len(contexts) == b.h * rows and rows == len(set(pairs)) == len(pairs) == len(weights)
-                 and all(math.isfinite(a) and a for a in weights), "pairs twice, or weights that are none")
-            need(not any(b.special & set(pair) for pair in pairs), "special tokens have weights")
+            weights, contexts, tokens = (found[name][1] for name in ("weights", "contexts", "tokens"))
+            rows = len(tokens)
+            form = {"weights": ("d", (rows,)), "contexts": ("I", (rows, b.h)), "tokens": ("I", (rows,))}
+            need({name: kind for name, (kind, _) in found.items()} == dict.fromkeys(found, ("q", ())) | form,
+                 "arrays of other types or shapes than weights have")
+            [one], [listed] = found["n_positions"][1], found.get("n_listed", (None, [0]))[1]
             [right["n_tokens"]] = found.get("n_tokens", found["n_positions"])[1]
+            need(one > 0 and 0 <= listed <= one <= right["n_tokens"], "their numbers of positions and tokens")
+            pairs = [(*contexts[i * b.h:(i + 1) * b.h], token) for i, token in enumerate(tokens)]
+            need(len(set(pairs)) == rows and all(math.isfinite(a) and a for a in weights)
+                 and 1e-40 <= max(map(abs, weights), default=1) <= 1e40, "pairs twice, or weights that are none")
+            need(not any(b.special & set(pair) for pair in pairs), "special tokens have weights")
+            agree({"n_contexts": found["n_contexts"][1][0]}, {"n_contexts": len({pair[:-1] for pair in pairs})})
         else:
             rows = ([parse(line) for line in lines_of(test.files[part])] for part in TEXTS.split())
             documents, prompts = ([take(row, "id token_ids")["token_ids"] for row in part] for part in rows)
@@ -514,7 +552,7 @@ def read_log(data, asked, digest, plan):
     agree(work, {"server": asked["server"], "model": asked["model_name"], **planned})
     right = " ".join([*work, *work["sampling"]]) == " ".join([WORK, *planned, SAMPLING])
     need(right and type(work["prompts"]) is int and work["prompts"] > 0, "its first line")
-    if plan:
+    if plan and plan["sampling"]:  # another's runs ask no server, or were stopped
         how, probes, access = plan["sampling"], plan["probes"], plan["access"]
         right = {name: how[name] for name in SAMPLING.split()}, how["seed"], access
         need((work["sampling"], work["seed"], work["endpoint"]) == right, "it was not asked as planned")
@@ -564,9 +602,10 @@ def answered(b, tests, plan, work, answers, gap):
     need(ended or process or not sure, f"confirmatory with {total} tokens of {target}")
     for test in tests:
         if test.kind == "weights":
-            found, [rows, contexts] = arrays(test.files["weights"]), arrays(test.files["weights"])["contexts"]
+            found = arrays(test.files["weights"])
+            ((_, (rows, _)), contexts), [n_tokens] = found["contexts"], found["n_tokens"][1]
             seen = {tuple(ids[i - b.h:i]) for ids in documents for i in range(b.h, len(ids))}
-            right = found["n_tokens"][1] == [total] and {tuple(contexts[i * b.h:][:b.h]) for i in range(rows)} <= seen
+            right = n_tokens == total and {tuple(contexts[i * b.h:(i + 1) * b.h]) for i in range(rows)} <= seen
             need(right, "other answers were weighed")
             continue
         prompts = [parse(line)["token_ids"] for line in lines_of(test.files["prompts"])]
@@ -651,7 +690,7 @@ def verify(source, trust=(), roots=(), spread=map):
 
     `spread` is what maps a function over the decoys of a large line-up.
     """
-    b = Namespace(at="container", roots=roots, spread=spread, keys={}, log=[], plans={}, key=None, families=[])
+    b = Namespace(at="container", roots=roots, spread=spread, keys={}, plans={}, key=None, families=[])
     b.tests = lambda: [test for *_, family in b.families for test in family]
     b.left = [] if trust else ["whose the signers' keys are (--trust)"]
     try:

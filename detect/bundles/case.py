@@ -144,7 +144,7 @@ class Case:
             taggant=version("taggant") or "unknown",
         )
         line = seal(entry.to_payload(), PAYLOAD_TYPE, self._signer)
-        tried = Log(list(log.entries), list(log.digests), list(log.signers), dict(log.subjects))
+        tried = log.copy()
         tried.take(line, self._keys)  # what no reader would take is not written
         return DrawnUp(entry, line, tried)
 

@@ -64,7 +64,8 @@ def check_name(name: str) -> str:
 class Room:
     """What files may still come: their names once each, and their sizes."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
+        self._most = LARGEST_BUNDLE if most is None else most  # bytes
         self._names: set[str] = set()
         self._bytes = 0
 
@@ -79,8 +80,8 @@ class Room:
             raise Refused("size", f"more than {MOST_FILES:,} files")
         if size > LARGEST_FILE:
             raise Refused("size", f"{name} is larger than {LARGEST_FILE >> 30} GiB")
-        if self._bytes > LARGEST_BUNDLE:
-            raise Refused("size", f"more than {LARGEST_BUNDLE >> 30} GiB in all")
+        if self._bytes > self._most:
+            raise Refused("size", f"more than {self._most >> 30} GiB in all")
 
 
 def write_zip(handle: IO[bytes], files: Mapping[str, bytes]) -> None:
@@ -133,14 +134,23 @@ def _names_below(root: Path, prefix: str) -> Iterator[str]:
         yield from _names_below(root, f"{name}/")
 
 
+def read_archive(handle: IO[bytes], most: int | None = None) -> Iterator[tuple[str, bytes]]:
+    """Every file of an archive, of at most `most` bytes in all, or as many as a bundle may have.
+
+    Raises:
+        Refused: as of a bundle; zipfile has many others for what is malformed.
+    """
+    _refuse_more_than_one_reading(handle)
+    with zipfile.ZipFile(handle) as archive:
+        yield from _entries(archive, most)
+
+
 def _from_zip(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with path.open("rb") as handle:
             if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
                 raise Refused("unreadable", f"{path} is neither a directory nor a regular file")
-            _refuse_more_than_one_reading(handle)
-            with zipfile.ZipFile(handle) as archive:
-                yield from _entries(archive)
+            yield from read_archive(handle)
     except (Refused, OSError, MemoryError):
         raise
     except Exception as error:  # zipfile has many for what is malformed
@@ -156,8 +166,8 @@ def _refuse_more_than_one_reading(handle: IO[bytes]) -> None:
     handle.seek(0)
 
 
-def _entries(archive: zipfile.ZipFile) -> Iterator[tuple[str, bytes]]:
-    room = Room()
+def _entries(archive: zipfile.ZipFile, most: int | None) -> Iterator[tuple[str, bytes]]:
+    room = Room(most)
     for info in archive.infolist():
         if info.is_dir() and not info.file_size:
             check_name(info.orig_filename.rstrip("/"))

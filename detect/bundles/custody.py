@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, fields
 
 from detect.bundles.canonical import lines_of
 from detect.bundles.entries import PAYLOAD_TYPE, Entry, digest
@@ -21,12 +22,16 @@ class Log:
         digests: of every line, without its line feed.
         signers: key ids, as they came first.
         subjects: every file that was recorded: name → SHA-256.
+        runs: that were begun, in order.
+        ends: of a run, the entry by which it finished or was stopped.
     """
 
     entries: list[Entry] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
     signers: list[str] = field(default_factory=list)
     subjects: dict[str, str] = field(default_factory=dict)
+    runs: list[str] = field(default_factory=list)
+    ends: dict[str, Entry] = field(default_factory=dict)
 
     @classmethod
     def read(cls, data: bytes, keys: Mapping[str, PublicKey]) -> Log:
@@ -66,9 +71,17 @@ class Log:
         self.entries.append(entry)
         self.digests.append(digest(line))
         self.subjects.update(entry.subjects)
+        if entry.event == "begun":
+            self.runs.append(entry.details["run"])
+        elif entry.event in ("finished", "stopped"):
+            self.ends[entry.details["run"]] = entry
         if opened.keyid not in self.signers:
             self.signers.append(opened.keyid)
         return entry
+
+    def copy(self) -> Log:
+        """One that can be added to, without this one being so."""
+        return Log(**{one.name: copy(getattr(self, one.name)) for one in fields(self)})
 
     @property
     def case(self) -> str | None:
@@ -83,12 +96,7 @@ class Log:
     @property
     def open_run(self) -> str | None:
         """The run that was begun and has not ended."""
-        for entry in reversed(self.entries):
-            if entry.event in ("finished", "stopped"):
-                return None
-            if entry.event == "begun":
-                return str(entry.details["run"])
-        return None
+        return self.runs[-1] if self.runs and self.runs[-1] not in self.ends else None
 
     def of(self, event: str) -> Iterator[tuple[int, Entry]]:
         """Every entry of one kind, with its number."""
@@ -124,4 +132,4 @@ class Log:
     @property
     def next_run(self) -> str:
         """The number that the next run has."""
-        return f"{1 + sum(1 for _ in self.of('begun')):04d}"
+        return f"{1 + len(self.runs):04d}"

@@ -82,8 +82,7 @@ def why_not(
 
 def end_of(log: Log, run: str) -> Entry | None:
     """The entry by which a run ended; None: it has not."""
-    ends = (one for one in log.entries if one.event in ("finished", "stopped") and one.details["run"] == run)
-    return next(ends, None)
+    return log.ends.get(run)
 
 
 def _goes_on(log: Log, run: str, read: ReadFile, answers: bytes | None) -> bool:

@@ -97,7 +97,7 @@ def select(documents: Path, level: float) -> tuple[Selection, list[Source]]:
     p_values = np.concatenate([np.zeros(0), *(one for group in groups for one in group.small)])
     chosen = e_values[e_bh(e_values, level, total)]
     least = float(chosen.min()) if chosen.size else math.inf
-    rejected = int(np.count_nonzero(holm(p_values, total) <= math.log10(level)))
+    rejected = int(np.count_nonzero(holm(p_values, others=total - len(p_values)) <= math.log10(level)))
     by_source = e_bh([group.log10_e for group in groups], level).tolist()
     sources = [group.judged(least, found) for group, found in zip(groups, by_source, strict=True)]
     return Selection(total, len(chosen), rejected, len(sources), sum(by_source)), sources

@@ -13,11 +13,11 @@ from watermark.errors import InputError
 Floats = npt.NDArray[np.float64]
 
 
-def holm(log10_p: npt.ArrayLike, tests: int | None = None) -> Floats:
+def holm(log10_p: npt.ArrayLike, *, others: int = 0) -> Floats:
     """Holm-adjusted log10 p, in the given order: float64[M] → float64[M].
 
     Args:
-        tests: how many there are in the family, where those given are the smallest of them; None: these are all.
+        others: tests of the family that are not among these, none with a smaller p than one of these.
 
     Null: any subset of the hypotheses holds, the p-values dependent in any way. The chance that an adjusted p of a
     true null is <= α is at most α, over all of them together.
@@ -26,8 +26,8 @@ def holm(log10_p: npt.ArrayLike, tests: int | None = None) -> Floats:
     """
     values = _as_log10_p(log10_p)
     order = np.argsort(values, kind="stable")
-    tests = values.size if tests is None else require_count("tests", tests, low=values.size)
-    factor = np.log10(np.arange(tests, tests - values.size, -1.0))
+    require_count("others", others)
+    factor = np.log10(np.arange(others + values.size, others, -1.0))
     adjusted = np.empty_like(values)
     adjusted[order] = np.maximum.accumulate(np.minimum(0.0, values[order] + factor))
     return adjusted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,21 +107,32 @@ def test_colours_are_those_of_the_golden_vectors() -> None:
         assert found == [value < gamma for value in one["values"]]
 
 
+ANY = re.compile(".*")
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_arrays(order: Any) -> None:
     contexts = np.asarray(np.arange(12, dtype=np.uint32).reshape(4, 3), order=order)
     handle = io.BytesIO()
     np.savez(handle, format=np.array("a kind"), contexts=contexts, weights=np.array([1.5, -2]), flags=np.array([True]),
              empty=np.zeros((0, 2), dtype=np.uint32), one=np.array(7))  # fmt: skip
-    found = second.arrays(handle.getvalue())
-    assert found == {"contexts": (4, list(range(12))), "weights": (2, [1.5, -2]), "one": (1, [7]), "empty": (0, [])}
+    found = second.arrays(handle.getvalue(), ANY, "contexts weights empty one")
+    assert {name: (*kind, list(values)) for name, (kind, values) in found.items()} == {
+        "contexts": ("I", (4, 3), list(range(12))), "weights": ("d", (2,), [1.5, -2]),
+        "one": ("q", (), [7]), "empty": ("I", (0, 2), []),
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("array", [np.array([{}], dtype=object), np.array([1j]), np.array([1], dtype=">u4")])
+@pytest.mark.parametrize(
+    "array", [np.array([{}], dtype=object), np.array([1j]), np.array([1], dtype=">u4"), np.zeros((1, 1, 1))]
+)
 def test_arrays_of_something_else_are_not_read(array: Any) -> None:
     handle = io.BytesIO()
     np.savez(handle, weights=array)
-    assert second.arrays(handle.getvalue()) == {}
+    with pytest.raises(ValueError, match="no array of numbers"):
+        second.arrays(handle.getvalue(), ANY)
+    with pytest.raises(ValueError, match="other arrays"):
+        second.arrays(handle.getvalue())
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13])

@@ -24,6 +24,7 @@ from detect.bundles.verify.responses import Answered, Tokens, check_responses
 from detect.bundles.verify.runs import RecordedFamily, RecordedTest, asks_server, read_runs
 from detect.bundles.verify.stamped import Stamped, read_stamps
 from detect.wording import amount
+from watermark.errors import InputError
 
 FIXED_AMOUNT = "that as many tokens were sampled as the plan says, not fewer or more"
 ASKED_AND_SAID = "what a server was asked and said: its log, with a digest of the prompts, is the examiner's word"
@@ -76,10 +77,13 @@ def verify_bundle(
         on_check: called after each check that was passed.
 
     Raises:
-        Refused: with the code of the first check that failed.
+        Refused: with the code of the first check that failed; "size" where there is too little memory for one.
         TokenizerMismatchError: `tokens` are not of the mark's tokenizer.
     """
-    return verify_files(read_bundle(path), trusted=trusted, roots=roots, tokens=tokens, on_check=on_check)
+    try:
+        return verify_files(read_bundle(path), trusted=trusted, roots=roots, tokens=tokens, on_check=on_check)
+    except MemoryError:
+        raise Refused("size", f"{path}: there is too little memory to verify it") from None
 
 
 def verify_files(
@@ -112,7 +116,7 @@ def verify_files(
     runs = sum(1 for _ in log.of("begun"))
     on_check("runs", f"{amount(runs, 'run')} begun, {amount(len(tests), 'test')} recorded")
     for test in tests:
-        check_numbers(test, marked)
+        _check_numbers(test, marked)
     on_check("numbers", _of_numbers(tests, marked))
     answered = check_responses(files, tests, log, marked, tokens)
     on_check("responses", str(answered))
@@ -123,6 +127,14 @@ def verify_files(
     on_check("order", f"{len(confirmatory)} of {amount(len(tests), 'test')} confirmatory by the log")
     unchecked = _unchecked(trusted, roots, marked, stamps, tests, answered, log)
     return Verified(files, manifest, log, marked, tuple(stamps), tuple(families), tuple(confirmatory), unchecked)
+
+
+def _check_numbers(test: RecordedTest, marked: Marked) -> None:
+    """As `check_numbers`; material that nothing can be computed of is refused."""
+    try:
+        check_numbers(test, marked)
+    except InputError as error:
+        raise Refused("material", f"{test.what}: {error}") from None
 
 
 def _of_fixed_amount(test: RecordedTest, log: Log) -> bool:

@@ -33,9 +33,8 @@ def check_family(family: RecordedFamily, log: Log) -> None:
         return
     log10_alpha = math.log10(_alpha(family.tests))
     accepted = _check_of_key(log, family.tests[0].begun)
-    others = [0.0] * (family.keys - 1)
-    adjusted = holm([*(test.evidence["log10_p"] or 0.0 for test in family.tests), *others]).tolist()
-    for test, value in zip(family.tests, adjusted, strict=False):
+    adjusted = holm([test.evidence["log10_p"] or 0.0 for test in family.tests], others=family.keys - 1).tolist()
+    for test, value in zip(family.tests, adjusted, strict=True):
         said = test.evidence["log10_p_adjusted"]
         if said is not None:
             if not test.claims or accepted is False or (accepted and not family.key_check):

@@ -5,8 +5,6 @@ Without the key a tally has the examiner's own count of green pairs, or S; every
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.bundles import canonical
-from detect.bundles.container import LARGEST_FILE, LARGEST_RATIO
 from detect.bundles.material import COUNT, E_PROCESS
 from detect.bundles.members import Check, is_text, list_of, require
 from detect.bundles.refused import Refused
 from detect.bundles.verify.marked import Marked
+from detect.bundles.verify.npz import read_arrays
 from detect.bundles.verify.runs import RecordedTest
 from detect.counting import CountTally, Tally, WeightTally, tally, weigh, window_rule
 from detect.exact.evalue import log10_e_value
@@ -141,24 +139,16 @@ def _weighed(test: RecordedTest, marked: Marked) -> WeightTally:
 def observed_of(test: RecordedTest) -> Reading | Excess:
     """What was weighed (Refused: "material")."""
     kinds = {kind.FORMAT: kind for kind in (Reading, Excess)}
-    data = test.material["weights"]
     try:
-        _refuse_bomb(data)
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        return kinds[str(arrays["format"])].from_arrays(arrays)
-    except (MemoryError, Refused):
+        arrays = read_arrays(test.material["weights"])
+        found = kinds[str(arrays["format"])].from_arrays(arrays)
+        if arrays.keys() != {"format", *found.to_arrays()}:
+            raise ValueError("other arrays than weights have")
+        return found
+    except MemoryError:
         raise
     except Exception as error:  # numpy and zipfile have many for what is malformed
         raise Refused("material", f"{test.what}: no weights that can be read ({type(error).__name__})") from None
-
-
-def _refuse_bomb(data: bytes) -> None:
-    """Raise ValueError where an archive would unpack to far more than it is."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        sizes = [(one.file_size, one.compress_size) for one in archive.infolist()]
-    if sum(size for size, _ in sizes) > LARGEST_FILE or any(size > LARGEST_RATIO * packed for size, packed in sizes):
-        raise ValueError("too large")
 
 
 def _said_green(test: RecordedTest, n_scored: int) -> int:

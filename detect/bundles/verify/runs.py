@@ -17,10 +17,13 @@ from detect.bundles.seal import FILES
 from detect.bundles.verify.manifest import Files
 from detect.bundles.verify.marked import Marked
 from detect.bundles.verify.planned import check_controls, check_planned, check_stopping
+from detect.decoys import MOST_DECOYS
 from detect.evidence import DEFAULT_EFFECT, SCHEMA
 
 FINDINGS, STATUSES = ("detected", "inconclusive", "not detected"), ("exploratory", "confirmatory")
 ENDS = ("early", "maximum", "exhausted")
+
+MOST_KEYS = 1_000_000_000  # among which a mark was looked for
 
 _TEXTS = {"documents", "prompts"}
 MATERIAL = {COUNT: _TEXTS, E_PROCESS: _TEXTS, SCAN: _TEXTS, WEIGHTS: {"weights"}}
@@ -32,7 +35,7 @@ def is_number(value: Any) -> bool:
 
 
 _FAMILY: dict[str, Check] = {"tests": list_of(is_text), "key_check": is_bool}
-_AMONG: dict[str, Check] = {**_FAMILY, "keys": lambda value: is_count(value) and value > 0}
+_AMONG: dict[str, Check] = {**_FAMILY, "keys": lambda value: is_count(value) and 0 < value <= MOST_KEYS}
 _RUN: dict[str, Check] = {
     "format": lambda value: value == FORMAT,
     "run": is_text,
@@ -46,7 +49,7 @@ _TEST: dict[str, Check] = {
     "material": lambda value: isinstance(value, dict) and all(map(is_text, value.values())),
 }
 _JUDGED: dict[str, Check] = {
-    "log10_p": or_null(is_number),
+    "log10_p": or_null(lambda value: is_number(value) and value <= 0),
     "log10_p_adjusted": or_null(is_number),
     "finding": lambda value: value in FINDINGS,
     "notes": list_of(is_text),
@@ -80,7 +83,7 @@ _EVIDENCE: dict[str, Check] = {
 }
 _OPTIONAL: dict[str, Check] = {
     "lineup": has(
-        decoys=lambda value: is_count(value) and value > 0,
+        decoys=lambda value: is_count(value) and 0 < value <= MOST_DECOYS,
         seed=is_digest,
         rank=is_count,
         p_rank=is_number,

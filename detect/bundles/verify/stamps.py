@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,8 @@ from detect.bundles.refused import Refused
 from detect.bundles.verify.der import FIRST, INTEGER, NULL, OCTETS, OID, SEQUENCE, SET, TIME, Element, elements, only
 
 LONGEST_CHAIN = 8
+
+_STATED = re.compile(r"(\d{14})(?:\.(\d{1,99}))?Z")
 
 _SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
 _TST_INFO = bytes.fromhex("2a864886f70d0109100104")
@@ -172,12 +175,11 @@ def _time_of(info: bytes, of: bytes) -> datetime:
     algorithm, digest = elements(imprint.content, SEQUENCE, OCTETS)
     if _algorithm(algorithm) != _SHA256 or digest.content != of:
         raise ValueError("it is over something else")
-    text = time.content.decode("ascii")
-    if not text.endswith("Z"):
+    stated = _STATED.fullmatch(time.content.decode("ascii"))
+    if stated is None:
         raise ValueError("a time that is not UTC")
-    whole, _, fraction = text[:-1].partition(".")
-    moment = datetime.strptime(whole, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-    return moment.replace(microsecond=int(fraction[:6].ljust(6, "0")) if fraction else 0)
+    moment = datetime.strptime(stated[1], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    return moment.replace(microsecond=int((stated[2] or "")[:6].ljust(6, "0")))
 
 
 def _algorithm(element: Element) -> bytes:

@@ -370,6 +370,16 @@ def attributed(made: Made) -> None:
     made.run("attribute", [Family({"attribution": Tested(COUNT, one.to_dict(), Texts(texts, []))}, False, 1000)])
 
 
+def stopped_at_a_server(made: Made) -> None:
+    """A run that asks a server under a plan that samples nothing, and was stopped for it."""
+    made.commit()
+    one = made.plan(primary="reading/difference", reference=DIGEST, stopping="fixed", sampling=None)
+    begun = made.begin("suspect", plan=one, questioned=SERVER)
+    asks = plan(key=made.key, inclusion=inclusion(made.key), access="chat", effect=0.5)
+    begun.answers.write_bytes(log_of(asks, [[1, 2, 3]], ()).replace(asks.digest.encode(), one.digest.encode()))
+    begun.stop("killed")
+
+
 def nothing(made: Made) -> None:
     """A run that was stopped, and nothing else."""
     made.begin("detect").stop("killed")
@@ -393,6 +403,7 @@ GOOD: dict[str, Callable[[Path], Files]] = {
     "maximum": lambda at: sealed(at, KEY, lambda made: planned(made, green=0.25)),
     "exhausted": lambda at: sealed(at, KEY, lambda made: planned(made, green=0.3, number=5)),
     "exhausted-closed": lambda at: sealed(at, KEY, lambda made: planned(made, green=0.3, number=5), opened=False),
+    "stopped-at-a-server": lambda at: sealed(at, KEY, stopped_at_a_server),
     "weights": lambda at: sealed(at, KEY, weights),
     "weights-closed": lambda at: sealed(at, KEY, weights, opened=False),
     "weights-none": lambda at: sealed(at, WIDE, lambda made: weights(made, strength=0.0)),

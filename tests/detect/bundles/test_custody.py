@@ -36,6 +36,10 @@ def test_a_log_is_read_as_it_was_written() -> None:
     assert log.case == CASE
     assert log.signers == [lines.signer.keyid]
     assert (log.open_run, log.next_run) == (None, "0003")
+    assert log.runs == ["0001", "0002"]
+    assert {run: entry.event for run, entry in log.ends.items()} == {"0001": "finished", "0002": "stopped"}
+    assert log.copy() == log
+    assert log.copy().ends is not log.ends
     assert sorted(log.subjects) == [
         "commitment.json", "key-check.json", "plan.json", "runs/0001/run.json", "stamps/ab.tsr",
     ]  # fmt: skip

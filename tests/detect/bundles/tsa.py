@@ -99,16 +99,25 @@ class Authority:
         """Of the root."""
         return self.root.public_bytes(Encoding.PEM)
 
-    def stamp(self, data: bytes, at: datetime = STAMPED, *, status: int = 0, signed: bytes | None = None) -> bytes:
+    def stamp(
+        self,
+        data: bytes,
+        at: datetime = STAMPED,
+        *,
+        status: int = 0,
+        signed: bytes | None = None,
+        fraction: str = "",
+    ) -> bytes:
         """A response over `data`.
 
         Args:
             status: 0: granted.
+            fraction: of the second, as it is written: ".5".
             signed: what the signature is made over instead of the attributes.
         """
         algorithm = sequence(oid(_SHA256))
         imprint = sequence(algorithm, tlv(0x04, hashlib.sha256(data).digest()))
-        moment = tlv(0x18, at.strftime("%Y%m%d%H%M%SZ").encode())
+        moment = tlv(0x18, f"{at:%Y%m%d%H%M%S}{fraction}Z".encode())
         info = sequence(integer(1), oid(_POLICY), imprint, integer(17), moment)
         der = self.certificate.public_bytes(Encoding.DER)
         named = sequence(sequence(sequence(tlv(0x04, hashlib.sha256(der).digest()))))

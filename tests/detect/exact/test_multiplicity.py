@@ -48,6 +48,16 @@ def test_holm_by_hand_and_far_below_what_a_float_holds() -> None:
     assert holm([]).shape == (0,)
 
 
+@given(LOGS, st.integers(0, 30))
+def test_holm_among_others_that_have_p_1(values: list[float], others: int) -> None:
+    whole = holm([*values, *[0.0] * others])[: len(values)]
+    np.testing.assert_array_equal(holm(values, others=others), whole)
+
+
+def test_holm_among_more_than_a_machine_holds() -> None:
+    np.testing.assert_allclose(holm([-20.0, -1.0], others=10**15 - 2), [-5.0, 0.0])
+
+
 def test_holm_keeps_the_family_wise_error() -> None:
     rng = np.random.default_rng(6)
     p = rng.random((20_000, 5))
@@ -103,7 +113,7 @@ def test_the_smallest_p_of_a_larger_family(values: list[float], alpha: float) ->
     """Those above the level can be left out: they change nothing of the others."""
     all_of_them = np.array(values)
     small = all_of_them <= math.log10(alpha)
-    assert holm(all_of_them[small], len(values)).tolist() == holm(all_of_them)[small].tolist()
+    assert holm(all_of_them[small], others=int((~small).sum())).tolist() == holm(all_of_them)[small].tolist()
 
 
 @given(st.lists(st.floats(-5, 9), max_size=40), st.sampled_from([1e-6, 0.01, 0.3]))
@@ -115,6 +125,7 @@ def test_the_largest_e_of_a_larger_family(values: list[float], alpha: float) -> 
 
 
 def test_a_family_is_not_smaller_than_what_is_given_of_it() -> None:
-    for adjust in (lambda: holm([-1.0, -2.0], 1), lambda: e_bh([1.0, 2.0], 0.1, 1)):
-        with pytest.raises(InputError, match="tests must be at least 2, got 1"):
-            adjust()
+    with pytest.raises(InputError, match="others must be at least 0, got -1"):
+        holm([-1.0, -2.0], others=-1)
+    with pytest.raises(InputError, match="tests must be at least 2, got 1"):
+        e_bh([1.0, 2.0], 0.1, 1)

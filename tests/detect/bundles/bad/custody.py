@@ -242,3 +242,20 @@ def recorded_file_is_gone(d: Draft) -> None:
 @bad("unrecorded")
 def unrecorded_file(d: Draft) -> None:
     d.files["case/more.txt"] = b"x"
+
+
+@bad("entry", "early")
+def questioned_with_another_member(d: Draft) -> None:
+    """Another spelling of a model would be another model, which no other run had looked at."""
+    d.entry("begun")["details"]["questioned"]["again"] = 1
+
+
+@bad("entry", "early")
+def plan_of_a_run_in_upper_case(d: Draft) -> None:
+    d.entry("begun")["details"]["plan"] = d.entry("begun")["details"]["plan"].upper()
+
+
+@bad("entry")
+def time_without_its_zeros(d: Draft) -> None:
+    for entry in d.entries:
+        entry["time"] = entry["time"].replace("T0", "T")

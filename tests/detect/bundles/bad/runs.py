@@ -311,3 +311,67 @@ def plan_of_number_0(d: Draft) -> None:
 def file_of_another_run(d: Draft) -> None:
     d.files["case/runs/0002/x"] = b"x"
     d.entry("finished")["subjects"].append({"name": "runs/0002/x", "sha256": ""})
+
+
+# --- numbers that would fill the machine, or that nothing can be computed of ---
+
+
+@bad("evidence")
+def more_decoys_than_there_may_be(d: Draft) -> None:
+    d.change(TEXT, lineup__decoys=10**6 + 1)
+
+
+@bad("run", "attributed")
+def more_keys_than_there_may_be(d: Draft) -> None:
+    value = d.json(RUN)
+    value["family"][0]["keys"] = 10**9 + 1
+    d.put(RUN, value)
+
+
+@bad("evidence", "text-closed")
+def scan_whose_p_is_above_1(d: Draft) -> None:
+    d.change("case/runs/0001/text-scan.json", log10_p=1, log10_p_adjusted=0, finding="inconclusive")
+
+
+# --- an .npz in another form than the one, of which two readers could make two things ---
+
+
+@bad("material", "weights")
+def position_count_of_another_type(d: Draft) -> None:
+    reweigh(d, n_positions=lambda a: a["n_positions"].astype(np.int32))
+
+
+@bad("material", "weights")
+def position_count_in_a_row(d: Draft) -> None:
+    reweigh(d, n_positions=lambda a: a["n_positions"].reshape(1))
+
+
+@bad("material", "weights")
+def array_beside_the_weights(d: Draft) -> None:
+    reweigh(d, spare=lambda a: np.zeros(3))
+
+
+@bad("material", "weights")
+def something_behind_the_weights(d: Draft) -> None:
+    d.files[WEIGHTS] += bytes(7)
+
+
+@bad("material", "weights")
+def array_with_something_behind_its_numbers(d: Draft) -> None:
+    with zipfile.ZipFile(io.BytesIO(d.files[WEIGHTS])) as archive:
+        held = {name: archive.read(name) for name in archive.namelist()}
+    handle = io.BytesIO()
+    with zipfile.ZipFile(handle, "w") as archive:
+        for name, data in held.items():
+            archive.writestr(name, data + bytes(8 if name == "weights.npy" else 0))
+    d.files[WEIGHTS] = handle.getvalue()
+
+
+@bad("material", "weights-closed")
+def weight_beyond_what_can_be_computed(d: Draft) -> None:
+    reweigh(d, weights=lambda a: np.concatenate([[1e300], a["weights"][1:]]))
+
+
+@bad("pairs", "weights")
+def contexts_that_nobody_counted(d: Draft) -> None:
+    reweigh(d, n_contexts=lambda a: a["n_contexts"] + 1)

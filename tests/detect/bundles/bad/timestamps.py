@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -95,3 +95,15 @@ def manifest_stamp_of_another_manifest(d: Draft) -> Files:
 
 def issued_by_the_authority(**how: Any) -> Authority:
     return authority().issue(**how)
+
+
+@bad("stamp-late", "stamped")
+def plan_stamped_half_a_second_after_the_run(d: Draft) -> None:
+    begun = datetime.fromisoformat(d.entry("begun")["time"])
+    d.entries = [one for one in d.entries if one["details"].get("what") != "entry"]
+    restamped(d, "plan", lambda data: authority().stamp(data, begun, fraction=".5"))
+
+
+@bad("stamp", "stamped")
+def timestamp_with_an_empty_fraction(d: Draft) -> None:
+    restamped(d, "plan", lambda data: authority().stamp(data, STAMPED, fraction="."))
