@@ -27,6 +27,7 @@ SCORES = (
     ("left_over_not_compiled", "left hash over Taggant without its compiled kernels"),
     ("vllm_over_taggant", "vLLM's detector, context width 1, over Taggant"),
     ("vllm_default_over_taggant", "vLLM's detector, its default width 4"),
+    ("vllm_over_all_evidence", "vLLM's detector, width 1, over Taggant with e-value, interval and notes"),
     ("tokenizer_over_taggant", "SmolLM2's tokenizer, on as many tokens of text, over Taggant"),
 )
 Results = dict[str, Any]

@@ -15,6 +15,7 @@ from typing import Any
 WORKERS = Path(__file__).parent / "workers"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
 ROUNDS, SECONDS_A_ROUND, SECONDS_A_CASE = 7, 0.1, 5.0
+SLOW = 10.0  # seconds a call
 
 
 class Worker:
@@ -83,17 +84,19 @@ class Case:
 def compare(case: Case, workers: Iterable[Worker]) -> dict[str, dict[str, Any]]:
     """Of every contestant {"cpu_ms": {"median", "least", "most"}, "wall_ms": …, "rounds", "calls"}, times of one call.
 
-    A contestant whose call takes seconds has fewer rounds, at least two beside the first, which is not counted.
+    A contestant whose call takes seconds has fewer rounds, at least two; from SLOW on, one.
     """
     plan = []
+    times: dict[str, list[dict[str, Any]]] = {}
     for worker in workers:
         for name in worker.contestants[case.task]:
-            first = worker.ask(**case.request(name, None))["wall"]
+            answer = worker.ask(**case.request(name, None))
+            first = answer["wall"]
+            times[name] = [answer] if first > SLOW else []
             calls = max(1, round(SECONDS_A_ROUND / max(first, 1e-9)))
-            rounds = max(2, min(ROUNDS, int(SECONDS_A_CASE / (calls * first))))
+            rounds = 0 if first > SLOW else max(2, min(ROUNDS, int(SECONDS_A_CASE / (calls * first))))
             plan.append((worker, name, calls, rounds))
             print(f"  {name}: about {1000 * first:.3g} ms a call", file=sys.stderr, flush=True)
-    times: dict[str, list[dict[str, Any]]] = {name: [] for _, name, _, _ in plan}
     for number in range(ROUNDS):
         for worker, name, calls, rounds in plan[:: 1 if number % 2 == 0 else -1]:
             if number < rounds:

@@ -71,6 +71,7 @@ def headline(cases: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 "left_over_not_compiled": ratio(case, LEFT, "taggant, not compiled"),
                 "vllm_over_taggant": ratio(case, VLLM[0], "taggant"),
                 "vllm_default_over_taggant": ratio(case, VLLM[1], "taggant"),
+                "vllm_over_all_evidence": ratio(case, VLLM[0], "taggant, all evidence"),
                 "tokenizer_over_taggant": ratio(case, "limit: the tokenizer", "taggant"),
             }
     return found

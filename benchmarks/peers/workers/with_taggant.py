@@ -7,6 +7,7 @@ from typing import Any
 from serve import Call, serve
 
 from detect import assess, tally
+from detect.exact.binomial import log10_sf
 from watermark import GreenListProcessor, Key, chacha, dedup
 
 KEY = Key.generate(gamma=0.25, delta=2.0, context_width=1)
@@ -51,18 +52,36 @@ def cached_in_place(vocabulary: int, logits: Any) -> Call:
     return call
 
 
-def score(vocabulary: int) -> Call:
-    """Distinct pairs, counted; exact p, e-value, interval and the rest of the evidence."""
-    import watermark.dedup_numba  # noqa: F401  (as in a process that has scored 200,000 tokens)
+def _kernels(compiled: bool) -> None:
+    """As in a process that has scored 200,000 tokens; or as in one that has not loaded the compiled kernels."""
+    import watermark.dedup_numba  # noqa: F401
 
-    chacha.compiled, dedup._COMPILED = (lambda count: True), "watermark.dedup_numba"
-    return lambda ids: assess(tally(KEY, [ids])).log10_p
+    chacha.compiled = lambda count: compiled
+    dedup._COMPILED = "watermark.dedup_numba" if compiled else "not loaded"
 
 
-def score_small(vocabulary: int) -> Call:
-    """The same in a process that has not loaded the compiled kernels."""
-    chacha.compiled, dedup._COMPILED = (lambda count: False), "not loaded"
-    return lambda ids: assess(tally(KEY, [ids])).log10_p
+def score(compiled: bool) -> Any:
+    """Distinct pairs, counted, and their exact p."""
+
+    def make(vocabulary: int) -> Call:
+        def call(ids: Any) -> float:
+            _kernels(compiled)
+            counted = tally(KEY, [ids])
+            return log10_sf(counted.n_green, counted.n_scored, KEY.gamma)
+
+        return call
+
+    return make
+
+
+def all_evidence(vocabulary: int) -> Call:
+    """The same with e-value, interval, z and what a reader has to know."""
+
+    def call(ids: Any) -> float:
+        _kernels(True)
+        return assess(tally(KEY, [ids])).log10_p
+
+    return call
 
 
 if __name__ == "__main__":
@@ -73,6 +92,6 @@ if __name__ == "__main__":
             "taggant, cached": cached,
             "taggant, cached, in place": cached_in_place,
         },
-        {"taggant, not compiled": score_small, "taggant": score},
+        {"taggant": score(True), "taggant, not compiled": score(False), "taggant, all evidence": all_evidence},
         ("taggant", "torch", "numpy", "numba", "cryptography"),
     )
