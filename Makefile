@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo example test lint format types imports unit bench bench-power clean
+.PHONY: demo example test lint format types imports unit bench profiles bench-keys bench-power clean
 
 demo: $(VENV)/.installed
 	$(BIN)/taggant demo -o $(RUN)
@@ -15,7 +15,7 @@ example: $(VENV)/.dev
 test: lint types imports unit
 
 unit: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -32,7 +32,13 @@ imports: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks.speed
+	for one in startup hot_paths peers text reading_speed scaling speed_page; do $(BIN)/python -m benchmarks.$$one || exit 1; done
+
+profiles: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m benchmarks.profiles
+
+bench-keys: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.ten_keys
 
 bench-power: $(VENV)/.dev

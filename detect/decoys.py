@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.colouring import under_every_key
+from detect.colouring import counts_under_every_key, under_every_key
 from detect.counting import CountTally, Tally, WeightTally
 from detect.exact.binomial import log10_sf
 from detect.exact.uniformity import kolmogorov_smirnov_p, randomised_p
 from detect.exact.weighted import CumulantFunction, TailCurve, chernoff, statistic
+from watermark.greenlist import GreenList
 from watermark.keys import decoy_key
 
 DEFAULT_SEED = bytes(32)
@@ -63,7 +64,7 @@ def lineup(
         tally: from `detect.counting.tally` or `weigh`.
         decoys: M ≥ 1.
         seed: 32 bytes, from the plan or the command line; known to everybody.
-        on_decoy: called with 1 for each decoy scored.
+        on_decoy: called with how many decoys were just scored.
     """
     if decoys < 1:
         raise ValueError(f"a line-up needs at least one decoy, not {decoys}")
@@ -77,7 +78,7 @@ def lineup(
 
 def _counted(tally: CountTally, decoys: int, seed: bytes, on_decoy: Callable[[int], None] | None) -> Lineup:
     n, gamma = tally.n_scored, tally.green.gamma
-    counts = _score(tally, decoys, seed, lambda colours, _: int(np.count_nonzero(colours)), on_decoy).astype(np.int64)
+    counts = counts_under_every_key(tally.pairs, decoys, _decoy_lists(tally.green, seed), on_decoy)
     rng = np.random.default_rng(np.frombuffer(seed, dtype=np.uint32))
     p = randomised_p(counts, n, gamma, rng)
     return _result(counts, counts >= tally.n_green, seed, log10_sf(int(counts.max()), n, gamma), p)
@@ -85,7 +86,10 @@ def _counted(tally: CountTally, decoys: int, seed: bytes, on_decoy: Callable[[in
 
 def _weighted(tally: WeightTally, decoys: int, seed: bytes, on_decoy: Callable[[int], None] | None) -> Lineup:
     gamma, weights = tally.green.gamma, tally.weights
-    scores = _score(tally, decoys, seed, lambda colours, _: statistic(colours, weights, gamma), on_decoy)
+    scores = under_every_key(
+        tally.pairs, decoys, _decoy_lists(tally.green, seed), lambda colours, _: statistic(colours, weights, gamma),
+        on_decoy,
+    )  # fmt: skip
     cumulant = CumulantFunction(weights, gamma)
     p = 10.0 ** TailCurve(cumulant).saddlepoint_log10_p(scores) if _can_be_audited(weights) else None
     extreme = scores >= tally.statistic - _ROUNDING * cumulant.total
@@ -99,18 +103,9 @@ def _can_be_audited(weights: NDArray[np.float64]) -> bool:
     return len(np.unique(np.abs(weights))) >= LEAST_DISTINCT
 
 
-def _score(
-    tally: Tally,
-    decoys: int,
-    seed: bytes,
-    measure: Callable[[NDArray[np.bool_], float], float],
-    on_decoy: Callable[[int], None] | None,
-) -> NDArray[np.float64]:
-    """The statistic of every decoy."""
-    green = tally.green
-    return under_every_key(
-        tally.pairs, decoys, lambda index: green.with_chacha_key(decoy_key(seed, index)), measure, on_decoy
-    )
+def _decoy_lists(green: GreenList, seed: bytes) -> Callable[[int], GreenList]:
+    """The green list of each decoy."""
+    return lambda index: green.with_chacha_key(decoy_key(seed, index))
 
 
 def _result(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from detect.counting import Tally, WeightTally
 from detect.decoys import Lineup
 from detect.evidence import EXPLORATORY_NOTE, Assessment, Evidence, assess, assess_family
-from detect.observation import Observed
+from detect.observation import Observed, Texts
 from detect.plans.plan import Plan
 from detect.sequential import SequentialTally
 from watermark.errors import InputError
@@ -35,6 +35,7 @@ class Examined:
         deviation: in what it is not the plan's, in words; None: in nothing.
         observed: what was counted or weighed, for whoever checks it; None: it was not kept.
         control_observed: the same of the control.
+        answers: of a server, token ids of what was weighed, where `observed` does not hold them.
     """
 
     tally: Tally
@@ -44,6 +45,7 @@ class Examined:
     deviation: str | None = None
     observed: Observed | None = field(default=None, repr=False)
     control_observed: Observed | None = field(default=None, repr=False)
+    answers: Texts | None = field(default=None, repr=False)
 
     def but_for(self, reasons: Sequence[str]) -> Examined:
         """The same, not the plan's for these reasons, too."""

@@ -22,7 +22,8 @@ class Texts:
     """Token ids that are counted.
 
     Attributes:
-        documents: in the order in which they count; of an e-process the answers to requests 0, 1, 2 …, empty ones too.
+        documents: in the order in which they count; of an e-process, and of a server, the answers to requests 0, 1, 2
+            …, empty ones too.
         prompts: whose pairs count nowhere.
         ids: what each document is called, where it has a name.
     """

@@ -4,7 +4,8 @@
 
 Written from docs/adr/0015-evidence-bundles.md. Ends with `PASSED` and what was not checked (exit 0), or with `FAILED:
 <check>: <reason>` (exit 1). Timestamps go to the `openssl` command. Left to the first verifier: scans, audits, tests of
-comparison, what is for display, best decoys of weights, most of a plan, and types of what nothing follows from.
+comparison, what is for display, best decoys of weights, texts that were tokenised again, most of a plan, and types of
+what nothing follows from.
 """
 
 # fmt: off
@@ -21,8 +22,12 @@ import sys
 import tempfile
 import zipfile
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
+from itertools import chain, compress, starmap
+from multiprocessing import get_context
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -30,6 +35,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key, pkcs7
 
 LN10, TIME = math.log(10), "%Y-%m-%dT%H:%M:%SZ"
+LARGE, ZEROS = 1 << 15, memoryview(bytes(1 << 17))  # values of keystream that are looked at together; what gives them
 NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,100}(/(?!\.)[A-Za-z0-9._-]{1,100}){0,7}")
 ENTRY = re.compile(  # an event, the members of its details, its files
     r"opened|sealed opened|noted text|stopped reason run( runs/\d{4}/responses\.log)?|stamped of what stamps/\S+\.tsr|"
@@ -39,6 +45,9 @@ ENTRY = re.compile(  # an event, the members of its details, its files
 OTHER = "( key-checked| committed| planned| noted| stamped)"
 LOG = re.compile(f"opened({OTHER}| sealed| begun{OTHER}* (finished|stopped))* sealed")
 MARK = "scheme gamma_65536 context_width tokenizer_sha256 vocab_size special_ids"
+ANSWER = "request prompt text token_ids finish_reason logprobs usage id created model system_fingerprint"
+WORK = "kind server model endpoint sampling seed prompts prompts_sha256"
+SAMPLING = "max_new_tokens temperature top_p logprobs"
 JUDGED, TEXTS = "log10_p log10_p_adjusted finding notes", "documents prompts"
 EVIDENCE = f"{JUDGED} schema test key_id scheme gamma context_width n_tokens n_scored n_green green_fraction ci95 " \
     "z_score log10_e log10_p_saddlepoint theta n_contexts alpha status"
@@ -89,6 +98,13 @@ def lines_of(data):
 
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
+
+def in_order(line, names):
+    """The object of a response log's line: these members in this order, written as Python does."""
+    value = json.loads(line.decode())
+    same = json.dumps(value, ensure_ascii=False, allow_nan=False).encode() == line
+    need(same and " ".join(value) == names, f"not a line of a response log: {line[:80]!r}")
+    return value
 
 def unseal(data, kind, keys):
     """The payload of a DSSE envelope with one good signature, and whose it is."""
@@ -173,17 +189,37 @@ def bound(weights, gamma, s, theta):
     terms = [math.log1p((1 - gamma if a > 0 else gamma) * math.expm1(-theta * abs(a))) for a in weights]
     return min(0.0, (math.fsum(terms) + theta * missed) / LN10) if s > 0 else 0.0
 
-def is_green(key, gamma, pair):
-    """The t-th little-endian uint16 of the keystream under the context's nonce, below γ."""
-    *context, token = pair
-    nonce = struct.pack(f"<{max(3, len(context))}I", *[0xFFFFFFFF] * (3 - len(context)), *context)
-    nonce = nonce if len(context) <= 3 else hashlib.sha256(nonce).digest()[:12]
-    cipher = Cipher(algorithms.ChaCha20(key, struct.pack("<I", token // 32) + nonce), None)
-    return struct.unpack_from("<H", cipher.encryptor().update(bytes(64)), token % 32 * 2)[0] < gamma * 65536
+def layout(pairs):
+    """The pairs' order by context and token; and in batches, where in which keystreams their colours are.
 
-def score(key, gamma, weights, pairs):
-    """S; of texts every pair weighs 1."""
-    return math.fsum(a * (is_green(key, gamma, pair) - gamma) for a, pair in zip(weights, pairs, strict=True))
+    Tokens of a context that lie near each other share a stretch of keystream: to go on costs less than to begin anew.
+    """
+    order, batches, block, size = sorted(range(len(pairs)), key=pairs.__getitem__), [], 0, LARGE
+    for *context, token in map(pairs.__getitem__, order):
+        if size >= LARGE:
+            stretches, places, last, size = [], [], None, 0
+            batches.append((stretches, places))
+        if context != last or token // 32 > block + 64:
+            nonce = struct.pack(f"<{max(3, len(context))}I", *[0xFFFFFFFF] * (3 - len(context)), *context)
+            nonce = nonce if len(context) <= 3 else hashlib.sha256(nonce).digest()[:12]
+            stretches.append([struct.pack("<I", token // 32) + nonce, 0])
+            last, first, offset = context, token // 32, size - token // 32 * 32
+        block = token // 32
+        stretches[-1][1], size = 64 * (block + 1 - first), offset + 32 * (block + 1)
+        places.append(offset + token)
+    return order, batches
+
+def greens(key, gamma, batches):
+    """In this order, whether they are green: the t-th little-endian uint16 of the keystream is below γ."""
+    cipher = Cipher(algorithms.ChaCha20(key, bytes(16)), None).encryptor()
+    def batch(stretches, places, restart=cipher.reset_nonce, stream=cipher.update):
+        found = b"".join([restart(nonce) or stream(ZEROS[:length]) for nonce, length in stretches])
+        return map(int(gamma * 65536).__gt__, map(memoryview(found).cast("H").__getitem__, places))
+    return chain.from_iterable(starmap(batch, batches))
+
+def green_sums(keys, gamma, batches, weights):
+    """Of every key, what the green pairs weigh together; the weights are in the order of `layout`."""
+    return [math.fsum(compress(weights, greens(key, gamma, batches))) for key in keys]
 
 def decoy(seed, i):
     info = b"".join(struct.pack("<I", len(part)) + part for part in (b"decoy", str(i).encode()))
@@ -345,6 +381,8 @@ def runs(b):
         run, here, plan = entry.details["run"], f"case/runs/{entry.details['run']}/", b.plans.get(begun.details["plan"])
         b.at, tests, together, primary = f"runs: run {run}", {}, {}, None
         need(plan or begun.details["plan"] is None, "its plan was not recorded")
+        served = "server" in (begun.details["questioned"] or {})
+        need(not plan or served == (plan["access"] != "weights"), "the model was not reached as the plan says")
         said = take(parse(b.files[f"{here}run.json"]), "format run command family tests")
         agree(said, {"format": "taggant-run/1", "run": run, "command": begun.details["command"]})
         form = f"tests key_check{' keys' if said['command'] == 'attribute' else ''}"
@@ -354,6 +392,7 @@ def runs(b):
         for name, one in said["tests"].items():
             b.at, (parts, members, optional) = f"runs: run {run}, {name}", KINDS[one["kind"]]
             take(one, "kind evidence material statistic" if parts == "weights" else "kind evidence material")
+            parts = "weights documents" if parts == "weights" and served else parts
             paths = {part: here + path for part, path in take(one["material"], parts).items()}
             need({here + one["evidence"], *paths.values()} <= entry.files.keys(), "files that are not the run's")
             e = parse(b.files[here + one["evidence"]])
@@ -390,7 +429,7 @@ def runs(b):
             need(tests[name].kind == kind, f"of the kind {tests[name].kind}, the plan's is {kind}")
             level = plan["alpha"] * (0.99 if any(a for a, _, names in families if name in names) else 1)
             need(not stops or math.isclose(e["sequential"]["alpha"], level, rel_tol=1e-9), f"it stops not at {level}")
-            told = stops or name.startswith("reading/")
+            told = stops or served or name.startswith("reading/")
             b.left += [] if told else [f"{tests[name].what}: that as many tokens were sampled as the plan says"]
         for name in tests:  # what must be judged together: whoever splits a family pays less for many tests
             alone = name == primary or name.endswith("/control")
@@ -422,7 +461,9 @@ def numbers(b):
             found = [*pairs_of(b, documents, excluded, max(200, len(prompts)) if how else math.inf)]
             stop, ended = len(found), "exhausted"
             if how:
-                colours = (is_green(b.key, gamma, pair) for pair, _, _ in found[:-1]) if b.key else ()
+                order, batches = layout([pair for pair, _, _ in found[:-1]])
+                colours = [green for _, green in sorted(zip(order, greens(b.key, gamma, batches), strict=True))] \
+                    if b.key else ()
                 log10_es, level = [0.0, *e_process(colours, gamma)], -math.log10(how["alpha"])
                 crossed = [n for n, x in enumerate(log10_es) if x >= level] if b.key else [e["n_scored"]]
                 crossed = crossed if b.key or how["stopped"] == "early" else []
@@ -433,7 +474,10 @@ def numbers(b):
             weights = [1.0] * len(pairs)
         n, k, claimed, value = len(pairs), e["n_green"], e["log10_p"] is not None, None
         right |= {"n_scored": n, "n_contexts": len({pair[:-1] for pair in pairs})}
-        s = score(b.key, gamma, weights, pairs) if b.key else float(test.s) if k is None else k - n * gamma
+        order, batches = layout(pairs)
+        sums = partial(green_sums, gamma=gamma, batches=batches, weights=[weights[i] for i in order])
+        total = gamma * math.fsum(weights)
+        s = sums([b.key])[0] - total if b.key else float(test.s) if k is None else k - n * gamma
         z = s / math.sqrt(gamma * (1 - gamma) * math.fsum(a * a for a in weights)) if n and not how else None
         if test.kind == "weights":
             right |= {"n_green": None, "S": s}
@@ -453,11 +497,90 @@ def numbers(b):
         need(right, f"ci95 is {e['ci95']}")
         if "lineup" in e:
             said = take(e["lineup"], "decoys seed rank p_rank log10_p_best_decoy uniformity_p")
-            scores = [score(decoy(said["seed"], i), gamma, weights, pairs) for i in range(said["decoys"])]
+            keys = [decoy(said["seed"], i) for i in range(said["decoys"])]
+            spread = b.spread if n * len(keys) > 1 << 19 else map  # over processes, where that is worth it
+            scores = [one - total for some in spread(sums, [keys[i::32] for i in range(32)]) for one in some]
             rank = 1 + sum(one >= s - 1e-12 * math.fsum(map(abs, weights)) for one in scores)
             best = log_tail(round(max(scores) + n * gamma), n, gamma)[0] / LN10 if test.kind != "weights" else None
             right = {"rank": rank, "p_rank": rank / (said["decoys"] + 1), "log10_p_best_decoy": best}
             agree(said if best is not None else said | {"log10_p_best_decoy": None}, right, 1e-9)
+
+def read_log(data, asked, digest, plan):
+    """Of a response log its first line, the answers by request, and how many of requests 0, 1, 2 … leave no gap."""
+    (first, *lines), planned = data.split(b"\n")[:-1], {"plan": digest} if digest else {}
+    first, answers, gap = in_order(first, "format work"), {}, 0
+    work = first["work"]
+    agree(first | work, {"format": "taggant-journal/1", "kind": "taggant-responses/1"})
+    agree(work, {"server": asked["server"], "model": asked["model_name"], **planned})
+    right = " ".join([*work, *work["sampling"]]) == " ".join([WORK, *planned, SAMPLING])
+    need(right and type(work["prompts"]) is int and work["prompts"] > 0, "its first line")
+    if plan:
+        how, probes, access = plan["sampling"], plan["probes"], plan["access"]
+        right = {name: how[name] for name in SAMPLING.split()}, how["seed"], access
+        need((work["sampling"], work["seed"], work["endpoint"]) == right, "it was not asked as planned")
+        right = work["prompts"] <= probes["rows"] if access == "chat" else work["prompts"] == probes["prompts"]
+        need(right, f"asked were {work['prompts']} prompts")  # a plan counts ids where a row has both, chat takes words
+    for line in lines:
+        one = in_order(line, ANSWER)
+        i, ids = one["request"], one["token_ids"]
+        need(type(i) is int and 0 <= i < gap + 64 and i not in answers, f"request {i} is there twice, or too early")
+        right = ids is None or all(type(token) is int for token in ids)
+        need(right and one["prompt"] == i % work["prompts"] and type(one["text"]) is str, f"no answer to request {i}")
+        answers[i] = one
+        while gap in answers:
+            gap += 1
+    return work, answers, gap
+
+def responses(b):
+    """Servers were asked as runs and plans say, and their answers are the documents of the tests."""
+    ends = {one.details["run"]: one for one in b.log if one.event in ("finished", "stopped")}
+    for begun in of(b, "begun"):
+        said, end, plan = begun.details, ends[begun.details["run"]], b.plans.get(begun.details["plan"])
+        b.at, name = f"responses: run {said['run']}", f"case/runs/{said['run']}/responses.log"
+        asked, data = said["questioned"] or {}, b.files[name] if name in end.files else b""
+        need("server" in asked or name not in end.files, "the log of a server that was not asked")
+        found = read_log(data, asked, said["plan"], plan) if b"\n" in data else ({}, {}, 0)
+        if "server" in asked and end.event == "finished":
+            need(found[-1] and data.endswith(b"\n"), "no log with an answer, or its last line is not ended")
+            answered(b, [test for test in b.tests() if test.begun is begun], plan, *found)
+
+def answered(b, tests, plan, work, answers, gap):
+    """The documents of a run's tests are a server's answers: as many as the rule that ended the asking says."""
+    [data], again, total = {test.files["documents"] for test in tests}, 0, 0
+    asked = plan["sampling"]["tokens"] if plan else tests[0].begun.details["options"].get("sample_tokens")
+    process = any(test.kind == "e-process" for test in tests)
+    target = asked if type(asked) is int and asked else math.inf if process else 20_000
+    rows = [take(parse(line), "id token_ids") for line in lines_of(data)]
+    documents, n = [row["token_ids"] for row in rows], len(rows)
+    need(0 < n <= gap, f"{n} documents of {gap} answers")
+    for i, (row, ids) in enumerate(zip(rows, documents, strict=True)):
+        given, text, own = answers[i]["token_ids"], answers[i]["text"], row["id"] == f"{i}"
+        own_ids = given is not None and given[:work["sampling"]["max_new_tokens"]] == ids
+        right = own_ids if own else (text or not ids) and (ids or not re.search("[0-9A-Za-z]", text))
+        need(right and (own or row["id"] == f"{i}/text"), f"document {i}, called {row['id']}, is not answer {i}")
+        need(total < target and all(type(token) is int for token in ids), "no ids, or more than were wanted")
+        again, total = again + (not own), total + len(ids)
+    ended, sure = total >= target, any(test.e.get("status") == "confirmatory" for test in tests)
+    need(ended or process or not sure, f"confirmatory with {total} tokens of {target}")
+    for test in tests:
+        if test.kind == "weights":
+            found, [rows, contexts] = arrays(test.files["weights"]), arrays(test.files["weights"])["contexts"]
+            seen = {tuple(ids[i - b.h:i]) for ids in documents for i in range(b.h, len(ids))}
+            right = found["n_tokens"][1] == [total] and {tuple(contexts[i * b.h:][:b.h]) for i in range(rows)} <= seen
+            need(right, "other answers were weighed")
+            continue
+        prompts = [parse(line)["token_ids"] for line in lines_of(test.files["prompts"])]
+        need(len(prompts) >= work["prompts"], "fewer prompts than were asked")
+        if test.kind == "e-process":
+            how, pairs = test.e["sequential"], [*pairs_of(b, documents, {pair for pair, _, _ in pairs_of(b, prompts)})]
+            stale = n - max([number for _, number, _ in pairs[:-1]], default=0)  # answers without a new pair
+            empty = n >= 50 and not any(documents[-50:])
+            ended = ended or empty or how["stopped"] != "exhausted" or stale >= max(200, len(prompts))
+            need(how["n_answers"] == n, "documents that the e-process did not look at")
+    need(ended or n == gap, f"{gap - n} answers left out, where nothing had ended the asking")
+    run = f"run {tests[0].begun.details['run']}"
+    b.left.append(f"{run}: what was asked and said: the log, with a digest of the prompts, is the examiner's word")
+    b.left += [f"{run}: that {again} of {n} documents are the text of their answers, tokenised again"] if again else []
 
 def findings(b):
     """Holm in every family, what the key's check costs, and the finding."""
@@ -523,15 +646,18 @@ def order(b):
         gate = [one.e["finding"] for one in tests if one.begun is test.begun and one.e["plan"]["primary"]]
         need("detected" in gate or test.e["finding"] != "detected", "behind a primary test that found nothing")
 
-def verify(source, trust=(), roots=()):
-    """The lines to be printed of a path, or of files by name; the last begins with PASSED or FAILED."""
-    b = Namespace(at="container", roots=roots, keys={}, log=[], plans={}, key=None, families=[])
+def verify(source, trust=(), roots=(), spread=map):
+    """The lines to be printed of a path, or of files by name; the last begins with PASSED or FAILED.
+
+    `spread` is what maps a function over the decoys of a large line-up.
+    """
+    b = Namespace(at="container", roots=roots, spread=spread, keys={}, log=[], plans={}, key=None, families=[])
     b.tests = lambda: [test for *_, family in b.families for test in family]
     b.left = [] if trust else ["whose the signers' keys are (--trust)"]
     try:
         b.trust = [load_pem_public_key(pem) for pem in trust]
         b.files = source if type(source) is dict else read(source if source.is_dir() else source.read_bytes())
-        for check in (container, custody, mark, timestamps, runs, numbers, findings, order):
+        for check in (container, custody, mark, timestamps, runs, numbers, responses, findings, order):
             b.at = check.__name__
             check(b)
             yield f"{check.__name__:10} {check.__doc__}"
@@ -548,8 +674,9 @@ def main():
     for name in ("--trust", "--tsa-root"):
         parser.add_argument(name, metavar="PEM", action="append", default=[], type=lambda path: Path(path).read_bytes())
     asked = parser.parse_args()
-    for line in verify(asked.bundle, asked.trust, asked.tsa_root):
-        print(line)
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for line in verify(asked.bundle, asked.trust, asked.tsa_root, pool.map):
+            print(line)
     sys.exit(line.startswith("FAILED"))
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -24,6 +24,7 @@ UNUSED_SLOT = 0xFFFFFFFF  # fills nonce slots that a short context leaves empty;
 NUMBA_FROM = 20_000  # pairs; below, loading the compiled kernel (0.4 s) costs more than it saves
 COMPILED = "watermark.chacha_numba"
 _CHUNK = 8192  # pairs at a time, so that the working arrays stay in the cache
+_COMPILED_CHUNK = 1 << 15  # the same where a pair takes 35 bytes, not a block
 
 
 def nonces(contexts: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -46,6 +47,13 @@ def nonces(contexts: NDArray[np.uint32]) -> NDArray[np.uint32]:
     size = 4 * width
     digests = b"".join(hashlib.sha256(data[i : i + size]).digest()[:12] for i in range(0, len(data), size))
     return np.ascontiguousarray(np.frombuffer(digests, dtype="<u4").reshape(count, 3).T.astype(np.uint32))
+
+
+def nonce_of(context: Sequence[int]) -> NDArray[np.uint32]:
+    """As `nonces` for one context of ids below 2^32: uint32 [3]."""
+    if len(context) <= 3:
+        return np.array([UNUSED_SLOT] * (3 - len(context)) + list(context), dtype=np.uint32)
+    return nonces(np.array([context], dtype=np.uint32))[:, 0]
 
 
 def row(key: bytes, nonce: NDArray[np.uint32], length: int) -> NDArray[np.uint16]:
@@ -98,30 +106,41 @@ def pairs_from_nonces(key: bytes, nonce_words: NDArray[np.uint32], tokens: NDArr
     return _pairs(key, lambda part: nonce_words[:, part], tokens)
 
 
+def key_words(key: bytes) -> NDArray[np.uint32]:
+    """The 32 bytes of a key as eight words: uint32 [8]."""
+    return np.frombuffer(key, dtype="<u4").astype(np.uint32)
+
+
+def compiled(count: int) -> bool:
+    """Whether `count` pairs are worth the compiled kernels; loaded already, they cost nothing."""
+    return count >= NUMBA_FROM or COMPILED in sys.modules
+
+
 def _pairs(
     key: bytes, nonce_words: Callable[[slice], NDArray[np.uint32]], tokens: NDArray[np.uint32]
 ) -> NDArray[np.uint16]:
-    key_words = np.frombuffer(key, dtype="<u4").astype(np.uint32)
-    out = np.empty(tokens.shape[0], dtype=np.uint16)
-    kernel = _pairs_numpy
-    if tokens.shape[0] >= NUMBA_FROM or COMPILED in sys.modules:  # loaded already, it costs nothing
-        from watermark.chacha_numba import keystream_u16 as kernel
-    for start in range(0, tokens.shape[0], _CHUNK):
-        part = slice(start, start + _CHUNK)
-        words = np.ascontiguousarray(nonce_words(part))
-        kernel(key_words, words, np.ascontiguousarray(tokens[part]), out[part])
+    words, out = key_words(key), np.empty(tokens.shape[0], dtype=np.uint16)
+    kernel: Callable[..., None] = _pairs_numpy
+    chunk = _CHUNK
+    if compiled(tokens.shape[0]):
+        from watermark.chacha_numba import keystream_u16
+
+        kernel, chunk = keystream_u16, _COMPILED_CHUNK
+    for start in range(0, tokens.shape[0], chunk):
+        part = slice(start, start + chunk)
+        kernel(words, np.ascontiguousarray(nonce_words(part)), np.ascontiguousarray(tokens[part]), out[part])
     return out
 
 
 def _pairs_numpy(
-    key_words: NDArray[np.uint32],
+    key: NDArray[np.uint32],
     nonce_words: NDArray[np.uint32],
     tokens: NDArray[np.uint32],
     out: NDArray[np.uint16],
 ) -> None:
     zero = np.zeros_like(tokens)
     with np.errstate(over="ignore"):
-        block = np.stack(chacha_block(NumpyWords(), list(key_words), tokens >> 5, list(nonce_words), zero))
+        block = np.stack(chacha_block(NumpyWords(), list(key), tokens >> 5, list(nonce_words), zero))
     slot = tokens & np.uint32(31)
     word = block[slot >> 1, np.arange(tokens.shape[0])]  # [N]
     out[:] = ((word >> ((slot & 1) * 16)) & 0xFFFF).astype(np.uint16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 Codes = NDArray[np.uint64]
 NUMBA_FROM = 200_000  # codes; below, importing numba costs more than it saves
+_COMPILED = "watermark.dedup_numba"
+_LOADED_FROM = 500  # codes, where it is imported already; below, a call costs as much as the sorting
 
 
 def distinct(codes: Codes, bits: int) -> Codes:
@@ -20,7 +23,7 @@ def distinct(codes: Codes, bits: int) -> Codes:
             the sorting does.)
         bits: 1 … 64.
     """
-    if codes.shape[0] >= NUMBA_FROM:
+    if codes.shape[0] >= NUMBA_FROM or (codes.shape[0] >= _LOADED_FROM and _COMPILED in sys.modules):
         from watermark.dedup_numba import radix_sort, squeeze
 
         ordered: Codes = radix_sort(codes, np.empty_like(codes), bits)

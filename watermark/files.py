@@ -223,7 +223,8 @@ def strict_json(text: str | bytes) -> Any:
         decoded = text if isinstance(text, str) else str(text, "utf-8")  # json.loads itself would guess the encoding
         return json.loads(decoded) if decoded.startswith("\ufeff") else _STRICT.decode(decoded)  # that is refused
     except json.JSONDecodeError as error:  # str(error) quotes no content, but error.doc holds it all: drop the chain
-        raise InputError(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+        what = error.msg.removesuffix(" at")  # of a string without an end; the place follows here
+        raise InputError(f"not JSON: {what} at line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 at byte {error.start}") from None
     except RecursionError:

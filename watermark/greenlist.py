@@ -7,11 +7,14 @@ Pure colour: special tokens are the business of the processor (watermark.engines
 
 from __future__ import annotations
 
+import itertools
 import operator
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, overload
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, overload
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +22,13 @@ from numpy.typing import NDArray
 from watermark import chacha
 from watermark.errors import KeyFileError
 
+if TYPE_CHECKING:
+    from watermark.chacha_numba import Layout
+
 MAX_CONTEXT_WIDTH = 8
 MAX_TOKEN_ID = chacha.UNUSED_SLOT - 1
+_HANDLES = itertools.count()
+_LISTS: WeakValueDictionary[int, GreenList] = WeakValueDictionary()
 
 
 class MarkParameters(Protocol):
@@ -41,6 +49,13 @@ class PreparedPairs:
     nonces: NDArray[np.uint32]
     tokens: NDArray[np.uint32]
     context_width: int
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The blocks that the pairs lie in, for the compiled kernels."""
+        from watermark.chacha_numba import lay_out
+
+        return lay_out(self.nonces, self.tokens)
 
 
 class GreenList:
@@ -70,6 +85,8 @@ class GreenList:
         if not 0 <= context_width <= MAX_CONTEXT_WIDTH:
             raise ValueError(f"context width must be 0 … {MAX_CONTEXT_WIDTH}, not {context_width}")
         self._chacha_key = chacha_key
+        self._handle = next(_HANDLES)
+        _LISTS[self._handle] = self
         self.gamma_65536 = gamma_65536
         self.context_width = context_width
 
@@ -117,8 +134,10 @@ class GreenList:
         if _is_tensor(contexts):
             from watermark import chacha_torch
 
+            if _is_compiling():
+                return chacha_torch.compiled_rows(self._handle, contexts, vocab_size)
             _check_tensor(contexts, (None, self.context_width), "contexts")
-            return chacha_torch.rows(self._chacha_key, contexts, vocab_size) < self.gamma_65536
+            return chacha_torch.green_rows(self._chacha_key, contexts, vocab_size, self.gamma_65536)
         checked = _as_ids(contexts, (None, self.context_width), "contexts")
         out = np.empty((checked.shape[0], vocab_size), dtype=np.bool_)
         for nonce, row in zip(chacha.nonces(checked).T, out, strict=True):
@@ -135,10 +154,14 @@ class GreenList:
             raise ValueError(f"a context of this mark has {self.context_width} tokens, not {len(context)}")
         for token in context:
             _check_range(token, token, "contexts")
-        ids = np.array(context, dtype=np.uint32).reshape(1, -1)
-        self._fill(chacha.nonces(ids)[:, 0], out)
+        self._fill(chacha.nonce_of(context), out)
 
     def _fill(self, nonce: NDArray[np.uint32], out: NDArray[np.bool_]) -> None:
+        if chacha.COMPILED in sys.modules:
+            from watermark.chacha_numba import green_row
+
+            green_row(chacha.key_words(self._chacha_key), nonce, np.uint16(self.gamma_65536), out)
+            return
         row = chacha.scratch_row(self._chacha_key, nonce, out.shape[0])
         np.less(row, np.uint16(self.gamma_65536), out=out)
 
@@ -164,9 +187,11 @@ class GreenList:
         if _is_tensor(contexts):
             from watermark import chacha_torch
 
+            if _is_compiling():
+                return chacha_torch.compiled_pairs(self._handle, contexts, tokens)
             _check_tensor(contexts, (None, self.context_width), "contexts")
             _check_tensor(tokens, (contexts.shape[0],), "tokens")
-            return chacha_torch.pairs(self._chacha_key, contexts, tokens) < self.gamma_65536
+            return chacha_torch.green_pairs(self._chacha_key, contexts, tokens, self.gamma_65536)
         checked, ids = self._checked_pairs(contexts, tokens)
         return chacha.pairs(self._chacha_key, checked, ids) < np.uint16(self.gamma_65536)
 
@@ -177,14 +202,45 @@ class GreenList:
 
     def colour(self, prepared: PreparedPairs) -> NDArray[np.bool_]:
         """`is_green` of prepared pairs: bool [N]."""
+        self._check_width(prepared)
+        if chacha.compiled(prepared.tokens.shape[0]):
+            from watermark.chacha_numba import values
+
+            found = np.empty(prepared.tokens.shape[0], dtype=np.uint16)
+            values(chacha.key_words(self._chacha_key), *prepared.layout, found)
+        else:
+            found = chacha.pairs_from_nonces(self._chacha_key, prepared.nonces, prepared.tokens)
+        return found < np.uint16(self.gamma_65536)
+
+    def _check_width(self, prepared: PreparedPairs) -> None:
         if prepared.context_width != self.context_width:
             raise ValueError(f"pairs of context width {prepared.context_width}, green list of {self.context_width}")
-        values = chacha.pairs_from_nonces(self._chacha_key, prepared.nonces, prepared.tokens)
-        return values < np.uint16(self.gamma_65536)
 
     def _checked_pairs(self, contexts: Any, tokens: Any) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
         checked = _as_ids(contexts, (None, self.context_width), "contexts")
         return checked, _as_ids(tokens, (checked.shape[0],), "tokens")
+
+
+def count_green(lists: Sequence[GreenList], prepared: PreparedPairs) -> NDArray[np.int64]:
+    """How many of the pairs are green under each of several lists, in one pass over the pairs: int64 [K]."""
+    from watermark.chacha_numba import count_below
+
+    for one in lists:
+        one._check_width(prepared)
+    keys = np.frombuffer(b"".join([one._chacha_key for one in lists]), dtype="<u4").astype(np.uint32).reshape(-1, 8)
+    thresholds = np.array([one.gamma_65536 for one in lists], dtype=np.uint16)
+    counts = np.empty(len(lists), dtype=np.int64)
+    count_below(keys, thresholds, *prepared.layout, counts)
+    return counts
+
+
+def by_handle(handle: int) -> GreenList:
+    """The green list that has this number in this process: what compiled code knows it by, instead of its key."""
+    return _LISTS[handle]
+
+
+def _is_compiling() -> bool:
+    return bool(sys.modules["torch"].compiler.is_compiling())
 
 
 def _is_tensor(value: Any) -> bool:

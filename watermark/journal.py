@@ -45,7 +45,7 @@ class Journal:
         self._lines = OwnLines(path)
         self._copy: OwnLines | None = None
         try:
-            self._resume(json.loads(_line({"format": FORMAT, "work": identity})))  # as it will be read: no tuples
+            self._resume(json.loads(line_of({"format": FORMAT, "work": identity})))  # as it will be read: no tuples
         except BaseException:
             self.close()
             raise
@@ -121,7 +121,7 @@ class Journal:
             raise InputError(f"{self.path}: line {readable + 1} is damaged; restore the file, or choose another place")
 
     def _write(self, value: Any) -> None:
-        line = _line(value)
+        line = line_of(value)
         self._lines.append(line)
         if self._copy is not None:
             self._copy.append(line)
@@ -132,7 +132,8 @@ class Journal:
             self._copy.close()
 
 
-def _line(value: Any) -> bytes:
+def line_of(value: Any) -> bytes:
+    """A value as a journal has it (ValueError: it holds NaN, or half a surrogate pair)."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 

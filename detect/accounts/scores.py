@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from detect.accounts.candidates import Candidate
 from detect.audit import SUSPECT, ExcludedAudit, FedAudit, two_sided_bounds
-from detect.colouring import under_every_key
+from detect.colouring import counts_under_every_key, under_every_key
 from detect.counting import TestName, tally, weigh, window_rule
 from detect.exact.binomial import log10_sf
 from detect.exact.weighted import CumulantFunction, TailCurve, statistic
@@ -114,7 +114,7 @@ def score(group: Group, on_key: Callable[[int], None] | None = None) -> Scores:
 
     Args:
         group: at least one candidate.
-        on_key: called with 1 for each key scored.
+        on_key: called with how many keys were just scored.
     """
     seen, keys = group.observation, [candidate.key for candidate in group.candidates]
     gammas = np.array([key.gamma for key in keys])
@@ -122,7 +122,7 @@ def score(group: Group, on_key: Callable[[int], None] | None = None) -> Scores:
     def under(pairs: Pairs, measure: Callable[[Bools, float], Any], on_key: Callable[[int], None] | None) -> Floats:
         return under_every_key(pairs, len(keys), lambda index: GreenList(keys[index]), measure, on_key)
 
-    values = under(seen.pairs, lambda colours, gamma: _value(seen, colours, gamma), on_key)
+    values = _statistics(seen, keys, on_key)
     marked = np.zeros(values.size, dtype=np.bool_)
     if seen.fed is not None:
         audit = FedAudit(seen.fed)
@@ -138,6 +138,20 @@ def score(group: Group, on_key: Callable[[int], None] | None = None) -> Scores:
     return Scores(values, _tails(values, gammas, seen), marked)
 
 
+def _statistics(seen: Observation, keys: Sequence[Key], on_key: Callable[[int], None] | None) -> Floats:
+    """How many pairs are green, or S, under each key: float64 [A]."""
+    weights = seen.weights
+
+    def green_list(index: int) -> GreenList:
+        return GreenList(keys[index])
+
+    if weights is None:
+        return counts_under_every_key(seen.pairs, len(keys), green_list, on_key).astype(np.float64)
+    return under_every_key(
+        seen.pairs, len(keys), green_list, lambda colours, gamma: statistic(colours, weights, gamma), on_key
+    )
+
+
 def _by_gamma(measured: Floats, gammas: Floats, tail: Callable[[Floats, float], Floats]) -> Floats:
     """`tail` of the rows of keys with the same gamma: float64 [A, …] → float64 [A]."""
     log10_p = np.empty(gammas.size)
@@ -145,11 +159,6 @@ def _by_gamma(measured: Floats, gammas: Floats, tail: Callable[[Floats, float], 
         here = gammas == gamma
         log10_p[here] = tail(measured[here], float(gamma))
     return log10_p
-
-
-def _value(seen: Observation, colours: Bools, gamma: float) -> float:
-    """How many are green, or S."""
-    return float(np.count_nonzero(colours)) if seen.weights is None else statistic(colours, seen.weights, gamma)
 
 
 def _tails(values: Floats, gammas: Floats, seen: Observation) -> Floats:

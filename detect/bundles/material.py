@@ -28,18 +28,20 @@ class Tested:
         evidence: the object that `--json` prints.
         observed: what the test rests on.
         statistic: S of a weighted test; None for the others.
+        answers: of a server, what was weighed.
     """
 
     kind: str
     evidence: Mapping[str, Any]
     observed: Observed = field(repr=False)
     statistic: float | None = None
+    answers: Texts | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, tally: Tally, evidence: Mapping[str, Any], observed: Observed) -> Tested:
+    def of(cls, tally: Tally, evidence: Mapping[str, Any], observed: Observed, answers: Texts | None = None) -> Tested:
         """A test that a tally was made for."""
         if isinstance(tally, WeightTally):
-            return cls(WEIGHTS, evidence, observed, tally.statistic)
+            return cls(WEIGHTS, evidence, observed, tally.statistic, answers)
         return cls(E_PROCESS if isinstance(tally, SequentialTally) else COUNT, evidence, observed)
 
 
@@ -63,6 +65,11 @@ class Family:
         return {"tests": list(self.tests), "key_check": self.key_check, **among}
 
 
+def document_name(request: int, *, of_text: bool = False) -> str:
+    """What an answer in ids of the key's tokenizer is called: they are the server's, or its text tokenised again."""
+    return f"{request}/text" if of_text else str(request)
+
+
 def write_run(run: Run, command: str, families: Iterable[Family]) -> None:
     """Write all tests of a run and what they rest on, and record that it finished.
 
@@ -79,7 +86,7 @@ def write_run(run: Run, command: str, families: Iterable[Family]) -> None:
             tests[name] = {
                 "kind": one.kind,
                 "evidence": f"{stem}.json",
-                "material": written.material(stem, one.observed),
+                "material": written.material(stem, one.observed, one.answers),
                 **({} if one.statistic is None else {"statistic": one.statistic}),
             }
     content = {
@@ -103,15 +110,19 @@ class _Written:
     def json(self, name: str, value: Any) -> None:
         self._bytes(name, canonical.dumps(value))
 
-    def material(self, stem: str, observed: Observed) -> dict[str, str]:
+    def material(self, stem: str, observed: Observed, answers: Texts | None) -> dict[str, str]:
         """Names of the files that hold it, by what is in them."""
         if not isinstance(observed, Texts):
-            return {"weights": self._once(observed, f"{stem}.npz", observed.save)}
-        texts, prompts = observed, observed.prompts
+            weights = {"weights": self._once(observed, f"{stem}.npz", observed.save)}
+            return weights if answers is None else {**weights, "documents": self._documents(stem, answers)}
+        prompts = observed.prompts
         return {
-            "documents": self._once(texts.documents, f"{stem}.documents.jsonl", lambda path: _write_rows(path, texts)),
+            "documents": self._documents(stem, observed),
             "prompts": self._once(prompts, f"{stem}.prompts.jsonl", lambda path: _write_rows(path, Texts(prompts, ()))),
         }
+
+    def _documents(self, stem: str, texts: Texts) -> str:
+        return self._once(texts.documents, f"{stem}.documents.jsonl", lambda path: _write_rows(path, texts))
 
     def _once(self, held: object, name: str, write: Callable[[Path], None]) -> str:
         if id(held) not in self._known:

@@ -53,6 +53,7 @@ CODES = {
     "interval": "another interval than follows",
     "lineup": "another line-up than follows",
     "theta": "a bound at a theta where there is none",
+    "responses": "a server's response log is malformed, of other questions, or not what was counted",
     "adjusted": "another adjusted p-value than follows",
     "finding": "another finding than follows",
     "premature": "called confirmatory, where the log does not bear it out",

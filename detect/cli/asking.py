@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from watermark.keys import Key
     from watermark.windows import Document
 
-DEFAULT_TOKENS, MAX_NEW_TOKENS = 20_000, 256
+MAX_NEW_TOKENS = 256
 
 
 @dataclass
@@ -74,12 +74,14 @@ class ApiExamination:
         Args:
             level: at which an e-process stops early.
         """
+        from detect.bundles.material import document_name
         from detect.cli.asking_notes import notes_on_asking, notes_on_tokens, what_ended_it
         from detect.cli.extent import Counting, Extent
         from detect.cli.weighing import Answered, Weighing
         from detect.examined import Examined
         from detect.questioned.answer_ids import AnswerReader
         from detect.questioned.probes import apart_notes
+        from detect.questioned.schedule import DEFAULT_TOKENS
 
         extent = Extent.of(self.asked, level, DEFAULT_TOKENS)
         prompts, plain = [self._prompt_ids(one) for one in self.questions.prompts], self._plain_prompts()
@@ -96,10 +98,12 @@ class ApiExamination:
         ]
         # An e-process may end anywhere; a number of tokens that was planned is another test when it is not reached
         deviation = short if extent.planned and extent.maximum_pairs is None else None
+        read = [reader.read(one) for one in responses]
+        names = [document_name(request, of_text=not one.returned) for request, one in enumerate(read)]
+        texts = counting.texts([one.ids for one in read], names)
         found = {}
         if "sampled/distinct" in self.asked.sampled_tests:
-            answers = [ids for one in responses if (ids := reader.read(one).ids)]
-            counted, texts = counting.tally(answers), counting.texts(answers)
+            counted = counting.tally([one.ids for one in read if one.ids])
             found["sampled/distinct"] = Examined(counted, notes, deviation=deviation, observed=texts)
         if weighing is not None:
             answered = Answered.of_server(
@@ -107,7 +111,9 @@ class ApiExamination:
             )
             notes = [*notes, *weighing.notes(answered)]
             weighed = weighing.weigh(answered)
-            found["sampled/excess"] = Examined(weighed.tally, notes, deviation=deviation, observed=weighed.excess)
+            found["sampled/excess"] = Examined(
+                weighed.tally, notes, deviation=deviation, observed=weighed.excess, answers=texts
+            )
         return found
 
     def _ask(self, extent: Extent, counting: Counting, reader: AnswerReader) -> list[Response]:

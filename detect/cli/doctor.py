@@ -33,6 +33,13 @@ LIBRARIES = (
     "pyarrow",
     "matplotlib",
 )
+EXTRAS = {
+    "weasyprint": "report",
+    "rfc3161-client": "timestamp",
+    "lemminflect": "lab",
+    "scikit-learn": "lab",
+    "ray": "ray",
+}
 
 
 class Check(NamedTuple):
@@ -53,7 +60,13 @@ def doctor(as_json: bool) -> None:
     Exit 0 whatever is found; with --json, `ok` says whether everything is in order.
     """
     claims = _claims()
-    checks = [_python(), *(_ours(package, claims) for package in OURS), *map(_library, LIBRARIES), *_working()]
+    checks = [
+        _python(),
+        *(_ours(package, claims) for package in OURS),
+        *map(_library, LIBRARIES),
+        *map(_extra, EXTRAS),
+        *_working(),
+    ]
     if as_json:
         emit_json({"ok": all(check.ok for check in checks), "checks": [check._asdict() for check in checks]})
         return
@@ -111,6 +124,14 @@ def _library(name: str) -> Check:
         return Check(name, True, metadata.version(name))
     except metadata.PackageNotFoundError:
         return Check(name, False, "not installed", f"pip install {name}, or reinstall taggant")
+
+
+def _extra(name: str) -> Check:
+    """What a command needs that not everybody uses; in order without it, too."""
+    try:
+        return Check(name, True, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Check(name, True, f"not installed; pip install 'taggant[{EXTRAS[name]}]' brings it")
 
 
 def _working() -> list[Check]:

@@ -105,12 +105,12 @@ class Counting:
             return self._test.result()
         return tally(self._key, answers, self._prompts, test="sampled", tokenizer_checked=True)
 
-    def texts(self, answers: Sequence[Document]) -> Texts:
+    def texts(self, answers: Sequence[Document], ids: Sequence[str] | None = None) -> Texts:
         """What `tally` counts; of an e-process the answers that it looked at, in their order."""
         from detect.observation import Texts
 
         heard = answers if self._test is None else [self._heard[number] for number in range(self._test.n_answers)]
-        return Texts(heard, self._prompts)
+        return Texts(heard, self._prompts, ids)
 
     @contextmanager
     def progress(self, ctx: click.Context, name: str) -> Iterator[Callable[[int], None]]:

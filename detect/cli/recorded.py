@@ -76,7 +76,7 @@ def model_families(
 
 def _tested(one: Examined, evidence: Evidence) -> Tested:
     assert one.observed is not None
-    return Tested.of(one.tally, evidence.to_dict(), one.observed)
+    return Tested.of(one.tally, evidence.to_dict(), one.observed, one.answers)
 
 
 def _controls(tests: Mapping[str, Examined], plan: Plan, how: Assessment) -> list[dict[str, Tested]]:

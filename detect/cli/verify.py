@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from detect.bundles.signer import PublicKey
     from detect.bundles.verify.check import Verified
+    from detect.bundles.verify.responses import Tokens
 
 EXIT_FAILED = 1
 
@@ -37,9 +38,22 @@ EXIT_FAILED = 1
     metavar="PEM",
     help="Root certificate of a timestamping authority: then every timestamp must lead to one. May be repeated.",
 )
+@click.option(
+    "--tokenizer",
+    "tokenizer_directory",
+    type=FILE,
+    metavar="DIR",
+    help="The mark's tokenizer: then the answers of a server, of which text was tokenised again, are so here, too.",
+)
 @json_option
 @habits
-def verify(bundle: Path, trust_files: tuple[Path, ...], root_files: tuple[Path, ...], as_json: bool) -> int:
+def verify(
+    bundle: Path,
+    trust_files: tuple[Path, ...],
+    root_files: tuple[Path, ...],
+    tokenizer_directory: Path | None,
+    as_json: bool,
+) -> int:
     """Verify an evidence bundle: a directory, or a zip archive that `taggant seal` wrote.
 
     A line a check, in a fixed order; the first that fails is the last. Then `PASSED`, with what could not be checked,
@@ -53,6 +67,7 @@ def verify(bundle: Path, trust_files: tuple[Path, ...], root_files: tuple[Path, 
     from detect.bundles.verify.check import verify_bundle
 
     trusted, roots = [public_key(path) for path in trust_files], [certificate(path) for path in root_files]
+    tokens = None if tokenizer_directory is None else _tokens(tokenizer_directory)
     checks: list[tuple[str, str]] = []
 
     def on_check(name: str, found: str) -> None:
@@ -61,7 +76,7 @@ def verify(bundle: Path, trust_files: tuple[Path, ...], root_files: tuple[Path, 
             emit(f"{name:10}  {printable(found)}")
 
     try:
-        verified = verify_bundle(bundle, trusted=trusted, roots=roots, on_check=on_check)
+        verified = verify_bundle(bundle, trusted=trusted, roots=roots, tokens=tokens, on_check=on_check)
     except Refused as refused:
         if as_json:
             emit_json({"passed": False, "code": refused.code, "reason": str(refused), "checks": _as_objects(checks)})
@@ -103,6 +118,20 @@ def _content(verified: Verified) -> dict[str, object]:
         ],
         "not_checked": list(verified.unchecked),
     }
+
+
+def _tokens(directory: Path) -> Tokens:
+    """Of a directory that holds a tokenizer; nothing is fetched (InputError, ModelError)."""
+    from detect.bundles.verify.responses import Tokens
+    from detect.questioned.answer_ids import AnswerReader
+    from watermark.engines.models import load_tokenizer
+    from watermark.errors import InputError
+    from watermark.keys import TokenizerIdentity
+
+    if not directory.is_dir():
+        raise InputError(f"{directory} is no directory; give one that holds the mark's tokenizer")
+    tokenizer = load_tokenizer(directory)
+    return Tokens(TokenizerIdentity.of(tokenizer).sha256, lambda longest: AnswerReader(tokenizer, longest))
 
 
 def public_key(path: Path) -> PublicKey:

@@ -19,6 +19,7 @@ from watermark.errors import InputError
 
 Endpoint = Literal["chat", "completions"]
 Prompt = str | tuple[int, ...]  # as it is sent: words, or token ids
+KIND = "taggant-responses/1"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Questions:
 
     def prompt_of(self, request: int) -> int:
         """Which prompt request `request` asks."""
-        return request % len(self.prompts)
+        return prompt_of(request, len(self.prompts))
 
     def seed_of(self, request: int) -> int:
         """31 bits, which every server takes. A hash, so that runs with neighbouring seeds share no request."""
@@ -119,7 +120,7 @@ class Questions:
     def identity(self) -> dict[str, Any]:
         """What the response log says in its first line: equal exactly where the questions are."""
         return {
-            "kind": "taggant-responses/1",
+            "kind": KIND,
             "server": self.shown_server,
             "model": self.model,
             "endpoint": self.endpoint,
@@ -134,6 +135,11 @@ class Questions:
     def sha256(self) -> str:
         """Of the canonical JSON of `identity()`; names the log."""
         return hashlib.sha256(rfc8785.dumps(self.identity())).hexdigest()
+
+
+def prompt_of(request: int, prompts: int) -> int:
+    """Which of so many prompts request `request` asks: one after the other, round after round."""
+    return request % prompts
 
 
 def is_this_machine(server: str) -> bool:

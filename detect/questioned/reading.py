@@ -118,7 +118,8 @@ class Tables:
         if self._difference is None:
             self._difference = torch.zeros_like(self._mass)
         mean = reference.exp()
-        self._expected += mean.sum(dim=0, dtype=torch.float64)
+        for row in mean:  # one by one: as doubles all of them together would take as long as a softmax
+            self._expected += row
         mean = mean.add_(probabilities).mul_(0.5)
         difference = questioned - reference
         difference -= (mean * difference).sum(dim=-1, keepdim=True)

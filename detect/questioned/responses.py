@@ -14,7 +14,7 @@ from typing import Any
 
 import rfc8785
 
-from detect.questioned.questions import Questions
+from detect.questioned.questions import Questions, prompt_of
 from watermark.errors import InputError
 from watermark.greenlist import MAX_TOKEN_ID
 from watermark.journal import Journal
@@ -107,14 +107,17 @@ class Response:
         }
 
     @classmethod
-    def from_entry(cls, entry: Any, questions: Questions) -> Response:
+    def from_entry(cls, entry: Any, prompts: int) -> Response:
         """What `to_entry` wrote.
+
+        Args:
+            prompts: how many the questions have.
 
         Raises:
             UnusableAnswer: it was written by something else.
         """
         request = _count(entry.get("request")) if isinstance(entry, dict) else None
-        if request is None or entry.get("prompt") != questions.prompt_of(request):
+        if request is None or entry.get("prompt") != prompt_of(request, prompts):
             raise UnusableAnswer("no request and prompt of these questions")
         if not isinstance(entry.get("text"), str):
             raise UnusableAnswer("no text")
@@ -182,7 +185,7 @@ class ResponseLog:
 
     def _take(self, line: int, entry: Any, questions: Questions) -> None:
         try:
-            response = Response.from_entry(entry, questions)
+            response = Response.from_entry(entry, len(questions.prompts))
         except (UnusableAnswer, TypeError, KeyError) as error:
             reason = str(error) if isinstance(error, UnusableAnswer) else "no such log-probabilities"
             raise InputError(f"{self.path}:{line}: not a recorded answer ({reason}); restore the file") from None

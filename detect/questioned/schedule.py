@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 EMPTY_RUN = 50  # that many empty answers in a row: nothing will come
+DEFAULT_TOKENS = 20_000  # of answers, where nobody says how many
+AHEAD = 64  # how far a request may run ahead of the first that is not answered
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Schedule:
         longest: int,
         budget: Budget = NO_LIMIT,
         *,
-        ahead: int = 64,
+        ahead: int = AHEAD,
         stop: Callable[[int], bool] | None = None,
     ) -> None:
         if target is None and stop is None:

@@ -93,6 +93,11 @@ def _erased(found: Found) -> list[str]:
     gone = [one for one in told if one["tests"][test]["detected"] == 0]
     weak = [one for one in told if 0 < 2 * one["tests"][test]["detected"] < one["tests"][test]["runs"]]
     title, done = TEST_TITLES[test], amount(len(told), "treatment")
+    if not gone and not weak:
+        each = "each of " if len(told) > 1 else ""
+        kept = _kept(told, test)
+        where = f"after {each}{done} of answers or students"
+        return [f"What erases it: none of what was tried. {title} detected {kept} {where}."]
     said = [f"What erases it: after {done} of answers or students, {title} detected "]
     if gone:
         said.append(f"no run after: {listed([_with_cost(one) for one in gone])}.")
@@ -101,16 +106,19 @@ def _erased(found: Found) -> list[str]:
         said.append(f"{' ' if gone else ''}{start} after: {listed([_with_cost(one) for one in weak])}.")
     rest = [one for one in told if one not in gone and one not in weak]
     if rest:
-        least = min(rest, key=lambda one: one["tests"][test]["detected"] / one["tests"][test]["runs"])["tests"][test]
-        every = least["detected"] == least["runs"]
-        kept = "every run" if every else f"{of_runs(least)} runs or more"
-        said.append(f" After the other {len(rest)}: {kept}." if gone or weak else f"{kept} after each.")
+        said.append(f" After the other {len(rest)}: {_kept(rest, test)}.")
     if any(loss_words(one["held_out_loss"]) for one in [*gone, *weak]):
         said.append(
             " In brackets, untreated → treated, lower is better: the student's loss on human text, nats a token"
             + ("; and the perplexity of what it writes." if any(_writes(one) for one in [*gone, *weak]) else ".")
         )
     return ["".join(said)]
+
+
+def _kept(treatments: Sequence[Found], test: str) -> str:
+    """In how many of its runs the test detected the mark after that one of the treatments which hurt it most."""
+    least = min((one["tests"][test] for one in treatments), key=lambda one: one["detected"] / one["runs"])
+    return "every run" if least["detected"] == least["runs"] else f"{of_runs(least)} runs or more"
 
 
 def _with_cost(one: Found) -> str:

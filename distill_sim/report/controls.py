@@ -112,25 +112,25 @@ def fresh(material: Material, rows: Iterable[Mapping[str, Any]]) -> dict[str, An
     }
 
 
-def control_of(name: str) -> tuple[str, int | None]:
+def condition_and_key(name: str) -> tuple[str, int | None]:
     """(condition, key) of a control of fresh.parquet, whose name may end in the number of its key."""
     condition, _, key = name.partition(", key ")
     return condition, int(key) if key.isdecimal() else None
 
 
 def _exposed(material: Material, name: str) -> bool:
-    cell = material.cells.get(control_of(name)[0])
+    cell = material.cells.get(condition_and_key(name)[0])
     return cell is not None and cell.values["source"] not in CONTROLS
 
 
 def _gamma(material: Material, name: str) -> float:
-    cell = material.cells.get(control_of(name)[0])
+    cell = material.cells.get(condition_and_key(name)[0])
     return float(material.study["base"]["gamma"] if cell is None else cell.values["gamma"])
 
 
 def counted_pairs(material: Material, name: str, test: str, seed: int) -> int | None:
     """What a test counted of a control, from the study's own rows; None where they do not tell."""
-    condition, key = control_of(name)
+    condition, key = condition_and_key(name)
     cell = material.cells.get(condition)
     found = {
         run.scored

@@ -14,7 +14,7 @@ from distill_sim.condition import CONTROLS
 from distill_sim.curves import null_quantiles
 from distill_sim.dose import EXTRAPOLATED, fit_dose
 from distill_sim.hold_out import hold_out
-from distill_sim.report.controls import control_of
+from distill_sim.report.controls import condition_and_key
 from distill_sim.report.doses import ceiling, dose_lines, runs_along
 from distill_sim.report.material import Material
 from distill_sim.report.names import TEST_TITLES, amounts, differing, labelled
@@ -148,7 +148,7 @@ def _nulls(material: Material, fresh: Sequence[Mapping[str, Any]]) -> Markup | N
 
 def control_title(material: Material, name: str) -> str:
     """The words for a student of fresh.parquet, whose name may end in its key's number; all but controls are one."""
-    condition, _ = control_of(name)
+    condition, _ = condition_and_key(name)
     cell = material.cells.get(condition)
     if cell is not None and cell.values["source"] not in CONTROLS:
         return OTHERS

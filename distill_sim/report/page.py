@@ -106,7 +106,8 @@ def _responses(found: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "said": {test: dose_words.sentences(test, one) for test, one in tests.items() if one["fit"]},
                 "unfitted": [TEST_TITLES[test] for test, one in tests.items() if not one["fit"]],
                 "fitted": {test: one for test, one in tests.items() if one["fit"]},
-                "told": {test: one for test, one in tests.items() if one["fit"] and dose_words.told(one)},
+                "told": (table := {t: one for t, one in tests.items() if one["fit"] and dose_words.told(one)}),
+                "cut": any(at["at_ceiling"] for one in table.values() for at in one["extrapolation"]),
             }
         )
     return lines

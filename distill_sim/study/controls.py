@@ -50,9 +50,9 @@ def population(laboratory: Laboratory) -> str:
     base = study.base
     return (
         f"Students that Taggant's simulator distilled (scale {study.scale.name}, teacher with digest "
-        f"{teacher.id[:16]}, owner's key {laboratory.owner_key_id[:16]}). Each learned from {base.answers} answers of "
-        "at most "
-        f"{base.answer_tokens} tokens, drawn for it alone, was trained with a seed of its own, and was read on "
+        f"{teacher.id[:16]}, owner's key {laboratory.keys.owner_key_id[:16]}). Each learned from "
+        f"{base.answers} answers of at most {base.answer_tokens} tokens, drawn for it alone, was trained with a seed "
+        "of its own, and was read on "
         f"{base.probe_tokens:,} positions of probes drawn for it alone, against the model that it started from. A "
         f"positive one learned from answers under a mark of its own (delta {base.delta:g}, gamma {base.gamma:g}, "
         f"context width {base.context_width}, share of marked answers {base.share:g}), and was tested for that; a "

@@ -33,7 +33,7 @@ class Laboratory:
         fresh_keys = study.fresh_keys
         builder = Builder(foundation, keys, fresh_keys=fresh_keys, processes=processes, metrics=metrics)
         self.study = study
-        self.owner_key_id = keys.owner_key_id
+        self.keys = keys
         self.foundation = foundation
         self.singles = builder.singles(study.base, study.disjoint)
         self.cells = [

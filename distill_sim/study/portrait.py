@@ -9,13 +9,20 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from detect.pages.marking import states
+from detect.pages.spelling import decoder, spell
 from distill_sim.corpus import CorpusRow, read_corpus
 from distill_sim.pipeline import Pipeline
 from distill_sim.stages import CORPUS
 from distill_sim.study.cells import Cell
 from distill_sim.study.file import BASE
+from distill_sim.study.keys import StudyKeys
 from distill_sim.study.scales import Model
 from watermark.files import strict_json
+from watermark.keys import Key
+from watermark.windows import WindowRule
 
 EXAMPLES = 2
 LONGEST = 300  # characters that are shown
@@ -43,8 +50,14 @@ def _parameters(path: Path) -> int:
     return sum(prod(one["shape"]) for name, one in header.items() if name != "__metadata__")
 
 
-def examples(pipeline: Pipeline, cells: Sequence[Cell]) -> list[dict[str, str]]:
-    """Answers of the base's first corpus, and the unmarked teacher's to the same prompts; none while they are made."""
+def examples(pipeline: Pipeline, cells: Sequence[Cell], keys: StudyKeys, teacher: Path) -> list[dict[str, Any]]:
+    """Answers of the base's first corpus, and the unmarked teacher's to the same prompts; none while they are made.
+
+    With each go its tokens: [text, colour under the key that marked the first], as `detect.pages.marking` has colours.
+
+    Args:
+        teacher: directory of its tokenizer.
+    """
     base = next((cell for cell in cells if cell.name == BASE), None)
     if base is None or not base.condition.exposed or base.condition.attack:
         return []
@@ -53,14 +66,34 @@ def examples(pipeline: Pipeline, cells: Sequence[Cell]) -> list[dict[str, str]]:
     done = pipeline.finished()
     if control is None or base.corpus not in done or control.corpus not in done:
         return []
+    from watermark.engines.models import load_tokenizer
+
+    tokenizer = load_tokenizer(teacher)
+    by_id = {key.key_id: key for key in keys.marking(base.condition, base.key)}
     marked, unmarked = (read_corpus(pipeline.directory(one.corpus) / CORPUS) for one in (base, control))
-    pairs = [(one, other) for one, other in zip(marked, unmarked, strict=True) if one.marked]
-    return [_example(one, other) for one, other in pairs[:EXAMPLES]]
+    pairs = [(one, other) for one, other in zip(marked, unmarked, strict=True) if one.key_id in by_id]
+    return [_example(one, other, by_id[str(one.key_id)], tokenizer) for one, other in pairs[:EXAMPLES]]
 
 
-def _example(marked: CorpusRow, unmarked: CorpusRow) -> dict[str, str]:
+def _example(marked: CorpusRow, unmarked: CorpusRow, key: Key, tokenizer: Any) -> dict[str, Any]:
     return {
         "prompt": marked.prompt[:LONGEST],
         "marked": marked.text[:LONGEST],
         "unmarked": unmarked.text[:LONGEST],
+        "marked_tokens": _coloured(marked, key, tokenizer),
+        "unmarked_tokens": _coloured(unmarked, key, tokenizer),
     }
+
+
+def _coloured(row: CorpusRow, key: Key, tokenizer: Any) -> list[list[str]]:
+    """The first `LONGEST` characters as tokens: what each adds to the text, and its colour."""
+    ids, rule = np.array(row.token_ids, dtype=np.uint32), WindowRule(key.context_width, key.special_ids)
+    colours = states(key, rule, ids, rule.label([ids])[0])
+    spelled = spell(row.token_ids, decoder(tokenizer), len(tokenizer))
+    found, room = [], LONGEST
+    for one, colour in zip(spelled, colours, strict=True):
+        if room <= 0:
+            break
+        found.append([one.text[:room], colour])
+        room -= len(one.text)
+    return found

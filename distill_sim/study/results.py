@@ -76,13 +76,15 @@ def describe(root: Path, laboratory: Laboratory, machine: Mapping[str, Any]) -> 
         "revision": revision(),
         "teacher_engine": laboratory.foundation.engine,
         "machine": {"processor": platform.machine(), **machine},
-        "owner_key_id": laboratory.owner_key_id,
+        "owner_key_id": laboratory.keys.owner_key_id,
         "seeds": study.repeats_of_base.seeds,
         "keys": study.repeats_of_base.keys,
         "fresh_keys": study.fresh_keys,
         "disjoint": study.disjoint,
         "models": sizes(laboratory.foundation.models),
-        "examples": examples(laboratory.pipeline, laboratory.cells),
+        "examples": examples(
+            laboratory.pipeline, laboratory.cells, laboratory.keys, laboratory.foundation.teacher.directory
+        ),
         "reference": BASE,
         "base": values_of(study.base),
         "series": [

@@ -62,4 +62,4 @@ sed -e "s/{student}/$(digest "$student")/" -e "s/{control}/$(digest "$control")/
     -e "s/{probes}/$(sha256sum "$probes" | cut -c1-64)/" "$here/student.toml.in" > "$run/student.toml"
 rm -f "$out"/student.html "$out"/student.pdf
 taggant report "$run/bundle.zip" --commission "$run/student.toml" \
-    --validation "$root/benchmarks/results/validation/validation.json" -o "$out/student.html" --pdf "$out/student.pdf"
+    --validation "$root/benchmarks/results/validation_model/validation.json" -o "$out/student.html" --pdf "$out/student.pdf"

@@ -380,7 +380,7 @@ def test_the_order_of_the_keys_does_not_matter(order: list[int]) -> None:
 def test_progress_counts_every_key() -> None:
     members, steps = candidates(9), list[int]()
     attribute([Group(members, seen_by(members[0].key, [words(1)]))], on_key=steps.append)
-    assert steps == [1] * 9
+    assert sum(steps) == 9
 
 
 def test_notes_of_the_observation_are_shown() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from detect import colouring
-from detect.colouring import under_every_key
+from detect.colouring import counts_under_every_key, under_every_key
 from tests.detect.material import make_key
 from watermark.greenlist import GreenList
 from watermark.windows import Pairs
@@ -61,3 +61,23 @@ def test_a_failure_under_one_key_reaches_the_caller() -> None:
 
     with pytest.raises(ZeroDivisionError, match="under a key"):
         under_every_key(some_pairs(4), len(KEYS), lambda index: GreenList(KEYS[index]), measure)
+
+
+@pytest.mark.parametrize("size", [0, 1, 500, 30_000])
+@pytest.mark.parametrize("compiled_from", [1, 10**12])
+def test_counts_are_those_of_each_key_by_itself(size: int, compiled_from: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(colouring, "COMPILED_FROM", compiled_from)
+    monkeypatch.setattr(colouring, "_TOGETHER", 3 * size + 1)  # several passes, the last of fewer keys
+    pairs, done = some_pairs(size), []
+    found = counts_under_every_key(pairs, len(KEYS), lambda index: GreenList(KEYS[index]), done.append)
+    assert found.dtype == np.int64
+    assert found.tolist() == [int(GreenList(key).is_green(pairs.contexts, pairs.tokens).sum()) for key in KEYS]
+    assert sum(done) == len(KEYS)
+
+
+def test_counts_of_keys_with_other_gammas_and_of_one_key() -> None:
+    pairs = some_pairs(300)
+    lists = [GreenList.from_chacha_key(bytes([number] * 32), 1000 * number + 1, 1) for number in range(5)]
+    found = counts_under_every_key(pairs, 5, lambda index: lists[index])
+    assert found.tolist() == [int(one.is_green(pairs.contexts, pairs.tokens).sum()) for one in lists]
+    assert counts_under_every_key(pairs, 1, lambda index: lists[4]).tolist() == found.tolist()[4:]

@@ -183,10 +183,10 @@ def test_the_compiled_colouring_gives_the_same_lineup(monkeypatch: pytest.Monkey
     assert lineup(one, 16) == before
 
 
-def test_progress_is_reported_once_a_decoy() -> None:
+def test_progress_adds_up_to_the_decoys() -> None:
     reported: list[int] = []
     lineup(count_tally(40), 12, on_decoy=reported.append)
-    assert reported == [1] * 12
+    assert sum(reported) == 12
 
 
 def test_another_seed_means_other_decoys() -> None:

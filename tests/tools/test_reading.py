@@ -74,13 +74,27 @@ def outcome(read: Any) -> str:
         return "refused"
 
 
+def colours(key: bytes, gamma: float, pairs: list[Any]) -> list[bool]:
+    order, batches = second.layout(pairs)
+    return [green for _, green in sorted(zip(order, second.greens(key, gamma, batches), strict=True))]
+
+
+def test_many_colours_are_those_of_the_green_list() -> None:
+    """More than are looked up at a time, far apart and close together in one context."""
+    rng = np.random.default_rng(2)
+    tokens = rng.permutation(np.concatenate([np.arange(4000, 8200), rng.integers(0, 10**9, 900)])).astype(np.uint32)
+    contexts = rng.integers(0, 3, (len(tokens), 1), dtype=np.uint32)
+    found = colours(KEY.chacha_key, KEY.gamma, np.column_stack((contexts, tokens)).tolist())
+    assert found == GreenList(KEY).is_green(contexts, tokens).tolist()
+
+
 @pytest.mark.parametrize("key", [KEY, WIDE, LONG])
 def test_colours_are_those_of_the_green_list(key: Any) -> None:
     rng = np.random.default_rng(1)
     contexts = rng.integers(0, 2**32 - 1, (60, key.context_width), dtype=np.uint32)
     tokens = np.concatenate([rng.integers(0, 200_000, 57), [0, 31, 2**32 - 2]]).astype(np.uint32)
     pairs = np.column_stack((contexts, tokens)).tolist()
-    found = [second.is_green(key.chacha_key, key.gamma, pair) for pair in pairs]
+    found = colours(key.chacha_key, key.gamma, pairs)
     assert found == GreenList(key).is_green(contexts, tokens).tolist()
 
 
@@ -88,7 +102,7 @@ def test_colours_are_those_of_the_golden_vectors() -> None:
     golden = json.loads((Path(__file__).parents[1] / "golden" / "greenlist.json").read_text(encoding="utf-8"))
     for one in golden:
         key, gamma = bytes.fromhex(one["chacha_key"]), one["gamma_65536"]
-        found = [second.is_green(key, gamma / 65536, (*one["context"], token)) for token in range(len(one["values"]))]
+        found = colours(key, gamma / 65536, [(*one["context"], token) for token in range(len(one["values"]))])
         assert found == [value < gamma for value in one["values"]]
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.watermark.rfc8439 import BLOCKS, COUNTING, STREAM, STREAM_NONCE, Block
 from watermark import chacha
-from watermark.chacha_numba import LANES, keystream_u16
+from watermark.chacha_numba import LANES, count_below, green_row, keystream_u16, lay_out, values
 
 GOLDEN: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "golden" / "greenlist.json").read_text())
 KEY = bytes(range(100, 132))
@@ -140,6 +140,69 @@ def test_many_pairs_take_the_compiled_kernel_and_give_the_same(width: int, monke
     assert compiled.dtype == np.uint16
     assert np.array_equal(compiled, few)
     assert np.array_equal(prepared, few)
+
+
+@pytest.mark.parametrize("vector", GOLDEN, ids=lambda v: f"h{len(v['context'])}-gamma{v['gamma_65536']}")
+def test_compiled_rows_are_the_openssl_programs_colours(vector: dict[str, Any]) -> None:
+    key, length = bytes.fromhex(vector["chacha_key"]), len(vector["green"])
+    out = np.zeros(length, dtype=np.bool_)
+    green_row(chacha.key_words(key), chacha.nonce_of(vector["context"]), np.uint16(vector["gamma_65536"]), out)
+    assert out.tolist() == [colour == "1" for colour in vector["green"]]
+
+
+@pytest.mark.parametrize("length", [0, 1, 31, 32, 33, 1023, 1024, 1025, 2080, 40_000])
+@pytest.mark.parametrize("threshold", [1, 16_384, 65_535])
+def test_compiled_rows_of_any_length(length: int, threshold: int) -> None:
+    nonce = np.array([1, 1 << 31, 0xFFFFFFFF], dtype=np.uint32)
+    guarded = np.full(length + 64, 7, dtype=np.uint8)  # what lies behind the row is left alone
+    green_row(chacha.key_words(KEY), nonce, np.uint16(threshold), guarded[:length].view(np.bool_))
+    assert np.array_equal(guarded[:length], chacha.row(KEY, nonce, length) < threshold)
+    assert (guarded[length:] == 7).all()
+
+
+@pytest.mark.parametrize("width", range(6))
+def test_the_nonce_of_one_context_is_that_of_the_table(width: int) -> None:
+    context = [4_000_000_000 + i for i in range(width)]
+    table = np.array([context], dtype=np.uint32).reshape(1, width)
+    assert chacha.nonce_of(context).tolist() == chacha.nonces(table)[:, 0].tolist()
+    assert chacha.nonce_of(context).dtype == np.uint32
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 40, LANES + 1, 20 * LANES])
+def test_neighbours_share_a_block_and_keep_their_values(count: int, shared: bool) -> None:
+    """In order of context and token, neighbours share blocks; out of order they do not, and the values are the same."""
+    random = np.random.default_rng(count)
+    contexts = random.integers(0, 6, count, dtype=np.uint32)
+    tokens = random.integers(0, 300, count, dtype=np.uint32)
+    order = np.lexsort((tokens, contexts)) if shared else np.arange(count)
+    nonce_words = chacha.nonces(contexts[order, None])
+    layout = lay_out(nonce_words, tokens[order])
+    out = np.empty(count, dtype=np.uint16)
+    values(chacha.key_words(KEY), *layout, out)
+    assert out.tolist() == by_numpy(KEY, nonce_words, tokens[order]).tolist()
+    blocks = set(zip(contexts.tolist(), (tokens >> 5).tolist(), strict=True))
+    if shared:
+        assert layout.n_blocks == -(-len(blocks) // LANES) * LANES
+    else:
+        assert layout.n_blocks >= len(blocks)
+    assert layout.ends[-1] == count or not count
+    below = np.empty(3, dtype=np.int64)
+    thresholds = np.array([1, 20_000, 65_535], dtype=np.uint16)
+    count_below(np.tile(chacha.key_words(KEY), (3, 1)), thresholds, *layout, below)
+    assert below.tolist() == [int((out < threshold).sum()) for threshold in thresholds]
+
+
+def test_blocks_differ_in_every_word_of_the_nonce_and_in_the_counter() -> None:
+    """Neighbours that differ in one word alone lie in two blocks."""
+    same = np.full((3, 2), 7, dtype=np.uint32)
+    near = np.array([64, 65], dtype=np.uint32)
+    assert lay_out(same, near).blocks[0, :, :2].tolist() == [[2, 0], [7, 0], [7, 0], [7, 0]]
+    assert lay_out(same, near + np.array([0, 31], dtype=np.uint32)).blocks[0, 0, :2].tolist() == [2, 3]
+    for word in range(3):
+        other = same.copy()
+        other[word, 1] = 1 << 31
+        assert lay_out(other, near).blocks[0, 1 + word, :2].tolist() == [7, 1 << 31]
 
 
 def test_pairs_take_views_and_leave_them_alone() -> None:

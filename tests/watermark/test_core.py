@@ -13,7 +13,7 @@ import pytest
 import watermark
 
 HEAVY = ("torch", "transformers", "tokenizers", "pyarrow", "matplotlib")
-NEEDS_TORCH = {"watermark.chacha_torch"}  # and everything under watermark.engines
+NEEDS_TORCH = {"watermark.chacha_torch", "watermark.chacha_triton"}  # and everything under watermark.engines
 
 
 def core_modules() -> list[str]:

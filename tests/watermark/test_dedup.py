@@ -51,8 +51,13 @@ def test_both_ways_agree_on_many_codes(bits: int, monkeypatch: pytest.MonkeyPatc
     expected = np.unique(codes)
     assert np.array_equal(distinct(codes.copy(), bits), expected)
     assert np.array_equal(compiled(codes.copy(), bits), expected)
-    monkeypatch.setattr(dedup, "NUMBA_FROM", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(dedup, "_COMPILED", "not loaded")
+        assert np.array_equal(distinct(codes.copy(), bits), expected)
     monkeypatch.setattr(dedup, "run_starts", None)  # the plain way would call it
+    assert np.array_equal(distinct(codes.copy(), bits), expected), "loaded, so it is used"
+    monkeypatch.setattr(dedup, "_COMPILED", "not loaded")
+    monkeypatch.setattr(dedup, "NUMBA_FROM", 1)
     assert np.array_equal(distinct(codes.copy(), bits), expected)
 
 

@@ -491,7 +491,7 @@ def test_strict_json_reads_what_json_is(value: Any) -> None:
         ("1" * 4301, "too many digits"),
         ('{"a": -' + "9" * 100_000 + "}", "too many digits"),
         ("[" * 100_000, "nested too deeply"),
-        ('{"secret": "abc', "not JSON: Unterminated string starting at at line 1, column 12"),
+        ('{"secret": "abc', "not JSON: Unterminated string starting at line 1, column 12"),
         ("", "not JSON: Expecting value at line 1, column 1"),
         ("[1] x", "Extra data"),
         ("\ufeff[1]", "BOM"),

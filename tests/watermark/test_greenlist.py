@@ -343,3 +343,14 @@ def test_a_row_is_filled_for_token_ids_only(token: int, place: int) -> None:
     context[place] = 0xFFFFFFFE
     green.fill_row(context, out)
     assert np.array_equal(out, green.mask(np.array([context]), 100)[0])
+
+
+@pytest.mark.parametrize("width", [0, 1, 4])
+def test_rows_by_openssl_and_by_the_compiled_kernel_are_the_same(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    import watermark.chacha_numba  # noqa: F401
+
+    mark, contexts = mark_of(0, width=width), np.arange(3 * width).reshape(3, width)
+    compiled = mark.mask(contexts, 1500)
+    monkeypatch.setattr(chacha, "COMPILED", "not loaded")
+    monkeypatch.setattr("watermark.chacha_numba.green_row", None)  # would fail if it were called
+    assert np.array_equal(mark.mask(contexts, 1500), compiled)

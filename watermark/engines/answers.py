@@ -100,7 +100,7 @@ def answer(
     vocab_size = model.config.get_text_config().vocab_size
     processors: list[LogitsProcessor] = []
     if isinstance(key, Key):
-        processors = [GreenListProcessor(key, vocab_size, tokenizer=tokenizer)]
+        processors = [GreenListProcessor(key, vocab_size, tokenizer=tokenizer, in_place=True)]
     elif key is not None and len(key) != len(prompts):
         raise ValueError(f"{len(key)} keys for {len(prompts)} prompts")
     for start in range(first, len(prompts), sampling.batch_size):

@@ -6,15 +6,14 @@ tokenizer are left alone: models are often wider.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from watermark.engines.row_cache import Context, RowCache
 from watermark.errors import TokenizerMismatchError
 from watermark.greenlist import GreenList
 from watermark.keys import Key
@@ -23,7 +22,6 @@ CACHE_BYTES = 256 << 20  # rows of recurring contexts: 2,000 at 128k tokens, 5,4
 # How much wider than the tokenizer logits may be: models are padded to round numbers (phi-2 by 905, DeepSeek by 2.4 %).
 PADDING_COLUMNS, PADDING_SHARE = 1024, 0.05
 
-Context = tuple[int, ...]
 _ONE_PASS = {torch.float32: np.float32, torch.float64: np.float64}  # types that NumPy has too
 
 
@@ -53,47 +51,65 @@ class GreenBias:
         self._colourable = vocab_size if key.tokenizer is None else key.tokenizer.vocab_size
         self._special_set = frozenset(key.special_ids)
         self._special_ids = {"cpu": torch.tensor(sorted(key.special_ids), dtype=torch.long)}  # a copy per device
-        self._rows = _RowCache(cache_bytes, self._colourable)
+        self._rows = RowCache(cache_bytes, self._colourable)
 
-    def added(self, contexts: Tensor, scores: Tensor) -> Tensor:
-        """`scores` + δ on green, a new tensor.
+    def added(self, contexts: Tensor, scores: Tensor, *, in_place: bool = False) -> Tensor:
+        """`scores` + δ on green, a new tensor unless `in_place`.
 
         Args:
             contexts: integer [batch, h], the last h tokens before each row.
             scores: [batch, V].
+            in_place: overwrite `scores` and return them: a new tensor of a large batch costs more than the sums.
         """
+        out = scores if in_place else torch.empty_like(scores)
         if scores.device.type == "cpu":
-            return self._added_from_cache(contexts, scores)
-        return self._added_on_device(contexts, scores)
-
-    def _added_from_cache(self, contexts: Tensor, scores: Tensor) -> Tensor:
-        wanted = [one if self._special_set.isdisjoint(one) else None for one in map(tuple, contexts.tolist())]
-        out = torch.empty_like(scores)
-        if scores.dtype in _ONE_PASS and scores.is_contiguous() and len(wanted) <= self._rows.capacity:
-            self._add_together(wanted, scores, out)
+            self._add_from_cache(contexts, scores, out)
         else:
-            self._add_one_by_one(wanted, scores, out)
+            self._add_on_device(contexts, scores, out)
         return out
 
-    def _add_together(self, wanted: Sequence[Context | None], scores: Tensor, out: Tensor) -> None:
-        """The whole batch in one pass: at 1,000 tokens of vocabulary a call a row costs as much as its sums."""
-        from watermark.engines.bias_numba import add_biases  # not before: vLLM 0.32 on a CPU won't start after numba
+    def _add_from_cache(self, contexts: Tensor, scores: Tensor, out: Tensor) -> None:
+        wanted = [one if self._special_set.isdisjoint(one) else None for one in map(tuple, contexts.tolist())]
+        together = scores.dtype in _ONE_PASS and scores.is_contiguous()
+        if together:  # rows are made by compiled code then, too; not before: vLLM 0.32 on a CPU won't start after numba
+            import watermark.chacha_numba
+            import watermark.engines.bias_numba  # noqa: F401
+        at = 0
+        while at < len(wanted):
+            with self._rows.lock:  # until the rows are used: other threads' contexts may take their places
+                end = at + self._rows.room
+                slots = self._slots(wanted[at:end])
+                given = scores[at:end]
+                written = given if out is scores else out[at:end]
+                if together:
+                    self._add_together(slots, given, written)
+                else:
+                    self._add_one_by_one(slots, given, written)
+            at = end
 
-        delta = _ONE_PASS[scores.dtype](self._delta)
-        with self._rows.lock:  # until all rows are used; as many as there is room for never push each other out
-            slots = np.array([-1 if one is None else self._rows.slot(one, self._fill_green) for one in wanted])
-            add_biases(scores.numpy(), self._rows.table.numpy(), slots, delta, out.numpy())
+    def _slots(self, wanted: Sequence[Context | None]) -> list[int]:
+        """The row of each context; −1 for those that get no mark. As many as there is room for."""
+        found = iter(self._rows.slots([one for one in wanted if one is not None], self._fill_green))
+        return [-1 if one is None else next(found) for one in wanted]
 
-    def _add_one_by_one(self, wanted: Sequence[Context | None], scores: Tensor, out: Tensor) -> None:
+    def _add_together(self, slots: list[int], scores: Tensor, out: Tensor) -> None:
+        """All rows in one pass: at 1,000 tokens of vocabulary a call a row costs as much as its sums."""
+        from watermark.engines.bias_numba import add_biases, add_biases_in_place
+
+        delta, table, places = _ONE_PASS[scores.dtype](self._delta), self._rows.table.numpy(), np.array(slots)
+        if out is scores:
+            add_biases_in_place(out.numpy(), table, places, delta)
+        else:
+            add_biases(scores.numpy(), table, places, delta, out.numpy())
+
+    def _add_one_by_one(self, slots: list[int], scores: Tensor, out: Tensor) -> None:
         width = self._colourable
-        for context, given, row in zip(wanted, scores[:, :width], out[:, :width], strict=True):
-            if context is None:
+        for slot, given, row in zip(slots, scores, out, strict=True):
+            if slot < 0:
                 row.copy_(given)
                 continue
-            with self._rows.lock:  # until it is used: another thread's context may take its place
-                row.copy_(self._rows.table[self._rows.slot(context, self._fill_green)])  # converts in place
-            torch.add(given, row, alpha=self._delta, out=row)
-        out[:, width:] = scores[:, width:]
+            torch.add(given[:width], self._rows.table[slot], alpha=self._delta, out=row[:width])
+            row[width:] = given[width:]
 
     def _fill_green(self, context: Context, row: Tensor) -> None:
         """1 on green columns but special ones, 0 elsewhere: into `row`, uint8 [colourable].
@@ -105,14 +121,14 @@ class GreenBias:
         if self._special_set:
             row.index_fill_(0, self._special_on(row.device), 0)
 
-    def _added_on_device(self, contexts: Tensor, scores: Tensor) -> Tensor:
+    def _add_on_device(self, contexts: Tensor, scores: Tensor, out: Tensor) -> None:
         contexts, special_ids = contexts.to(scores.device), self._special_on(scores.device)
         green = self._green.mask(contexts, self._colourable).view(torch.uint8).index_fill_(1, special_ids, 0)
         # compared one by one: torch.isin may sort, and then waits for the device
         special = (contexts[:, :, None] == special_ids).flatten(1).any(dim=1)  # [B]
-        out = scores.clone()
+        if out is not scores:
+            out.copy_(scores)
         out[:, : self._colourable].add_(green.masked_fill_(special[:, None], 0), alpha=self._delta)
-        return out
 
     def _special_on(self, device: torch.device) -> Tensor:
         """The special ids, int64 [S], copied to a device once and not in every step."""
@@ -132,50 +148,3 @@ def _refuse_other_width(tokens: int, logits: int) -> None:
             expected=str(tokens),
             found=str(logits),
         )
-
-
-class _RowCache:
-    """The rows used last, in memory that is taken once: allocating a row anew costs as much as half its colours.
-
-    Args:
-        limit: bytes; at least one row is kept.
-        width: bytes of a row.
-
-    Attributes:
-        lock: to be held from `slot` until the row has been used.
-        table: uint8 [capacity, width].
-    """
-
-    def __init__(self, limit: int, width: int) -> None:
-        slots = max(1, limit // max(width, 1))
-        self.lock = threading.Lock()
-        self.table = torch.from_numpy(np.empty((slots, width), dtype=np.uint8))  # pages are taken when first written
-        self._slots: OrderedDict[Context, int] = OrderedDict()
-        self._fresh = 0  # slots from here on were never used
-
-    @property
-    def capacity(self) -> int:
-        return self.table.shape[0]
-
-    def slot(self, context: Context, fill: Callable[[Context, Tensor], None]) -> int:
-        """Which row of `table` is that of `context`; filled by `fill(context, row)` where it was not there.
-
-        A context is entered when its row is whole, not before: a Ctrl-C on the way loses a slot, never a colour.
-        """
-        slot = self._slots.get(context)
-        if slot is not None:
-            self._slots.move_to_end(context)
-            return slot
-        slot = self._free_slot()
-        fill(context, self.table[slot])
-        self._slots[context] = slot
-        return slot
-
-    def _free_slot(self) -> int:
-        if self._fresh < self.capacity:
-            self._fresh += 1
-            return self._fresh - 1
-        return self._slots.popitem(last=False)[1] if self._slots else 0  # the one not used for longest
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _RowCache:
-        return _RowCache(self.table.numel(), self.table.shape[1])  # a copy fills its own rows; locks are not copied

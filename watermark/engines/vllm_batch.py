@@ -123,7 +123,7 @@ def _with_rows(logits: Tensor, rows: list[int], bias: GreenBias, contexts: list[
     if logits.shape[1] != bias.vocab_size:
         raise UnsupportedError(f"vLLM gives {logits.shape[1]} logits a row, its model has {bias.vocab_size}")
     if len(rows) == logits.shape[0]:
-        return bias.added(ids, logits)
+        return bias.added(ids, logits, in_place=True)
     chosen = torch.tensor(rows, dtype=torch.long, device=logits.device)
     logits[chosen] = bias.added(ids, logits[chosen])
     return logits

@@ -20,11 +20,14 @@ from detect.bundles.verify.judgement import check_family, check_order
 from detect.bundles.verify.manifest import Files, Manifest, check_signers, keys_in
 from detect.bundles.verify.marked import Marked, read_mark
 from detect.bundles.verify.numbers import check_numbers
-from detect.bundles.verify.runs import RecordedFamily, RecordedTest, read_runs
+from detect.bundles.verify.responses import Answered, Tokens, check_responses
+from detect.bundles.verify.runs import RecordedFamily, RecordedTest, asks_server, read_runs
 from detect.bundles.verify.stamped import Stamped, read_stamps
 from detect.wording import amount
 
 FIXED_AMOUNT = "that as many tokens were sampled as the plan says, not fewer or more"
+ASKED_AND_SAID = "what a server was asked and said: its log, with a digest of the prompts, is the examiner's word"
+AGAIN = "are the text of their answers, tokenised again (--tokenizer)"
 OnCheck = Callable[[str, str], None]  # a check that was passed, and what it found
 
 
@@ -61,6 +64,7 @@ def verify_bundle(
     *,
     trusted: Sequence[PublicKey] = (),
     roots: Sequence[x509.Certificate] = (),
+    tokens: Tokens | None = None,
     on_check: OnCheck = lambda name, found: None,
 ) -> Verified:
     """Verify a bundle, a directory or a zip archive; each of its bytes is read once.
@@ -68,12 +72,14 @@ def verify_bundle(
     Args:
         trusted: keys that may have signed; none: whose they are is not checked.
         roots: of timestamping authorities; none: who made the timestamps is not checked.
+        tokens: of the mark's tokenizer; None: texts that were tokenised again are not.
         on_check: called after each check that was passed.
 
     Raises:
         Refused: with the code of the first check that failed.
+        TokenizerMismatchError: `tokens` are not of the mark's tokenizer.
     """
-    return verify_files(read_bundle(path), trusted=trusted, roots=roots, on_check=on_check)
+    return verify_files(read_bundle(path), trusted=trusted, roots=roots, tokens=tokens, on_check=on_check)
 
 
 def verify_files(
@@ -81,6 +87,7 @@ def verify_files(
     *,
     trusted: Sequence[PublicKey] = (),
     roots: Sequence[x509.Certificate] = (),
+    tokens: Tokens | None = None,
     on_check: OnCheck = lambda name, found: None,
 ) -> Verified:
     """As `verify_bundle`, of files that `detect.bundles.container.read_bundle` gave."""
@@ -107,18 +114,24 @@ def verify_files(
     for test in tests:
         check_numbers(test, marked)
     on_check("numbers", _of_numbers(tests, marked))
+    answered = check_responses(files, tests, log, marked, tokens)
+    on_check("responses", str(answered))
     for family in families:
         check_family(family, log)
     on_check("findings", "; ".join(f"{test.what}: {test.evidence['finding']}" for test in tests) or "none")
     confirmatory = check_order(tests, log, lambda name: files[f"{FILES}/{name}"])
     on_check("order", f"{len(confirmatory)} of {amount(len(tests), 'test')} confirmatory by the log")
-    unchecked = _unchecked(trusted, roots, marked, stamps, tests)
+    unchecked = _unchecked(trusted, roots, marked, stamps, tests, answered, log)
     return Verified(files, manifest, log, marked, tuple(stamps), tuple(families), tuple(confirmatory), unchecked)
 
 
-def _of_fixed_amount(test: RecordedTest) -> bool:
-    """Whether a planned test's answers were to be of a number of tokens: the model's own, which no ids here tell."""
-    return "plan" in test.evidence and test.name.startswith("sampled/") and test.kind != E_PROCESS
+def _of_fixed_amount(test: RecordedTest, log: Log) -> bool:
+    """Whether a planned test's answers were to be of a number of tokens: the model's own, which no ids here tell.
+
+    Behind a server they are the key's, and `check_responses` counts them.
+    """
+    planned = "plan" in test.evidence and test.name.startswith("sampled/") and test.kind != E_PROCESS
+    return planned and not asks_server(log.entries[test.begun].details)
 
 
 def _read_log(files: Files, manifest: Manifest, keys: dict[str, PublicKey]) -> Log:
@@ -159,6 +172,8 @@ def _unchecked(
     marked: Marked,
     stamps: Sequence[Stamped],
     tests: Sequence[RecordedTest],
+    answered: Answered,
+    log: Log,
 ) -> tuple[str, ...]:
     found = []
     if not trusted:
@@ -171,6 +186,10 @@ def _unchecked(
         found.append("colours: the key is not opened, so counts of green pairs, and S, are the examiner's word")
         scans = [test.what for test in tests if test.kind == SCAN]
         found += [f"without the key no scan: {', '.join(scans)}"] if scans else []
-    fixed = [test.what for test in tests if _of_fixed_amount(test)]
+    fixed = [test.what for test in tests if _of_fixed_amount(test, log)]
     found += [f"{FIXED_AMOUNT}: {', '.join(fixed)}"] if fixed else []
+    if answered.runs:
+        found.append(ASKED_AND_SAID)
+        if answered.again and not answered.remade:
+            found.append(f"that {answered.again:,} of {amount(answered.documents, 'document')} {AGAIN}")
     return tuple(found)

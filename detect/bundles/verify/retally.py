@@ -48,12 +48,14 @@ def retally(test: RecordedTest, marked: Marked) -> Tally:
 
 def texts_of(test: RecordedTest) -> tuple[list[list[int]], list[list[int]]]:
     """Token ids of documents and prompts (Refused: "json" or "material")."""
-    found = []
-    for part in ("documents", "prompts"):
-        what = f"{test.what}, {part}"
-        rows = canonical.load_lines(test.material[part], what)
-        found.append([require(row, _ROW, "material", what)["token_ids"] for row in rows])
-    return found[0], found[1]
+    documents, prompts = ([row["token_ids"] for row in rows_of(test, part)] for part in ("documents", "prompts"))
+    return documents, prompts
+
+
+def rows_of(test: RecordedTest, part: str) -> list[dict[str, Any]]:
+    """The rows of a test's documents, or of its prompts (Refused: "json" or "material")."""
+    what = f"{test.what}, {part}"
+    return [require(row, _ROW, "material", what) for row in canonical.load_lines(test.material[part], what)]
 
 
 def _counted(test: RecordedTest, marked: Marked) -> CountTally:
@@ -119,7 +121,7 @@ def _said_sequence(
 
 
 def _weighed(test: RecordedTest, marked: Marked) -> WeightTally:
-    observed = _observed(test)
+    observed = observed_of(test)
     h = observed.pairs.contexts.shape[1]
     if h != marked.context_width or not observed.weights.all():
         raise Refused("material", f"{test.what}: contexts of {h} tokens, or weights that are zero")
@@ -136,7 +138,8 @@ def _weighed(test: RecordedTest, marked: Marked) -> WeightTally:
     return WeightTally(**common, weights=observed.weights, statistic=test.statistic, comparisons={})
 
 
-def _observed(test: RecordedTest) -> Reading | Excess:
+def observed_of(test: RecordedTest) -> Reading | Excess:
+    """What was weighed (Refused: "material")."""
     kinds = {kind.FORMAT: kind for kind in (Reading, Excess)}
     data = test.material["weights"]
     try:

@@ -16,9 +16,8 @@ from detect.bundles.refused import Refused
 from detect.bundles.seal import FILES
 from detect.bundles.verify.manifest import Files
 from detect.bundles.verify.marked import Marked
-from detect.evidence import SCHEMA, Assessment
-from detect.plans.content import COUNTED
-from detect.plans.plan import Plan
+from detect.bundles.verify.planned import check_controls, check_planned, check_stopping
+from detect.evidence import SCHEMA
 
 FINDINGS, STATUSES = ("detected", "inconclusive", "not detected"), ("exploratory", "confirmatory")
 ENDS = ("early", "maximum", "exhausted")
@@ -178,13 +177,16 @@ def _read_run(files: Files, log: Log, marked: Marked, finished: Entry, begun: in
     placed = sorted(name for family in said["family"] for name in family["tests"])
     if not sorted(said["tests"]) == sorted(finished.details["tests"]) == placed:
         raise Refused("run", f"{what}: not the tests that the log has, each in one family")
-    tests = {name: _read_test(files, marked, finished, begun, name, one) for name, one in said["tests"].items()}
+    served = asks_server(begin)
+    tests = {name: _read_test(files, marked, finished, begun, name, one, served) for name, one in said["tests"].items()}
     for test in tests.values():
         if "plan" in test.evidence and test.evidence["plan"]["sha256"] != begin["plan"]:
             raise Refused("evidence", f"{test.what}: of another plan than the run")
     plan = marked.plans.get(begin["plan"])
     if plan is None and begin["plan"] is not None:
         raise Refused("run", f"{what}: the plan that it carries out was not recorded")
+    if plan is not None and (plan.access != "weights") != served:
+        raise Refused("run", f"{what}: the model was not reached as the plan says ({plan.access})")
     controls = {f"{name}/control" for name in (() if plan is None else plan.tests)}
     if any(name.endswith("/control") and name not in controls for name in tests):
         raise Refused("run", f"{what}: a control of a test that was not planned")
@@ -192,68 +194,14 @@ def _read_run(files: Files, log: Log, marked: Marked, finished: Entry, begun: in
     effect = effect if is_number(effect) and 0 < effect < 1 else None
     tests = {n: replace(one, effect=effect, control=tests.get(f"{n}/control")) for n, one in tests.items()}
     if plan is not None:
-        _check_planned(plan, tests, what)
-        _check_controls(plan, tests)
-        _check_stopping(plan, tests, {name: one["key_check"] for one in said["family"] for name in one["tests"]})
+        check_planned(plan, tests, what)
+        check_controls(plan, tests)
+        check_stopping(plan, tests, {name: one["key_check"] for one in said["family"] for name in one["tests"]})
     _check_families([one["tests"] for one in said["family"]], None if plan is None else plan.primary, what)
     return [
         RecordedFamily(tuple(tests[name] for name in one["tests"]), one["key_check"], one.get("keys", 1))
         for one in said["family"]
     ]
-
-
-def _check_planned(plan: Plan, tests: Mapping[str, RecordedTest], what: str) -> None:
-    """Raise Refused unless just the plan's tests were made, and judged, stopped and lined up as it says."""
-    of_plan = {test.evidence["plan"]["test"]: test for test in tests.values() if "plan" in test.evidence}
-    if of_plan.keys() != set(plan.tests) or any(name != test.name for name, test in of_plan.items()):
-        raise Refused("run", f"{what}: not the tests that were planned")
-    for name, test in of_plan.items():
-        one = test.evidence
-        said = {"alpha": one["alpha"], "primary": one["plan"]["primary"]}
-        planned: dict[str, Any] = {"alpha": plan.alpha, "primary": name == plan.primary}
-        if "sequential" in one:
-            said["maximum_pairs"], planned["maximum_pairs"] = one["sequential"]["maximum_pairs"], plan.maximum_pairs
-        if "lineup" in one:
-            said["line-up"] = (one["lineup"]["decoys"], one["lineup"]["seed"])
-            planned["line-up"] = (plan.lineup.decoys, plan.lineup.seed)
-        for member, value in planned.items():
-            if said[member] != value:
-                raise Refused("evidence", f"{test.what}: {member} is {said[member]}, the plan says {value}")
-
-
-def _check_stopping(plan: Plan, tests: Mapping[str, RecordedTest], checked: Mapping[str, bool]) -> None:
-    """Raise Refused unless each of the plan's tests is of the kind that it plans, and its e-process ends as it says.
-
-    A count that was not planned as an e-process has no level for looking on the way: put in the place of one, it could
-    be stopped where its p is smallest.
-
-    Args:
-        checked: by the tests' names, whether their p are multiplied for the key's check.
-    """
-    for name in plan.tests:
-        test = tests[name]
-        level = Assessment(plan.alpha, key_check=checked[name] or None).level
-        stops = plan.stops(level) if name == plan.primary else None
-        kind = WEIGHTS if name != COUNTED else COUNT if stops is None else E_PROCESS
-        if test.kind != kind:
-            raise Refused("run", f"{test.what}: of the kind {test.kind}, the plan's is {kind}")
-        if stops is not None and not math.isclose(test.evidence["sequential"]["alpha"], stops[0], rel_tol=1e-9):
-            said = test.evidence["sequential"]["alpha"]
-            raise Refused("evidence", f"{test.what}: its e-process ends early at {said}, the plan says {stops[0]}")
-
-
-def _check_controls(plan: Plan, tests: Mapping[str, RecordedTest]) -> None:
-    """Raise Refused unless the plan's tests say of their controls what is recorded of these, at the level they must."""
-    for name in plan.tests:
-        test, control = tests[name], tests[name].control
-        numbers = None if control is None else {part: control.evidence[part] for part in ("log10_p", "finding")}
-        if test.evidence["plan"]["control"] != numbers:
-            raise Refused("evidence", f"{test.what}: its control is not as it was recorded")
-        alpha = plan.alpha / (1 if name == plan.primary else len(plan.tests) - 1)
-        if control is not None and not (
-            control.kind == WEIGHTS == test.kind and math.isclose(control.evidence["alpha"], alpha, rel_tol=1e-9)
-        ):
-            raise Refused("evidence", f"{control.what}: a control is weighed as its test is, and judged at {alpha}")
 
 
 def _check_families(families: Sequence[Sequence[str]], primary: str | None, what: str) -> None:
@@ -270,13 +218,21 @@ def _check_families(families: Sequence[Sequence[str]], primary: str | None, what
         raise Refused("run", f"{what}: tests that must be judged together are in several families, or others beside")
 
 
-def _read_test(files: Files, marked: Marked, finished: Entry, begun: int, name: str, said: Any) -> RecordedTest:
+def asks_server(begun: Mapping[str, Any]) -> bool:
+    """Whether the model that a run's `begun` names is behind a server."""
+    return begun["questioned"] is not None and "server" in begun["questioned"]
+
+
+def _read_test(
+    files: Files, marked: Marked, finished: Entry, begun: int, name: str, said: Any, served: bool
+) -> RecordedTest:
     run = finished.details["run"]
     what = f"run {run}, {name}"
     statistic = said.get("statistic") if isinstance(said, dict) else None
     form = _TEST if statistic is None else {**_TEST, "statistic": is_number}
     one = require(said, form, "run", what)
-    if one["material"].keys() != MATERIAL[one["kind"]] or (one["kind"] == WEIGHTS) != (statistic is not None):
+    parts = MATERIAL[one["kind"]] | ({"documents"} if served else set())
+    if one["material"].keys() != parts or (one["kind"] == WEIGHTS) != (statistic is not None):
         raise Refused("run", f"{what}: not what a test of this kind has")
     paths = {part: f"runs/{run}/{path}" for part, path in {**one["material"], "evidence": one["evidence"]}.items()}
     for path in paths.values():

@@ -14,12 +14,14 @@ from distill_sim.drawing import INK, SOFT, drawing, literal, powers, svg
 from distill_sim.report.names import TEST_TITLES
 from distill_sim.report.plots.axes import LOOKS, MARKERS, SMALL, WIDE, framed
 
+NAMES_A_LINE, LONGEST_NAME = 2, 44  # of the legend, no wider than the figure
+
 
 def nulls(panels: Mapping[str, Mapping[str, Quantiles]]) -> Markup:
     """Test → control → quantiles. Above the band: more small p than chance gives."""
     lines = math.ceil(len(panels) / 2)
     controls = list(dict.fromkeys(name for one in panels.values() for name in one))
-    with drawing(WIDE, 2.7 * lines + 0.3 * math.ceil(len(controls) / 3)) as figure:
+    with drawing(WIDE, 2.7 * lines + 0.3 * math.ceil(len(controls) / NAMES_A_LINE)) as figure:
         grid = figure.subplots(lines, 2, squeeze=False).ravel()
         for axes, (test, found) in zip(grid, panels.items(), strict=False):
             framed(axes)
@@ -45,8 +47,8 @@ def nulls(panels: Mapping[str, Mapping[str, Quantiles]]) -> Markup:
         for at, _ in enumerate(controls):
             hollow = {"markerfacecolor": "none"} if at % 2 else {}
             handles += grid[0].plot([], [], MARKERS[at % 5], color=INK, markersize=5, **hollow)
-        figure.legend(handles, [literal(name, 26) for name in controls], loc="outside lower center", ncols=3,
-                      frameon=False, fontsize=SMALL)  # fmt: skip
+        names = [literal(name, LONGEST_NAME) for name in controls]
+        figure.legend(handles, names, loc="outside lower center", ncols=NAMES_A_LINE, frameon=False, fontsize=SMALL)
         said = "; ".join(
             f"{TEST_TITLES.get(test, test)}, {name}: smallest p {probability_words(-float(one.observed[0]))}"
             for test, found in panels.items()

@@ -35,8 +35,9 @@ from detect.observation import ContextMass, Excess, Expectation, Reading, Texts
 from detect.plans.parts import PlannedSampling, PositiveControl
 from detect.plans.plan import Plan
 from detect.scan import scan_documents
-from detect.sequential import Sequential
+from detect.sequential import Sequential, SequentialTally
 from tests.detect.bundles.helpers import sealed_files
+from tests.detect.bundles.served import FED, SERVER, documents_of, log_of
 from tests.detect.bundles.tsa import STAMPED, Authority
 from tests.detect.material import make_key
 from tests.detect.plans.test_plan import follow, inclusion, plan
@@ -110,7 +111,8 @@ class Made:
         return whole
 
     def plan(self, *, stamped: bool = False, **changes: Any) -> Plan:
-        changes |= {"key": self.key, "inclusion": inclusion(self.key), "decoys": 19, "seed": SEED}
+        own = {"key": self.key, "inclusion": inclusion(self.key), "decoys": 19, "seed": SEED}
+        changes = {"access": "weights"} | changes | own
         one = plan(created=BEGUN + timedelta(hours=1), **changes)
         follow(one, key=self.key)
         record_plan(self.case, one, self.stamp(one.canonical) if stamped else None)
@@ -240,7 +242,9 @@ def asked(
 def planned_families(made: Made, one: Plan, tests: Mapping[str, Examined], *, checked: bool = False) -> list[Family]:
     how = Assessment(one.alpha, one.effect, checked or None, check_corpus=CHECKED if checked else None)
     judged = judge_planned(one, tests, how)
-    tested = {name: Tested.of(test.tally, judged[name].to_dict(), _seen(test)) for name, test in tests.items()}
+    tested = {
+        name: Tested.of(test.tally, judged[name].to_dict(), _seen(test), test.answers) for name, test in tests.items()
+    }
     primary = {one.primary: tested.pop(one.primary)}
     beside = []
     for name, test in tests.items():
@@ -281,21 +285,67 @@ def planned(made: Made, *, green: float = 0.6, number: int = 30, stamped: bool =
     made.run("suspect", planned_families(made, one, tests), plan=one, questioned=MODEL)
 
 
-ANSWERED = b'{"format": "taggant-journal/1"}\n{"request": 0}\n{"request": 1}\n{"request": 2}\n'
+OF_TEXT = (1, 3)  # requests of which the server gave text alone
+
+
+def served(made: Made, *, green: float = 0.6, number: int = 12, stopped: Sequence[tuple[int, str]] = ()) -> None:
+    """An e-process over a server's answers, of which it may have given more than were counted.
+
+    Args:
+        stopped: earlier runs of the plan, by how many bytes were logged when they ended, and why they did.
+    """
+    made.commit()
+    one = made.plan(effect=0.5, access="chat")
+    test = asked(made.key, one, one.alpha, green, number, prompts=FED)
+    answers: Any = _seen(test).documents
+    log = log_of(one, answers, OF_TEXT)
+    for size, reason in stopped:
+        begun = made.begin("suspect", plan=one, questioned=SERVER)
+        begun.answers.write_bytes(log[:size])
+        begun.stop(reason)
+    assert isinstance(test.tally, SequentialTally)
+    counted = replace(test, observed=documents_of(answers[: test.tally.n_answers], OF_TEXT))
+    begun = made.begin("suspect", plan=one, questioned=SERVER)
+    begun.answers.write_bytes(log)
+    write_run(begun, "suspect", planned_families(made, one, {"sampled/distinct": counted}))
 
 
 def resumed(made: Made) -> None:
     """A plan whose first two runs were stopped; the third goes on from where they had come to, and ends."""
+    served(made, stopped=[(100, "no connection"), (1500, "killed")])
+
+
+def weighed_answers(made: Made, *, tokens: int = 100, **changes: Any) -> None:
+    """A server's answers, weighed against a reference, and counted; the fixed number of tokens is reached by the last.
+
+    Args:
+        changes: to what was weighed.
+    """
     made.commit()
-    one = made.plan(effect=0.5)
-    for answered, reason in ((ANSWERED[:32], "no connection"), (ANSWERED[:50], "killed")):
-        begun = made.begin("suspect", plan=one, questioned=MODEL)
-        begun.answers.write_bytes(answered)
-        begun.stop(reason)
-    tests = {"sampled/distinct": asked(made.key, one, one.alpha, 0.6, 12, prompts=[[3, 4, 5], [6, 7]])}
-    begun = made.begin("suspect", plan=one, questioned=MODEL)
-    begun.answers.write_bytes(ANSWERED)
+    one = made.plan(
+        primary="sampled/excess", also=["sampled/distinct"], reference=DIGEST, stopping="fixed", access="chat",
+        sampling=PlannedSampling(tokens=tokens),
+    )  # fmt: skip
+    answers, observed = answers_and_weights(made.key)
+    texts = documents_of(answers, OF_TEXT)
+    counted = tally(made.key, answers, FED, test="sampled")
+    tests = {
+        "sampled/excess": replace(weighed(made.key, replace(observed, **changes)), answers=texts),
+        "sampled/distinct": Examined(counted, [], lineup(counted, 19, seed=SEED), observed=texts),
+    }
+    begun = made.begin("suspect", plan=one, questioned=SERVER)
+    begun.answers.write_bytes(log_of(one, answers, OF_TEXT))
     write_run(begun, "suspect", planned_families(made, one, tests))
+
+
+def answers_and_weights(key: Key) -> tuple[list[list[int]], Excess]:
+    """Five answers of 24 tokens, one of which is empty, and the weights of their contexts."""
+    one = excess(key, 2.5)
+    contexts = np.unique(one.pairs.contexts).tolist()
+    said = [[token for context in contexts[i : i + 3] for token in 4 * (context, 11)] for i in range(0, 15, 3)]
+    said.insert(1, [])
+    pairs = WindowRule(key.context_width).extract(said, FED).pairs
+    return said, replace(one, n_tokens=sum(map(len, said)), distinct=pairs)
 
 
 def weights(made: Made, *, strength: float = 2.5) -> None:
@@ -335,6 +385,10 @@ GOOD: dict[str, Callable[[Path], Files]] = {
     "texts-long": lambda at: sealed(at, LONG, texts),
     "early": lambda at: sealed(at, KEY, planned),
     "early-closed": lambda at: sealed(at, KEY, planned, opened=False),
+    "server": lambda at: sealed(at, KEY, served),
+    "server-closed": lambda at: sealed(at, KEY, served, opened=False),
+    "server-exhausted": lambda at: sealed(at, KEY, lambda made: served(made, green=0.3, number=5)),
+    "server-weights": lambda at: sealed(at, KEY, weighed_answers),
     "resumed": lambda at: sealed(at, KEY, resumed),
     "maximum": lambda at: sealed(at, KEY, lambda made: planned(made, green=0.25)),
     "exhausted": lambda at: sealed(at, KEY, lambda made: planned(made, green=0.3, number=5)),

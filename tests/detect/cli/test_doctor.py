@@ -40,6 +40,24 @@ def test_this_installation(cli: Cli, no_teacher: None) -> None:
     assert report["ok"] is False
 
 
+def test_what_an_extra_brings(cli: Cli, no_teacher: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named where it is missing, and no problem."""
+    version = metadata.version
+
+    def without(name: str) -> str:
+        if name == "weasyprint":
+            raise metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(module.metadata, "version", without)
+    checks = by_name(cli("doctor", "--json").json())
+    assert checks["weasyprint"]["ok"]
+    assert checks["weasyprint"]["found"] == "not installed; pip install 'taggant[report]' brings it"
+    assert checks["rfc3161-client"]["found"] == version("rfc3161-client")
+    extras = metadata.metadata("taggant").get_all("Provides-Extra") or []
+    assert set(module.EXTRAS.values()) <= set(extras)
+
+
 def test_the_report_for_people(cli: Cli, no_teacher: None) -> None:
     result = cli("doctor")
     assert (result.code, result.err) == (0, "")

@@ -103,7 +103,7 @@ def test_the_notes_say_how_to_see_the_same(cli: Cli, text_key: Path, prompts: Pa
         header = json.loads(log.read_bytes().splitlines()[0])["work"]
         what = Questions.distinct(server.url, "m", "chat", PROMPTS)
     notes = "\n".join(evidence["notes"])
-    used = [Response.from_entry(entry, what) for entry in counted(log, 600)]
+    used = [Response.from_entry(entry, len(PROMPTS)) for entry in counted(log, 600)]
     cut = sum(one.finish_reason == "length" for one in used)
     assert f"questioned server {server.url}, model m, endpoint chat" in evidence["notes"]
     assert f"prompts: 3, SHA-256 {what.prompts_sha256} over" in notes

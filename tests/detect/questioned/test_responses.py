@@ -239,6 +239,6 @@ def test_numbers_that_are_none_are_no_log_probabilities(value: float) -> None:
 def test_a_log_with_other_log_probabilities_is_refused(logged: Any) -> None:
     entry = {**some(0).to_entry(), "logprobs": [{"token": "a", "logprob": -1.0, "top": logged}]}
     with pytest.raises(UnusableAnswer):
-        Response.from_entry(entry, CHAT)
+        Response.from_entry(entry, len(CHAT.prompts))
     with pytest.raises(UnusableAnswer):
-        Response.from_entry({**entry, "logprobs": ["a"]}, CHAT)
+        Response.from_entry({**entry, "logprobs": ["a"]}, len(CHAT.prompts))

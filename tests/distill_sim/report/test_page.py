@@ -134,7 +134,9 @@ class TestWords:
         assert "From 10⁵ to 10⁹ answers the line and the weak end of its interval lie below 10⁻³⁰" in words
         assert "on the line asks for more than this test could give" in words
         assert "Reading <10⁻³⁰" not in words  # no line that says nothing
-        assert re.search(r"<10\S+ to <10⁻", words)  # a line that does
+        title = "Argmax reading"
+        ends = rf"{title}: the line not checked( <10⁻³⁰ \*){{5}} {title}: weak end of its interval( <10⁻\S+){{5}}"
+        assert re.search(ends, words.replace("\u200a", " "))
         assert re.search(
             r"by more than the wider quartile range of the two: Reading.* would be noticed in \d\d% of", words
         )
@@ -159,6 +161,17 @@ class TestWords:
         write_report(tmp_path / "a.html", study, rows)
         page = Page((tmp_path / "a.html").read_text(encoding="utf-8"))
         assert f"So {HOSTILE}".replace("\u202e", "⟨U+202E⟩") in page.words("How to read this page")
+        assert "script" not in {tag for tag, _ in page.tags}
+
+    def test_examples_with_their_colours(self, tmp_path: Path) -> None:
+        study, rows, _ = small()
+        tokens = {"marked_tokens": [["So", "start"], [HOSTILE, "green"]], "unmarked_tokens": [["Be", "red"]]}
+        study["examples"] = [{"prompt": "Why?", "marked": f"So{HOSTILE}", "unmarked": "Be", **tokens}]
+        write_report(tmp_path / "a.html", study, rows)
+        page = Page((tmp_path / "a.html").read_text(encoding="utf-8"))
+        assert f"So{HOSTILE}".replace("\u202e", "⟨U+202E⟩") in page.words("How to read this page")
+        assert '<span class="t start">So</span><span class="t green">' in page.html
+        assert '<span class="t red">Be</span>' in page.html
         assert "script" not in {tag for tag, _ in page.tags}
 
     def test_no_p_below_the_floor_is_printed(self, page: tuple[Path, Page]) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from distill_sim.condition import CONTROLS
@@ -26,6 +27,7 @@ from tests.watermark.engines.helpers import key_for
 from tests.watermark.keys.helpers import assert_one_line
 from watermark.engines.models import load_model
 from watermark.errors import InputError
+from watermark.greenlist import GreenList
 from watermark.keys import Key
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -150,6 +152,33 @@ def test_answers_to_look_at_are_kept(finished: Path) -> None:
         assert one["marked"] in texts[True][one["prompt"]]
         assert one["unmarked"] in texts[False][one["prompt"]]
         assert one["marked"] != one["unmarked"]
+
+
+def test_tokens_of_the_answers_have_their_colours(finished: Path) -> None:
+    """Against a count of the same corpora, pair by pair, under the key that the corpus names."""
+    rows = [row for stage in (finished / "stages").glob("corpus-*") for row in read_corpus(stage / CORPUS)]
+    keys = {key.key_id: key for path in (finished / "keys").glob("*-*.key") if (key := Key.load(path))}
+    for one in json.loads((finished / "study.json").read_text())["examples"]:
+        marked, unmarked = (
+            next(row for row in rows if row.prompt[:LONGEST] == one["prompt"] and row.text[:LONGEST] == one[kind])
+            for kind in ("marked", "unmarked")
+        )
+        key = keys[str(marked.key_id)]
+        for row, tokens in ((marked, one["marked_tokens"]), (unmarked, one["unmarked_tokens"])):
+            assert "".join(text for text, _ in tokens).startswith(row.text[: LONGEST // 2])
+            seen: set[tuple[int, int]] = set()
+            for at, (_, colour) in enumerate(tokens):
+                pair = row.token_ids[at - 1], row.token_ids[at]
+                if colour in ("green", "red"):
+                    (green,) = GreenList(key).is_green(np.array([[pair[0]]]), np.array([pair[1]]))
+                    assert (colour == "green") == green
+                    assert at > 0
+                    assert pair not in seen
+                elif colour == "repeated":
+                    assert pair in seen
+                seen.add(pair)
+            assert tokens[0][1] == "start"
+            assert {"green", "red"} <= {colour for _, colour in tokens}
 
 
 def test_nothing_secret_leaves_the_key_files(finished: Path) -> None:

@@ -15,8 +15,9 @@ import torch
 from tests.watermark.engines.helpers import SPECIALS, VOCABULARY, key_for, model, tokenizer
 from tests.watermark.test_chacha_torch import no_host
 from watermark import GreenList, GreenListProcessor, Key, greenlist
+from watermark.engines import row_cache
 from watermark.engines import transformers as engine
-from watermark.engines.bias import _RowCache
+from watermark.engines.row_cache import RowCache
 from watermark.errors import KeyFileError, TokenizerMismatchError, UnsupportedError
 from watermark.keys import TokenizerIdentity
 
@@ -59,7 +60,8 @@ def assert_marked(key: Key, ids: torch.Tensor, columns: int = VOCABULARY, dtype:
         assert got.dtype == dtype
         assert torch.equal(got, expected)
     if ids.shape[1] >= key.context_width:
-        on_device = processor.bias._added_on_device(ids[:, ids.shape[1] - key.context_width :], scores)
+        on_device = torch.empty_like(scores)
+        processor.bias._add_on_device(ids[:, ids.shape[1] - key.context_width :], scores, on_device)
         assert on_device.dtype == dtype
         assert torch.equal(on_device, got)
         assert got.data_ptr() != scores.data_ptr()
@@ -232,32 +234,87 @@ class Filler:
 
 
 def test_rows_in_the_cache_do_not_share_memory() -> None:
-    cache, fill = _RowCache(30, 10), Filler()
+    cache, fill = RowCache(30, 10), Filler()
     for number in (1, 2, 3, 1, 2, 3):
-        assert cache.table[cache.slot((number,), fill)].tolist() == [number] * 10
+        assert cache.table[cache.slots([(number,)], fill)].tolist() == [[number] * 10]
     assert fill.filled == [1, 2, 3]
-    cache.slot((9,), fill)
-    assert cache.table[cache.slot((2,), fill)].tolist() == [2] * 10
+    cache.slots([(9,)], fill)
+    assert cache.table[cache.slots([(2,)], fill)].tolist() == [[2] * 10]
     assert fill.filled == [1, 2, 3, 9]
-    cache.slot((1,), fill)
+    cache.slots([(1,)], fill)
     assert fill.filled == [1, 2, 3, 9, 1], "the one used longest ago made room"
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3])
 def test_an_interrupted_row_is_filled_again_and_costs_no_other(slots: int) -> None:
-    cache, fill = _RowCache(slots * 10, 10), Filler()
+    cache, fill = RowCache(slots * 10, 10), Filler()
     random = np.random.default_rng(slots)
     for step in range(200):
         number = int(random.integers(5))
         fill.interrupt = KeyboardInterrupt() if step % 3 == 0 else None
         try:
-            row = cache.table[cache.slot((number,), fill)]
+            row = cache.table[cache.slots([(number,)], fill)[0]]
         except KeyboardInterrupt:
             continue
         assert row.tolist() == [number] * 10
     assert 0 < len(fill.filled) < 200
     assert len(cache._slots) <= slots
     assert len(set(cache._slots.values())) == len(cache._slots)
+
+
+def test_rows_asked_for_together_push_out_others_not_each_other() -> None:
+    cache, fill = RowCache(40, 10), Filler()
+    cache.slots([(1,), (2,), (3,)], fill)
+    found = cache.slots([(4,), (1,), (4,), (5,)], fill)
+    assert cache.table[found].tolist() == [[number] * 10 for number in (4, 1, 4, 5)]
+    assert fill.filled == [1, 2, 3, 4, 5]
+    assert set(cache._slots) == {(3,), (1,), (4,), (5,)}
+
+
+def test_an_interruption_among_many_rows_gives_their_places_back() -> None:
+    cache, fill = RowCache(40, 10), Filler()
+    cache.slots([(1,)], fill)
+    fill.interrupt = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        cache.slots([(1,), (2,), (3,)], fill)
+    fill.interrupt = None
+    assert (set(cache._slots), cache.room) == ({(1,)}, 4)
+    found = cache.slots([(5,), (6,), (7,), (1,)], fill)
+    assert cache.table[found].tolist() == [[number] * 10 for number in (5, 6, 7, 1)]
+    assert len(set(found)) == 4
+
+
+def test_many_rows_are_filled_in_threads_and_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, ids = key_for(1), torch.arange(3, 3 + 2 * row_cache.IN_THREADS_FROM)[:, None]
+    scores, names = scores_for(len(ids), VOCABULARY), set()
+    expected = GreenListProcessor(key, VOCABULARY)(ids, scores)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    fill_row = GreenList.fill_row
+
+    def watched(mark: GreenList, context: Sequence[int], out: np.ndarray) -> None:
+        names.add(threading.current_thread().name)
+        fill_row(mark, context, out)
+
+    monkeypatch.setattr(GreenList, "fill_row", watched)
+    assert torch.equal(GreenListProcessor(key, VOCABULARY)(ids, scores), expected)
+    assert names
+    assert threading.main_thread().name not in names
+    names.clear()
+    GreenListProcessor(key, VOCABULARY)(ids[: row_cache.IN_THREADS_FROM - 1], scores[: row_cache.IN_THREADS_FROM - 1])
+    assert names == {threading.main_thread().name}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
+def test_in_place_the_scores_handed_over_become_the_marked_ones(dtype: torch.dtype, cache_bytes: int) -> None:
+    key, columns = key_for(1), VOCABULARY + 5  # columns beyond the tokenizer, and a context that gets no mark
+    ids = torch.tensor([[7], [int(key.special_ids[0])], [9], [7]])
+    scores = scores_for(4, columns, dtype)
+    expected = GreenListProcessor(key, columns)(ids, scores)
+    assert not torch.equal(expected, scores)
+    processor = GreenListProcessor(key, columns, cache_bytes=cache_bytes, in_place=True)
+    assert processor(ids, scores) is scores
+    assert torch.equal(scores, expected)
 
 
 def test_ctrl_c_while_a_row_is_filled_leaves_no_wrong_colours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,9 +370,10 @@ def test_on_a_device_nothing_is_read_back(width: int, monkeypatch: pytest.Monkey
     processor = GreenListProcessor(key, VOCABULARY)
     ids = sequences(6, 9, low=0)
     contexts, scores = ids[:, 9 - width :], scores_for(6, VOCABULARY)
+    got = torch.empty_like(scores)
     monkeypatch.setattr(greenlist, "_check_tensor", lambda *_: None)
     with no_host():
-        got = processor.bias._added_on_device(contexts, scores)
+        processor.bias._add_on_device(contexts, scores, got)
     bias = torch.tensor([expected_bias(key, row, VOCABULARY) for row in ids.tolist()])
     assert torch.equal(got, scores + bias)
 

@@ -227,9 +227,9 @@ def test_both_ways_into_the_logits_agree(dtype: torch.dtype, monkeypatch: pytest
     """With the cache of the CPU and as on a device."""
     batch = [Request("h1", [5]), Request(None, [5]), Request("h3", [5, 6, 7]), Request("h1", [9, 4])]
     made: list[torch.Tensor] = []
-    ways: list[Callable[..., torch.Tensor]] = [GreenBias._added_from_cache, GreenBias._added_on_device]
+    ways: list[Callable[..., None]] = [GreenBias._add_from_cache, GreenBias._add_on_device]
     for way in ways:
-        monkeypatch.setattr(GreenBias, "added", way)
+        monkeypatch.setattr(GreenBias, "_add_from_cache", way)
         requests = followed()
         requests.update(update(added=[(i, one.key, one.prompt, one.answer) for i, one in enumerate(batch)]))
         made.append(requests.marked(logits_for(len(batch)).to(dtype)))

@@ -16,7 +16,7 @@ from tests.detect.bundles.bad.registry import (
     good,
 )
 from tests.detect.bundles.draft import Draft
-from tests.detect.bundles.factory import ANSWERED, MODEL, Files, Made, asked, planned_families
+from tests.detect.bundles.factory import MODEL, Files, Made, asked, planned_families
 
 
 # --- adjusted, and found ---
@@ -134,7 +134,7 @@ def answers_of(d: Draft, run: str, answers: bytes | None) -> None:
 @bad("premature", "resumed")
 def answers_that_were_thrown_away(d: Draft) -> None:
     """The second run was stopped, its log deleted, and the third, which is said to go on, asked anew."""
-    answers_of(d, "0002", d.files["case/runs/0002/responses.log"].replace(b'"request": 0', b'"request": 7'))
+    answers_of(d, "0002", d.files["case/runs/0002/responses.log"].replace(b'"text": "w', b'"text": "v', 1))
 
 
 @bad("premature", "resumed")
@@ -185,7 +185,6 @@ def looked_at(plans: int, *, first: bool = True, named: bool = True) -> Files:
         several = [made.plan(effect=0.5, maximum_pairs=400 + n) for n in range(plans)]
         for one in several[:-1]:
             begun = made.begin("suspect", plan=one if first else None, questioned=MODEL)
-            begun.answers.write_bytes(ANSWERED)
             begun.stop("no connection")
         last = several[-1]
         test = asked(made.key, last, last.alpha, 0.6, 12, prompts=[[3, 4, 5], [6, 7]])

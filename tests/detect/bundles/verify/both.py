@@ -11,8 +11,8 @@ from detect.bundles.container import read_bundle
 from detect.bundles.refused import Refused
 from detect.bundles.verify.check import Verified, verify_bundle, verify_files
 
-CHECKS = ["container", "manifest", "files", "signers", "custody", "mark", "timestamps", "runs", "numbers", "findings"]
-CHECKS.append("order")
+CHECKS = ["container", "manifest", "files", "signers", "custody", "mark", "timestamps", "runs", "numbers", "responses"]
+CHECKS += ["findings", "order"]
 
 # What the second says of a number that it refuses: it has no codes, and names what is not as it should be.
 NAMED = {
