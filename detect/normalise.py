@@ -107,6 +107,8 @@ def looks_disguised(text: str) -> bool:
     # A run of spaces loses all but one: no more than two for each pair in it, and two for each other one among them
     if 3 * exchanged + 2 * text.count("  ") <= DRESSED * len(text):
         return False
+    if 3 * exchanged + 2 * sum(line.count("  ") for line in map(str.lstrip, text.split("\n"))) <= DRESSED * len(text):
+        return False  # the rest was indentation
     if not exchanged:
         return sum(len(spaces) for spaces in _DOUBLED.findall(text)) > DRESSED * len(text)
     return normalise(text).is_disguise

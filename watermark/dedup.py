@@ -68,7 +68,7 @@ def number_rows(rows: NDArray[np.uint32], groups: NDArray[np.intp]) -> Numbered:
     """Number the distinct rows, and mark those that are new in their group: compiled, one pass, exact at any width.
 
     Args:
-        rows: uint32 [N, w], N below 2^31.
+        rows: uint32 [N, w], N below 2^31; best with contiguous columns.
         groups: intp [N], ascending.
     """
     from watermark.dedup_numba import number_rows as kernel
@@ -78,7 +78,7 @@ def number_rows(rows: NDArray[np.uint32], groups: NDArray[np.intp]) -> Numbered:
     numbers, firsts = np.empty(count, dtype=np.int32), np.empty(count, dtype=np.int32)
     last, fresh = np.empty(count, dtype=np.intp), np.empty(count, dtype=np.bool_)
     salt = np.uint64(secrets.randbits(64))  # nobody can write rows that meet in one slot
-    found = kernel(np.ascontiguousarray(rows), groups, salt, slots, numbers, firsts, last, fresh)
+    found = kernel(np.ascontiguousarray(rows.T), groups, salt, slots, numbers, firsts, last, fresh)
     return Numbered(numbers, firsts[:found], fresh)
 
 

@@ -47,11 +47,11 @@ def squeeze(ordered):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def number_rows(rows, groups, salt, slots, numbers, firsts, last, fresh):  # type: ignore[no-untyped-def]
+def number_rows(columns, groups, salt, slots, numbers, firsts, last, fresh):  # type: ignore[no-untyped-def]
     """Number the distinct rows in the order in which they first occur; returns how many there are.
 
     Args:
-        rows: uint32 [N, w], compared whole.
+        columns: uint32 [w, N], of the rows, which are compared whole.
         groups: intp [N], ascending.
         salt: uint64; steers which slots are used, and nothing else.
         slots: int32 [a power of two above N], all −1: working space.
@@ -61,12 +61,12 @@ def number_rows(rows, groups, salt, slots, numbers, firsts, last, fresh):  # typ
         fresh: bool [N], written: the row does not stand earlier in its group.
     """
     mask = slots.shape[0] - 1
-    width = rows.shape[1]
+    width = columns.shape[0]
     found = 0
-    for i in range(rows.shape[0]):
+    for i in range(columns.shape[1]):
         code = salt
         for column in range(width):
-            code = (code ^ np.uint64(rows[i, column])) * np.uint64(0xFF51AFD7ED558CCD)
+            code = (code ^ np.uint64(columns[column, i])) * np.uint64(0xFF51AFD7ED558CCD)
             code ^= code >> np.uint64(32)
         slot = np.int64(code) & mask
         while True:
@@ -82,7 +82,7 @@ def number_rows(rows, groups, salt, slots, numbers, firsts, last, fresh):  # typ
             first = firsts[number]
             same = True
             for column in range(width):
-                if rows[i, column] != rows[first, column]:
+                if columns[column, i] != columns[column, first]:
                     same = False
                     break
             if same:

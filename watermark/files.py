@@ -221,7 +221,7 @@ def strict_json(text: str | bytes) -> Any:
     """
     try:
         decoded = text if isinstance(text, str) else str(text, "utf-8")  # json.loads itself would guess the encoding
-        return json.loads(decoded, object_pairs_hook=_unique_members, parse_constant=_no_constant, parse_float=_finite)
+        return json.loads(decoded) if decoded.startswith("\ufeff") else _STRICT.decode(decoded)  # that is refused
     except json.JSONDecodeError as error:  # str(error) quotes no content, but error.doc holds it all: drop the chain
         what = error.msg.removesuffix(" at")  # of a string without an end; the place follows here
         raise InputError(f"not JSON: {what} at line {error.lineno}, column {error.colno}") from None
@@ -251,3 +251,6 @@ def _finite(digits: str) -> float:
 
 def _no_constant(name: str) -> Any:
     raise InputError(f"JSON holds {name}, which is not a number")
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_no_constant, parse_float=_finite)

@@ -87,7 +87,7 @@ class Windows:
     """Every window of a collection without special tokens, in reading order: W of them.
 
     Attributes:
-        rows: uint32 [W, h + 1], the context, then the token.
+        rows: uint32 [W, h + 1], the context, then the token; a column is contiguous.
         documents: intp [W], the document it lies in; ascending.
         lengths: intp [documents], tokens of each document.
         no_context: tokens with fewer than h before them; special: others that touch a special token.
@@ -161,9 +161,14 @@ class WindowRule:
         has_context = text.has_context(self.context_width)
         valid = self._valid(text, has_context)
         no_context = text.ids.shape[0] - int(np.count_nonzero(has_context))
-        rows = self._rows(text, valid)
-        special = text.ids.shape[0] - no_context - rows.shape[0]
-        return Windows(rows, text.document_numbers()[valid], text.lengths, no_context, special)
+        ends = np.flatnonzero(valid)  # of windows
+        columns = np.empty((self.context_width + 1, ends.shape[0]), dtype=np.uint32)
+        for column, back in zip(columns, range(self.context_width, -1, -1), strict=True):
+            np.take(text.ids, ends - back, out=column)
+        inside = np.diff(np.searchsorted(ends, np.append(text.starts, text.ids.shape[0])))  # of each document
+        numbers = np.repeat(np.arange(text.count), inside)
+        special = text.ids.shape[0] - no_context - ends.shape[0]
+        return Windows(columns.T, numbers, text.lengths, no_context, special)
 
     def occurrences(self, documents: Iterable[Document]) -> Occurrences:
         """Where each pair occurs, and how often; nothing is excluded.
@@ -219,14 +224,11 @@ class WindowRule:
         """Rows (context…, token) of all windows without special tokens, uint32 [M, h+1]; how many lack a context."""
         has_context = text.has_context(self.context_width)
         no_context = text.ids.shape[0] - int(np.count_nonzero(has_context))
-        return self._rows(text, self._valid(text, has_context)), no_context
-
-    def _rows(self, text: _Flat, valid: NDArray[np.bool_]) -> Table:
-        if text.ids.shape[0] <= self.context_width:
-            return np.zeros((0, self.context_width + 1), dtype=np.uint32)
+        if no_context == text.ids.shape[0]:
+            return np.zeros((0, self.context_width + 1), dtype=np.uint32), no_context
         table = np.lib.stride_tricks.sliding_window_view(text.ids, self.context_width + 1)
-        ends = valid[self.context_width :]
-        return table if ends.all() else table[ends]
+        valid = self._valid(text, has_context)[self.context_width :]
+        return (table if valid.all() else table[valid]), no_context
 
     def _valid(self, text: _Flat, has_context: NDArray[np.bool_]) -> NDArray[np.bool_]:
         valid = has_context.copy()
@@ -252,10 +254,6 @@ class _Flat:
     def lengths(self) -> NDArray[np.intp]:
         """intp [count], tokens of each document."""
         return np.diff(np.append(self.starts, self.ids.shape[0]))
-
-    def document_numbers(self) -> NDArray[np.intp]:
-        """intp [tokens]: the document each token stands in."""
-        return np.repeat(np.arange(self.count), self.lengths)
 
     @staticmethod
     def of(documents: Iterable[Document]) -> _Flat:

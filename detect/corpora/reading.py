@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
@@ -53,17 +54,15 @@ def lines_until(handle: BinaryIO, begin: int, stop: int) -> Iterator[bytes]:
     Args:
         begin: where the handle stands.
     """
-    for lines in blocks_until(handle, begin, stop):
-        yield from lines
+    for block in blocks_until(handle, begin, stop):
+        yield from io.BytesIO(block)
 
 
-def blocks_until(handle: BinaryIO, begin: int, stop: int) -> Iterator[list[bytes]]:
-    """The same, about BLOCK bytes at a time."""
+def blocks_until(handle: BinaryIO, begin: int, stop: int) -> Iterator[bytes]:
+    """The same, in blocks of whole lines of about BLOCK bytes together."""
     at = begin
-    while at < stop:
-        hint = min(BLOCK, stop - at - 1)  # lines are read until they are longer than this together
-        lines = handle.readlines(hint) if hint else [handle.readline()]
-        at += sum(map(len, lines))
-        if not lines or not lines[-1]:
-            return
-        yield lines
+    while at < stop and (block := handle.read(min(BLOCK, stop - at))):
+        if not block.endswith(b"\n"):
+            block += handle.readline()
+        yield block
+        at += len(block)

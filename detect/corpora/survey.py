@@ -6,6 +6,7 @@ are read, but parsed only where one may hold a prompt.
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -93,9 +94,9 @@ def _prompt_lines(part: Part, setting: Setting, lines: list[int | None]) -> Iter
     with reading(part.file(setting.inputs)) as handle:
         stop = sys.maxsize if part.stop is None else part.stop
         for block in blocks_until(handle, line_start(handle, part.start) if part.start else 0, stop):
-            count += len(block)
-            if _may_hold(b"".join(block)):
-                for line in filter(_may_hold, block):
+            count += block.count(b"\n") + (not block.endswith(b"\n"))
+            if _may_hold(block):
+                for line in filter(_may_hold, io.BytesIO(block)):
                     with suppress(InputError):
                         yield from jsonl_rows([line], part.name)
     lines.append(count)

@@ -64,7 +64,7 @@ class PairCounter:
         """Count a batch."""
         found = self._setting.rule.windows(documents)
         numbered = number_rows(found.rows, found.documents)
-        rows = found.rows[numbered.firsts]
+        rows = found.rows.T.take(numbered.firsts, axis=1).T
         packed = self._setting.packing.pack(rows)
         kinds = self._setting.green.is_green(rows[:, :-1], rows[:, -1]).astype(np.uint8)  # [D], of four kinds
         in_prompt = 0
