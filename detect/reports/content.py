@@ -26,7 +26,7 @@ from detect.reports.casework import SHORT, items, items_of, plan, question
 from detect.reports.closing import reproduce, signatures
 from detect.reports.effects import NEGATIVE, cautions, meaning
 from detect.reports.error_rates import likelihood, validation
-from detect.reports.given import Given, is_control
+from detect.reports.given import Given, is_control, is_single
 from detect.reports.reasoning import formulas, limitations, method, propositions
 from detect.reports.testing import controls, multiplicity, status, tests
 from detect.wording import FLOOR, amount, probability_words
@@ -103,16 +103,20 @@ def _besides(given: Given, shown: Sequence[RecordedTest]) -> Iterator[Text]:
         tests = [test for test in rest if status(given, test) == word]
         if tests:
             detected = [test for test in tests if test.evidence["finding"] == "detected"]
-            named = [_named(given, test) for test in detected[:MOST_BESIDES]]
-            named += [f"{len(detected) - MOST_BESIDES:,} more"] if len(detected) > MOST_BESIDES else []
+            whole = [test for test in detected if not is_single(test)]  # what documents are of is said by the pooled
+            named = [_named(given, test) for test in whole[:MOST_BESIDES]]
+            named += [f"{len(detected) - len(named):,} more"] if 0 < len(named) < len(detected) else []
+            detail = filled(": {}", joined(named, "; ")) if named else ""
             yield filled(
                 words.BESIDES,
                 tests=amount(len(tests), f"{word} test"),
                 runs=amount(len({test.run for test in tests}), "run"),
-                found=filled(words.BESIDES_DETECTED, number=f"{len(detected):,}", named=joined(named, "; "))
+                found=filled(words.BESIDES_DETECTED, number=f"{len(detected):,}", named=detail)
                 if detected
                 else words.BESIDES_NONE,
-                after=words.BESIDES_AFTER if detected and word == "exploratory" else "",
+                after=words.BESIDES_AFTER
+                if detected and word == "exploratory" and all(map(given.is_confirmatory, shown))
+                else "",
             )
     stopped = sum(1 for *_, end in given.runs() if end is not None and end.event == "stopped")
     if stopped:

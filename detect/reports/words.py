@@ -29,7 +29,7 @@ FOUND_HEADINGS = ("what was examined", "by", "finding", "probability, were it un
 BESIDES = "Besides these, {tests} in {runs} (section 7); {found}{after}."
 BESIDES_AFTER = "; choices made after looking are not excluded in these"
 BESIDES_NONE = "none of them says “detected”"
-BESIDES_DETECTED = "of these {number} say “detected”: {named}"
+BESIDES_DETECTED = "of these {number} say “detected”{named}"
 BESIDES_STOPPED = "Without a result ended {runs} (section 3)."
 BY = {
     ("text", "count"): "counting of tokens",

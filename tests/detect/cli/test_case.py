@@ -207,7 +207,7 @@ def test_another_marks_case_is_refused(cli: Cli, key: Path, ids: Path, tmp_path:
     before = (CASE / "custody.jsonl").read_bytes()
     other = save_key(tmp_path / "other.key", 1, bare=True)
     cli("detect", "--key", other, ids, "--case", CASE).refused(3, "is a case of key", "make another case")
-    cli("key", "check", other, SPEECH, "--case", CASE).refused(3, "make another case")
+    cli("key", "check", other, ids, "--case", CASE).refused(3, "make another case")
     cli("key", "commit", other, "-o", "c.json", "--case", CASE).refused(3, "not among the marks committed to")
     assert not check_path(other).exists()
     assert not Path("c.json").exists()
