@@ -321,6 +321,7 @@ def custody(b):
         b.used.add(keyid)
         b.log.append(one)
     b.at, numbers = "custody", [one.details["run"] for one in b.log if "run" in one.details]
+    b.ends = {one.details["run"]: one for one in b.log if one.event in ("finished", "stopped")}
     need(LOG.fullmatch(" ".join(one.event for one in b.log)), "no log begins, goes on or ends like this")
     need(numbers == [f"{1 + i // 2:04d}" for i in range(len(numbers))], "runs that are not numbered as they began")
     agree(b.said, {"custody": {"entries": len(b.log), "last": previous}})
@@ -406,7 +407,8 @@ def timestamps(b):
 
 def runs(b):
     """Runs have the tests that the log and their plan have, on files of their own, and judged together as they must."""
-    for entry, begun in ((one, of(b, "begun")[int(one.details["run"]) - 1]) for one in of(b, "finished")):
+    begins = of(b, "begun")
+    for entry, begun in ((one, begins[int(one.details["run"]) - 1]) for one in of(b, "finished")):
         run, here, plan = entry.details["run"], f"case/runs/{entry.details['run']}/", b.plans.get(begun.details["plan"])
         b.at, tests, together, primary = f"runs: run {run}", {}, {}, None
         need(plan or begun.details["plan"] is None, "its plan was not recorded")
@@ -571,9 +573,8 @@ def read_log(data, asked, digest, plan):
 
 def responses(b):
     """Servers were asked as runs and plans say, and their answers are the documents of the tests."""
-    ends = {one.details["run"]: one for one in b.log if one.event in ("finished", "stopped")}
     for begun in of(b, "begun"):
-        said, end, plan = begun.details, ends[begun.details["run"]], b.plans.get(begun.details["plan"])
+        said, end, plan = begun.details, b.ends[begun.details["run"]], b.plans.get(begun.details["plan"])
         b.at, name = f"responses: run {said['run']}", f"case/runs/{said['run']}/responses.log"
         asked, data = said["questioned"] or {}, b.files[name] if name in end.files else b""
         need("server" in asked or name not in end.files, "the log of a server that was not asked")
@@ -657,10 +658,9 @@ def enough(test, family, keys, checked):
 
 def goes_on(b, later, earlier):
     """A server's answers to an earlier run, which was stopped, are the beginning of those to a later one."""
-    names = {one.details["run"]: f"case/runs/{one.details['run']}/responses.log" for one in of(b, "stopped")}
-    ends = {one.details["run"]: one for one in b.log if one.event in ("finished", "stopped")}
-    old, new = names.get(earlier["run"]), f"case/runs/{later['run']}/responses.log"
-    held = old in ends[earlier["run"]].files and new in ends[later["run"]].files
+    old, new = (f"case/runs/{one['run']}/responses.log" for one in (earlier, later))
+    end = b.ends[earlier["run"]]
+    held = end.event == "stopped" and old in end.files and new in b.ends[later["run"]].files
     return held and later["questioned"] == earlier["questioned"] and b.files[new].startswith(b.files[old])
 
 def order(b):
