@@ -488,7 +488,14 @@ def numbers(b):
             need(0 <= k <= n, f"n_green is {k}")
             right |= {"n_green": k, "theta": None}
             p, value = log_tail(k, n, gamma)[0] / LN10, log10_e(k, n, gamma)
-            p = p if not how else -max(log10_es[:n + 1]) if b.key else -value if ended == "early" else e["log10_p"]
+            if how:  # E rises with every green pair and falls with every other: that bounds it without the key, too
+                early, low, high = ended == "early", max(0.0, value), log10_e(k, k, gamma)
+                right_end = early == (value >= level) and not (early and log10_e(k - 1, n - 1, gamma) >= level)
+                need(b.key or right_end, f"stopped is {ended}, which {k} green of {n} pairs do not allow")
+                p = -max(log10_es[:n + 1]) if b.key else -low if early or not claimed else e["log10_p"]
+                free = claimed and not b.key and not early
+                need(not free or (-p < level and low - 1e-9 * max(1, low) <= -p <= high + 1e-9 * max(1, high)),
+                     f"log10_p is {p}, not between {-min(high, level)} and {-low}")
         right |= {"log10_p": p, "log10_e": value, "z_score": z} if claimed else {"log10_e": None, "z_score": None}
         right["green_fraction"] = k / n if n and test.kind != "weights" else None
         agree({"S": test.s, **e, **(how or {})}, right, 1e-9)

@@ -6,6 +6,7 @@ Without the key a tally has the examiner's own count of green pairs, or S; every
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from collections.abc import Sequence
 from typing import Any
@@ -27,6 +28,7 @@ from detect.sequential import STALE_RUN, Sequential, SequentialTally
 from watermark.greenlist import MAX_TOKEN_ID
 from watermark.windows import Document, Pairs, Reason
 
+SLACK = 1e-9  # what rounding may do to a number
 _ROW: dict[str, Check] = {
     "id": lambda value: value is None or is_text(value) or type(value) is int,
     "token_ids": list_of(lambda value: type(value) is int and 0 <= value <= MAX_TOKEN_ID),
@@ -105,7 +107,7 @@ def _said_sequence(
     pairs = Pairs(rows[:, :-1], rows[:, -1], len(np.unique(rows[:, :-1], axis=0)) if len(rows) else 0)
     green = _said_green(test, scored)
     log10_e = log10_e_value(green, scored, marked.gamma)
-    highest = log10_e if stopped == "early" else -(test.evidence["log10_p"] or 0.0)
+    highest = _said_highest(test, green, scored, stopped == "early", marked.gamma)
     return SequentialTally(
         **_common(test, marked, n_tokens, pairs),
         n_green=green,
@@ -118,6 +120,31 @@ def _said_sequence(
         log10_e_whole=highest,
         stopped=stopped,  # type: ignore[arg-type]
     )
+
+
+def _said_highest(test: RecordedTest, green: int, scored: int, early: bool, gamma: float) -> float:
+    """The largest log10 E on the way, as the examiner says, within what `green` of `scored` pairs allow in any order.
+
+    E rises with every green pair and falls with every other. So it ended early iff the last pair was green and took E
+    over the level; else E stayed below it, and its largest value is at least the last, and at most that with all green
+    pairs first.
+
+    Raises:
+        Refused: "pairs" (it cannot have stopped so) or "p".
+    """
+    level = -math.log10(test.evidence["sequential"]["alpha"])
+    log10_e = log10_e_value(green, scored, gamma)
+    if early != (log10_e >= level) or (early and log10_e_value(green - 1, scored - 1, gamma) >= level):
+        said = test.evidence["sequential"]["stopped"]
+        raise Refused("pairs", f"{test.what}: stopped is {said}, which {green} green of {scored} pairs do not allow")
+    if early or not test.claims:
+        return max(0.0, log10_e)
+    highest = -float(test.evidence["log10_p"])
+    low, high = max(0.0, log10_e), log10_e_value(green, green, gamma)
+    if highest >= level or not low - SLACK * max(1, low) <= highest <= high + SLACK * max(1, high):
+        bounds = f"{-min(high, level):.6g} to {-low:.6g}"
+        raise Refused("p", f"{test.what}: log10_p is {-highest}, and {green} green of {scored} pairs give {bounds}")
+    return highest
 
 
 def _weighed(test: RecordedTest, marked: Marked) -> WeightTally:
