@@ -22,6 +22,7 @@ import sys
 import tempfile
 import zipfile
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
 from decimal import Decimal
@@ -399,6 +400,8 @@ def runs(b):
             take(e, " ".join([members, *(name for name in optional.split() if name in e)]))
             own = {"key_id": b.mark["key_id"], "scheme": b.mark["scheme"], "gamma": b.gamma, "context_width": b.h}
             agree(e, {} if one["kind"] == "scan" else own | {"schema": "taggant-evidence/1"})
+            named = name.partition("/")[0]
+            need(named not in ("sampled", "reading") or e.get("test") == named, f"its test is {e.get('test')}")
             status = "exploratory" if one["kind"] == "scan" else e["status"]  # a scan has none
             need(e["finding"] in ("detected", "inconclusive", "not detected")
                  and status in ("exploratory", "confirmatory"), "no such finding, or status")
@@ -406,7 +409,7 @@ def runs(b):
             effect = effect if type(effect) in (int, float) and 0 < effect < 1 else None
             material = {part: b.files[path] for part, path in paths.items()}
             tests[name] = Namespace(what=f"run {run}, {name}", begun=begun, kind=one["kind"], e=e, effect=effect,
-                                    control=None, s=one.get("statistic"), files=material)
+                                    control=None, s=one.get("statistic"), files=material, plan=plan, name=name)
         planned = {f"{name}/control" for name in (plan["tests"] if plan else ())}
         need(planned >= {name for name in tests if name.endswith("/control")}, "a control of what was not planned")
         of_plan = {name: test.e for name, test in tests.items() if "plan" in test.e}
@@ -453,6 +456,14 @@ def numbers(b):
             need(len(contexts) == b.h * rows and rows == len(set(pairs)) == len(pairs) == len(weights)
                  and all(math.isfinite(a) and a for a in weights), "pairs twice, or weights that are none")
             need(not any(b.special & set(pair) for pair in pairs), "special tokens have weights")
+            need(("n_tokens" in found) == (e["test"] == "sampled"), "answers in place of a reading, or vice versa")
+            if test.plan:
+                against = test.name.removesuffix("/control") in ("sampled/excess", "reading/difference")
+                audited = {"excluded_weights", *(["expected_weights"] if against else [])}
+                flag = read(test.files["weights"])["with_reference.npy"].endswith(b"\1")
+                need(flag == against and audited <= found.keys(), "weighed otherwise than planned, or nothing to audit")
+                need(max(Counter(pair[:-1] for pair in pairs).values(), default=0) <= test.plan["top"],
+                     f"more weights a context than the plan's {test.plan['top']}")
             [right["n_tokens"]] = found.get("n_tokens", found["n_positions"])[1]
         else:
             rows = ([parse(line) for line in lines_of(test.files[part])] for part in TEXTS.split())
@@ -493,7 +504,7 @@ def numbers(b):
                 right_end = early == (value >= level) and not (early and log10_e(k - 1, n - 1, gamma) >= level)
                 need(b.key or right_end, f"stopped is {ended}, which {k} green of {n} pairs do not allow")
                 p = -max(log10_es[:n + 1]) if b.key else -low if early or not claimed else e["log10_p"]
-                free = claimed and not b.key and not early
+                free = claimed and not b.key and not early and how["stopped"] == ended
                 need(not free or (-p < level and low - 1e-9 * max(1, low) <= -p <= high + 1e-9 * max(1, high)),
                      f"log10_p is {p}, not between {-min(high, level)} and {-low}")
         right |= {"log10_p": p, "log10_e": value, "z_score": z} if claimed else {"log10_e": None, "z_score": None}

@@ -24,6 +24,8 @@ from detect.bundles.verify.runs import RecordedTest
 from detect.counting import CountTally, Tally, WeightTally, tally, weigh, window_rule
 from detect.exact.evalue import log10_e_value
 from detect.observation import Excess, Reading
+from detect.plans.parts import NEED_REFERENCE
+from detect.plans.plan import Plan
 from detect.sequential import STALE_RUN, Sequential, SequentialTally
 from watermark.greenlist import MAX_TOKEN_ID
 from watermark.windows import Document, Pairs, Reason
@@ -157,12 +159,26 @@ def _weighed(test: RecordedTest, marked: Marked) -> WeightTally:
         raise Refused("pairs", f"{test.what}: special tokens have weights")
     if observed.pairs.n_contexts != len(np.unique(observed.pairs.contexts, axis=0)):
         raise Refused("pairs", f"{test.what}: its weights are of another number of contexts than they say")
+    if test.plan is not None:
+        _check_as_planned(test, observed, test.plan)
     if marked.opened:
         return weigh(marked, observed)
     n_tokens = observed.n_tokens if isinstance(observed, Excess) else observed.n_positions
     assert test.statistic is not None
     common = _common(test, marked, n_tokens, observed.pairs)
     return WeightTally(**common, weights=observed.weights, statistic=test.statistic, comparisons={})
+
+
+def _check_as_planned(test: RecordedTest, observed: Reading | Excess, plan: Plan) -> None:
+    """Raise Refused unless weights were made as the plan says, and have all that the audits of a claim look at."""
+    needs = test.name.removesuffix("/control") in NEED_REFERENCE
+    if observed.with_reference != needs:
+        raise Refused("material", f"{test.what}: weighed {'without' if needs else 'against'} a reference")
+    if observed.excluded is None or (needs and observed.expectation is None):
+        raise Refused("material", f"{test.what}: what is audited is not there: of the reference, or left out")
+    _, often = np.unique(observed.pairs.contexts, axis=0, return_counts=True)
+    if often.max(initial=0) > plan.top:
+        raise Refused("material", f"{test.what}: {often.max()} weights of a context, the plan says {plan.top}")
 
 
 def observed_of(test: RecordedTest) -> Reading | Excess:
