@@ -49,6 +49,7 @@ MARK = "scheme gamma_65536 context_width tokenizer_sha256 vocab_size special_ids
 ANSWER = "request prompt text token_ids finish_reason logprobs usage id created model system_fingerprint"
 WORK = "kind server model endpoint sampling seed prompts prompts_sha256"
 SAMPLING = "max_new_tokens temperature top_p logprobs"
+KEY_CHECK = "key_id accepted log10_p n_scored n_green corpus_sha256 n_documents created format"
 JUDGED, TEXTS = "log10_p log10_p_adjusted finding notes", "documents prompts"
 EVIDENCE = f"{JUDGED} schema test key_id scheme gamma context_width n_tokens n_scored n_green green_fraction ci95 " \
     "z_score log10_e log10_p_saddlepoint theta n_contexts alpha status"
@@ -311,6 +312,15 @@ def mark(b):
     need({one.details.get("key_id", b.mark["key_id"]) for one in b.log} == {b.mark["key_id"]}, "another key's log")
     for one in of(b, "committed"):
         agree(parse(b.files[min(one.files)]), {"format": "taggant-commitment/1", **one.details})
+    for one in of(b, "key-checked"):
+        [name] = one.files
+        b.at, said = f"mark: {name}", take(parse(b.files[name]), KEY_CHECK)
+        agree(said, {"format": "taggant-key-check/2", **one.details})
+        k, n = said["n_green"], said["n_scored"]
+        need(type(k) is type(n) is int and 0 <= k <= n, "no counts")
+        agree(said, {"log10_p": float(log_tail(k, n, b.gamma)[0] / LN10)}, 1e-9)
+        agree(said, {"accepted": said["log10_p"] > -2})
+    b.at = "mark"
     for one in of(b, "planned"):
         [(b.at, digest)] = one.files.items()
         plan, b.at = parse(b.files[b.at]), f"mark: {b.at}"
@@ -410,7 +420,7 @@ def runs(b):
             material = {part: b.files[path] for part, path in paths.items()}
             tests[name] = Namespace(what=f"run {run}, {name}", begun=begun, kind=one["kind"], e=e, effect=effect,
                                     control=None, s=one.get("statistic"), files=material, plan=plan, name=name)
-        planned = {f"{name}/control" for name in (plan["tests"] if plan else ())}
+        planned = {f"{name}/control" for name in (plan["tests"] if plan and plan["positive_control"] else ())}
         need(planned >= {name for name in tests if name.endswith("/control")}, "a control of what was not planned")
         of_plan = {name: test.e for name, test in tests.items() if "plan" in test.e}
         need(of_plan.keys() == set(plan["tests"] if plan else ()), "not the tests that were planned")
@@ -597,6 +607,12 @@ def answered(b, tests, plan, work, answers, gap):
             need(how["n_answers"] == n, "documents that the e-process did not look at")
     need(ended or n == gap, f"{gap - n} answers left out, where nothing had ended the asking")
     run = f"run {tests[0].begun.details['run']}"
+    first = min(one.time for one in of(b, "begun") if one.details["questioned"] == tests[0].begun.details["questioned"])
+    first, model = datetime.fromisoformat(first).timestamp(), work["model"]
+    other = sum(one["model"] not in (None, model) for one in answers.values())
+    early = sum(one["created"] is not None and one["created"] < first for one in answers.values())
+    b.left += [f"{run}: why {other} answers name another model than {model}"] if other else []
+    b.left += [f"{run}: why {early} answers say they were made before the model was first asked"] if early else []
     b.left.append(f"{run}: what was asked and said: the log, with a digest of the prompts, is the examiner's word")
     b.left += [f"{run}: that {again} of {n} documents are the text of their answers, tokenised again"] if again else []
 
@@ -609,7 +625,8 @@ def findings(b):
             b.at, e, claimed, [alpha] = f"findings: {test.what}", test.e, test.e["log10_p_adjusted"] is not None, alphas
             largest = max(largest, min(0.0, (e["log10_p"] or 0.0) + math.log10(len(family) + keys - 1 - rank)))
             seen = [one.details["accepted"] is True for one in of(b, "key-checked", test.begun.number)]
-            right = e["log10_p"] is not None and all(seen) and (checked or not seen)
+            must = seen or (test.plan and test.plan["key"]["check"])
+            right = e["log10_p"] is not None and all(seen) and (checked or not must)
             need(right or not claimed, "adjusted without a claim, or against the key's check")
             adjusted = min(0.0, largest - (math.log10(0.99) if checked else 0.0))
             agree(e, {"log10_p_adjusted": adjusted} if claimed else {}, 1e-9)  # a claim may be left out
@@ -648,10 +665,12 @@ def order(b):
     for test in tests:
         b.at, said, at = f"order: {test.what}", test.begun.details, test.begun.number
         planned = [one for one in of(b, "planned", at) if one.details["plan"] == said["plan"]]
-        need(planned and "plan" in test.e, "not planned before")
+        need(planned and "plan" in test.e and test.plan["tokenizer"], "not planned before, or without a tokenizer")
         before = planned[0].number
-        roots = [one.details["root"] for one in of(b, "committed", before)]
-        need(planned[0].details["root"] in roots, "not committed to before it was planned")
+        committed = [one for one in of(b, "committed", before) if one.details["root"] == planned[0].details["root"]]
+        need(committed, "not committed to before it was planned")
+        dates = [(parse(b.files[min(one.files)])["created"], one.time) for one in [planned[0], *committed]]
+        need(all(created <= time for created, time in dates), "dated after the entry that records it")
         earlier = [one.details for one in of(b, "begun", at) if one.details["plan"] == said["plan"]]
         need(all(goes_on(b, said, one) for one in earlier), "its plan was used before")
         seen = [one.details["questioned"] for one in of(b, "begun", before)]

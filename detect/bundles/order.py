@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from detect.bundles import canonical
 from detect.bundles.custody import Log
 from detect.bundles.entries import Entry, answers_of
 
@@ -24,6 +25,7 @@ def shortcomings(log: Log, run: int, read: ReadFile) -> list[str]:
        a model could be looked at as often, each time with the whole alpha.
     5. The key was not checked after it was planned for.
     6. It names the questioned model, so that the log can tell which runs were about it.
+    7. Neither plan nor commitment is dated, by its own words, after the entry that records it.
 
     Args:
         run: number of the entry by which it began.
@@ -61,8 +63,12 @@ def why_not(
     place, entry = planned[0]
     reasons = []
     root = entry.details["root"]
-    if not any(number < place and one.details["root"] == root for number, one in log.of("committed")):
+    committed = [one for number, one in log.of("committed") if number < place and one.details["root"] == root]
+    if not committed:
         reasons.append("the case does not record the key's commitment before the plan")
+    for what, one in (("plan", entry), *(("key's commitment", one) for one in committed)):
+        if (dated := _date_of(one, read)) > one.time:
+            reasons.append(f"the {what} is dated {dated}, after the entry that records it ({one.time})")
     begun = [(number, one.details) for number, one in log.of("begun") if number < at]
     if questioned is not None and any(number < place and one["questioned"] == questioned for number, one in begun):
         reasons.append("the case records that the questioned model was examined before the plan")
@@ -84,6 +90,12 @@ def end_of(log: Log, run: str) -> Entry | None:
     """The entry by which a run ended; None: it has not."""
     ends = (one for one in log.entries if one.event in ("finished", "stopped") and one.details["run"] == run)
     return next(ends, None)
+
+
+def _date_of(entry: Entry, read: ReadFile) -> str:
+    """When the plan or commitment that an entry records was made, as it says itself."""
+    (name,) = entry.subjects
+    return str(canonical.loads(read(name), name)["created"])
 
 
 def _goes_on(log: Log, run: str, read: ReadFile, answers: bytes | None) -> bool:

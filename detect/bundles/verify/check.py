@@ -192,4 +192,5 @@ def _unchecked(
         found.append(ASKED_AND_SAID)
         if answered.again and not answered.remade:
             found.append(f"that {answered.again:,} of {amount(answered.documents, 'document')} {AGAIN}")
+    found += answered.odd
     return tuple(found)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -36,6 +37,7 @@ from detect.questioned.schedule import DEFAULT_TOKENS, EMPTY_RUN
 from detect.sequential import STALE_RUN
 from detect.wording import amount
 from watermark.errors import TokenizerMismatchError
+from watermark.keys.commitment import CREATED_FORMAT
 from watermark.windows import Reason
 
 _READABLE = re.compile("[0-9A-Za-z]")  # no tokenizer makes nothing of these
@@ -78,12 +80,14 @@ class Answered:
         documents: how many there are.
         again: of them, those of a text that was tokenised again.
         remade: they were tokenised here, too.
+        odd: what answers say of themselves that the run does not, in words.
     """
 
     runs: int = 0
     documents: int = 0
     again: int = 0
     remade: bool = False
+    odd: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if not self.runs:
@@ -122,10 +126,25 @@ def check_responses(
             if finished:
                 own = [test for test in tests if test.run == details["run"]]
                 documents, again = _Run(logged, details, plan, own, marked, name).check(tokens)
-                found = Answered(found.runs + 1, found.documents + documents, found.again + again, found.remade)
+                odd = (*found.odd, *_odd(logged, details, log))
+                found = Answered(found.runs + 1, found.documents + documents, found.again + again, found.remade, odd)
         elif finished:
             raise Refused(CODE, f"{name} is not there, and the run asked a server")
     return found
+
+
+def _odd(logged: Logged, details: Mapping[str, Any], log: Log) -> list[str]:
+    """In what answers contradict the log, as the server says of them: nobody signed that, so it refutes nothing."""
+    questioned, answers = details["questioned"], logged.responses.values()
+    first = next(one.time for _, one in log.of("begun") if one.details["questioned"] == questioned)
+    begun = datetime.strptime(first, CREATED_FORMAT).replace(tzinfo=UTC).timestamp()
+    other = sum(one.model not in (None, questioned["model_name"]) for one in answers)
+    early = sum(one.created is not None and one.created < begun for one in answers)
+    what = f"run {details['run']}: why {{}} of {amount(len(answers), 'answer')} {{}}"
+    return [
+        *([what.format(other, f"name another model than {questioned['model_name']}")] if other else []),
+        *([what.format(early, "say that they were made before the model was first asked")] if early else []),
+    ]
 
 
 def _check_questions(logged: Logged, details: Mapping[str, Any], plan: Plan | None, name: str) -> None:

@@ -190,9 +190,9 @@ def _read_run(files: Files, log: Log, marked: Marked, finished: Entry, begun: in
         raise Refused("run", f"{what}: the plan that it carries out was not recorded")
     if plan is not None and (plan.access != "weights") != served:
         raise Refused("run", f"{what}: the model was not reached as the plan says ({plan.access})")
-    controls = {f"{name}/control" for name in (() if plan is None else plan.tests)}
+    controls = set() if plan is None or plan.positive_control is None else {f"{name}/control" for name in plan.tests}
     if any(name.endswith("/control") and name not in controls for name in tests):
-        raise Refused("run", f"{what}: a control of a test that was not planned")
+        raise Refused("run", f"{what}: a control that was not planned, or of another test")
     effect = begin["options"].get("effect") if plan is None else plan.effect
     effect = effect if is_number(effect) and 0 < effect < 1 else None
     beside = {name: tests.get(f"{name}/control") for name in tests}

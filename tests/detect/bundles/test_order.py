@@ -11,7 +11,8 @@ from tests.detect.bundles.helpers import DIGEST, Lines
 
 ROOT, OTHER = "1" * 64, "2" * 64
 MODEL = {"model": DIGEST}
-FILES: dict[str, bytes] = {}  # of the case: what each run was answered
+DATED = b'{"created":"2026-11-30T01:02:00Z"}'  # the first moment of `Lines`
+FILES = {"plan.json": DATED, "commitment.json": DATED}  # of the case; and what each run was answered
 
 
 def committed(lines: Lines, root: str = ROOT, name: str = "commitment.json") -> Lines:
@@ -82,6 +83,13 @@ def test_committed_then_planned_then_run(questioned: Any) -> None:
 def test_anything_else_is_said(words: str, lines: Lines, number: int) -> None:
     reasons = found(lines, number)
     assert any(words in reason for reason in reasons), reasons
+
+
+@pytest.mark.parametrize(("name", "words"), [("plan.json", "the plan is dated"), ("commitment.json", "the key's comm")])
+def test_what_is_dated_after_its_entry(name: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FILES, name, b'{"created":"2026-11-30T01:02:59Z"}')
+    (reason,) = found(run(planned(committed(start()))))
+    assert reason.startswith(words)
 
 
 def test_a_stopped_run_was_one() -> None:

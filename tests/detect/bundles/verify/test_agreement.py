@@ -15,6 +15,7 @@ from detect.bundles.container import read_bundle
 from detect.bundles.refused import CODES
 from detect.bundles.seal import write_bundle
 from tests.detect.bundles.bad.mutations import BAD, good, made
+from tests.detect.bundles.draft import Draft
 from tests.detect.bundles.factory import GOOD, authority, signer
 from tests.detect.bundles.verify.both import NAMED, first_code, first_outcome, verified
 from tests.tools.second import FILE, check_of, outcome_of, second
@@ -47,6 +48,24 @@ def test_what_could_not_be_checked_is_said() -> None:
     assert "who made the timestamps (--tsa-root)" in verified(good("stamped")).unchecked
     assert "who made the timestamps (--tsa-root)" in list(second.verify(good("stamped")))[-1]
     assert "scan" in list(second.verify(good("text")))[-1]
+
+
+def test_what_a_server_says_of_its_answers_is_held_against_the_log() -> None:
+    """Nobody signed it, so it refutes nothing: it is remarked upon."""
+    draft = Draft.of(good("server"))
+    name = "case/runs/0001/responses.log"
+    data = draft.files[name].replace(b'"model": "student", "sys', b'"model": "other", "sys')
+    draft.files[name] = data.replace(b'"created": 1796', b'"created": 1696', 3)
+    n = data.count(b'"model": "other"')
+    files = draft.build()
+    said = (*verified(files).unchecked, list(second.verify(files))[-1])
+    for text in ("\n".join(said[:-1]), said[-1]):
+        assert f"why {n} " in text
+        assert "name another model than student" in text
+        assert "why 3 " in text
+        assert "made before the model was first asked" in text
+    assert not any("why " in one for one in verified(good("server")).unchecked)
+    assert "why " not in list(second.verify(good("server")))[-1]
 
 
 def test_what_is_confirmatory() -> None:
