@@ -659,6 +659,12 @@ def goes_on(b, later, earlier):
     held = old in ends[earlier["run"]].files and new in ends[later["run"]].files
     return held and later["questioned"] == earlier["questioned"] and b.files[new].startswith(b.files[old])
 
+def named(begun):
+    """The questioned model of a run; this machine has several names."""
+    said = begun["questioned"]
+    own = r"(?i)//(localhost|127(\.\d+){3}|\[::1\])(?![^:/])"
+    return said | {"server": re.sub(own, "//localhost", said["server"])} if "server" in (said or {}) else said
+
 def order(b):
     """The log bears out what is called confirmatory."""
     tests = [test for test in b.tests() if test.e.get("status") == "confirmatory"]
@@ -673,12 +679,15 @@ def order(b):
         need(all(created <= time for created, time in dates), "dated after the entry that records it")
         earlier = [one.details for one in of(b, "begun", at) if one.details["plan"] == said["plan"]]
         need(all(goes_on(b, said, one) for one in earlier), "its plan was used before")
-        seen = [one.details["questioned"] for one in of(b, "begun", before)]
-        need(said["questioned"] and said["questioned"] not in seen, "no model is named, or questioned before the plan")
-        looked = [one.details for one in of(b, "begun", at) if one.details["plan"] != said["plan"] and (
-            one.details["questioned"] == said["questioned"] or (one.details["plan"] and not one.details["questioned"]))]
+        model, seen = named(said), [named(one.details) for one in of(b, "begun", before)]
+        need(model and model not in seen, "no model is named, or questioned before the plan")
+        looked = [one for one in of(b, "begun", at) if one.details["plan"] != said["plan"] and (
+            named(one.details) == model or (one.details["plan"] and not one.details["questioned"]))]
         stopped = [one.details["run"] for one in of(b, "stopped", at)]
-        need(not any(one["plan"] or one["run"] in stopped for one in looked), "another run on the model gave a choice")
+        choice = any(one.details["plan"] or one.details["run"] in stopped for one in looked)
+        need(not choice, "another run on the model gave a choice")
+        plans = [{x.details["plan"] for x in of(b, "planned", one.number)} for one in looked]
+        need(all(len(some) < 2 for some in plans), "looked at when there were several plans to choose from")
         need(of(b, "key-checked") == of(b, "key-checked", before), "the key was checked after the plan")
         gate = [one.e["finding"] for one in tests if one.begun is test.begun and one.e["plan"]["primary"]]
         need("detected" in gate or test.e["finding"] != "detected", "behind a primary test that found nothing")

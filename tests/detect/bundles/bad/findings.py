@@ -18,7 +18,8 @@ from tests.detect.bundles.bad.registry import (
     good,
 )
 from tests.detect.bundles.draft import Draft
-from tests.detect.bundles.factory import CHECKED, MODEL, Files, Made, asked, planned_families
+from tests.detect.bundles.factory import CHECKED, MODEL, Files, Made, asked, planned_families, served, text_families
+from tests.detect.bundles.served import SERVER
 
 PLAN = "case/plan.json"
 
@@ -211,6 +212,40 @@ def looked_at_under_no_plan_and_stopped(d: Draft) -> Files:
 @bad("premature", "nothing")
 def planned_run_that_names_no_model(d: Draft) -> Files:
     return looked_at(1, named=False)
+
+
+@bad("premature", "nothing")
+def looked_at_before_a_plan_was_chosen(d: Draft) -> Files:
+    """Two plans are recorded, runs without one look at the model, and then the better plan is carried out."""
+
+    def examined(made: Made) -> None:
+        made.commit()
+        _, one = (made.plan(effect=0.5, maximum_pairs=400 + n) for n in range(2))
+        made.run("suspect", text_families(made.key)[:1], questioned=MODEL)
+        test = asked(made.key, one, one.alpha, 0.6, 12, prompts=[[3, 4, 5], [6, 7]])
+        made.run("suspect", planned_families(made, one, {"sampled/distinct": test}), plan=one, questioned=MODEL)
+
+    return case_of(examined)
+
+
+def by_another_name(first: str) -> Files:
+    """A run on this machine's server that was stopped, under another of its names, and then the plan's."""
+
+    def examined(made: Made) -> None:
+        made.begin("suspect", questioned={**SERVER, "server": first}).stop("no connection")
+        served(made)
+
+    return case_of(examined)
+
+
+@bad("premature", "nothing")
+def same_server_by_another_name(d: Draft) -> Files:
+    return by_another_name("http://LocalHost:8000/v1")
+
+
+@bad("premature", "nothing")
+def same_server_by_its_longer_name(d: Draft) -> Files:
+    return by_another_name("http://[::1]:8000/v1")
 
 
 @bad("premature", "nothing")
