@@ -20,6 +20,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import unicodedata
 import zipfile
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections import Counter
@@ -574,7 +575,7 @@ def responses(b):
 
 def answered(b, tests, plan, work, answers, gap):
     """The documents of a run's tests are a server's answers: as many as the rule that ended the asking says."""
-    [data], again, total = {test.files["documents"] for test in tests}, 0, 0
+    [data], again, aside, total = {test.files["documents"] for test in tests}, 0, 0, 0
     asked = plan["sampling"]["tokens"] if plan else tests[0].begun.details["options"].get("sample_tokens")
     process = any(test.kind == "e-process" for test in tests)
     target = asked if type(asked) is int and asked else math.inf if process else 20_000
@@ -586,6 +587,11 @@ def answered(b, tests, plan, work, answers, gap):
         own_ids = given is not None and given[:work["sampling"]["max_new_tokens"]] == ids
         right = own_ids if own else (text or not ids) and (ids or not re.search("[0-9A-Za-z]", text))
         need(right and (own or row["id"] == f"{i}/text"), f"document {i}, called {row['id']}, is not answer {i}")
+        longest, used = work["sampling"]["max_new_tokens"], answers[i]["usage"]["completion_tokens"]
+        most = longest * (4 if used is not None and used <= longest else 1)  # a text may be spelled in more tokens
+        size = max(len(x.encode("utf-8", "replace")) for x in (text, unicodedata.normalize("NFKD", text)))
+        need(own or len(ids) <= min(most, 1 + size), f"document {i} is longer than its text, or than was asked for")
+        aside += not own and given is not None
         need(total < target and all(type(token) is int for token in ids), "no ids, or more than were wanted")
         again, total = again + (not own), total + len(ids)
     ended, sure = total >= target, any(test.e.get("status") == "confirmatory" for test in tests)
@@ -614,7 +620,8 @@ def answered(b, tests, plan, work, answers, gap):
     b.left += [f"{run}: why {other} answers name another model than {model}"] if other else []
     b.left += [f"{run}: why {early} answers say they were made before the model was first asked"] if early else []
     b.left.append(f"{run}: what was asked and said: the log, with a digest of the prompts, is the examiner's word")
-    b.left += [f"{run}: that {again} of {n} documents are the text of their answers, tokenised again"] if again else []
+    b.left += [f"{run}: that {again} of {n} documents are the text of their answers, tokenised again"
+               + (f"; of {aside} the server gave ids, which were set aside" if aside else "")] if again else []
 
 def findings(b):
     """Holm in every family, what the key's check costs, and the finding."""

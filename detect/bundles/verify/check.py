@@ -191,6 +191,7 @@ def _unchecked(
     if answered.runs:
         found.append(ASKED_AND_SAID)
         if answered.again and not answered.remade:
-            found.append(f"that {answered.again:,} of {amount(answered.documents, 'document')} {AGAIN}")
+            aside = f"; of {answered.given:,} the server gave ids, which were set aside" if answered.given else ""
+            found.append(f"that {answered.again:,} of {amount(answered.documents, 'document')} {AGAIN}{aside}")
     found += answered.odd
     return tuple(found)

@@ -10,8 +10,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn, Protocol
 
@@ -32,7 +33,7 @@ from detect.bundles.verify.runs import RecordedTest, asks_server
 from detect.counting import window_rule
 from detect.observation import Excess
 from detect.plans.plan import Plan
-from detect.questioned.responses import Response
+from detect.questioned.responses import SPELLINGS, Response
 from detect.questioned.schedule import DEFAULT_TOKENS, EMPTY_RUN
 from detect.sequential import STALE_RUN
 from detect.wording import amount
@@ -79,6 +80,7 @@ class Answered:
     Attributes:
         documents: how many there are.
         again: of them, those of a text that was tokenised again.
+        given: of these, those to whose answers the server gave token ids, which were set aside.
         remade: they were tokenised here, too.
         odd: what answers say of themselves that the run does not, in words.
     """
@@ -88,6 +90,7 @@ class Answered:
     again: int = 0
     remade: bool = False
     odd: tuple[str, ...] = ()
+    given: int = 0
 
     def __str__(self) -> str:
         if not self.runs:
@@ -125,12 +128,29 @@ def check_responses(
             _check_questions(logged, details, plan, name)
             if finished:
                 own = [test for test in tests if test.run == details["run"]]
-                documents, again = _Run(logged, details, plan, own, marked, name).check(tokens)
-                odd = (*found.odd, *_odd(logged, details, log))
-                found = Answered(found.runs + 1, found.documents + documents, found.again + again, found.remade, odd)
+                documents, again, given = _Run(logged, details, plan, own, marked, name).check(tokens)
+                found = replace(
+                    found,
+                    runs=found.runs + 1,
+                    documents=found.documents + documents,
+                    again=found.again + again,
+                    given=found.given + given,
+                    odd=(*found.odd, *_odd(logged, details, log)),
+                )
         elif finished:
             raise Refused(CODE, f"{name} is not there, and the run asked a server")
     return found
+
+
+def _most_of(response: Response, longest: int) -> int:
+    """Tokens that there can be of an answer's text: one a byte and one that is put before it; not far more than asked.
+
+    Bytes of the text or of what tokenizers normalise it to, whichever are more.
+    """
+    said = response.completion_tokens
+    most = longest * (SPELLINGS if said is not None and said <= longest else 1)
+    texts = (response.text, unicodedata.normalize("NFKD", response.text))
+    return min(most, 1 + max(len(text.encode("utf-8", "replace")) for text in texts))
 
 
 def _odd(logged: Logged, details: Mapping[str, Any], log: Log) -> list[str]:
@@ -178,8 +198,8 @@ class _Run:
     marked: Marked
     name: str
 
-    def check(self, tokens: Tokens | None) -> tuple[int, int]:
-        """Of how many documents, and of how many of them the text was tokenised again (Refused)."""
+    def check(self, tokens: Tokens | None) -> tuple[int, int, int]:
+        """Of how many documents; of how many of them a text was tokenised again; of these, with ids given (Refused)."""
         work = self.logged.work
         if work is None or not self.logged.whole or not self.logged.unbroken:
             self._refuse("it holds no answer, or its last line is not ended, and the run finished")
@@ -198,7 +218,8 @@ class _Run:
                 self._check_weights(test, documents)
             elif len(rows_of(test, "prompts")) < work["prompts"]:
                 self._refuse(f"{test.what}: fewer prompts than were asked")
-        return len(rows), sum(again)
+        given = sum(self.logged.responses[number].token_ids is not None for number, one in enumerate(again) if one)
+        return len(rows), sum(again), given
 
     def _is_of_text(self, number: int, row: Mapping[str, Any], longest: int, reader: Reads | None) -> bool:
         """Whether a document is of text that was tokenised again, as its name says (Refused: it is not the answer)."""
@@ -210,6 +231,10 @@ class _Run:
             self._refuse(f"document {number} is not what the server gave as token ids of its answer")
         if of_text and (ids if not response.text else not ids and _READABLE.search(response.text)):
             self._refuse(f"document {number} is empty and its answer is not, or the other way round")
+        if of_text and len(ids) > _most_of(response, longest):
+            self._refuse(
+                f"document {number} has {amount(len(ids), 'token')}, more than its text, or than was asked for"
+            )
         if reader is not None:
             read = reader.read(response)
             if (list(read.ids), read.returned) != (ids, not of_text):
