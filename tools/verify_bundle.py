@@ -458,7 +458,7 @@ def numbers(b):
         b.at, e, gamma, right = f"numbers: {test.what}", test.e, b.gamma, {}
         how = take(e["sequential"], "alpha maximum_pairs n_answers stopped") if test.kind == "e-process" else None
         if test.kind == "scan":
-            b.left.append(f"{test.what}: a scan")
+            b.left.append(f"{test.what}: a scan, and the stretches it found")
             continue
         if test.kind == "weights":
             found = arrays(test.files["weights"])
@@ -718,6 +718,7 @@ def verify(source, trust=(), roots=(), spread=map):
         yield f"FAILED: {b.at}: {error or type(error).__name__}"
     else:
         b.left += [] if b.key else ["colours: the key is not opened: counts of green, and S, are the examiner's word"]
+        b.left += ["the notes of tests: the examiner's words"] if b.tests() else []
         yield from (f"{test.what}: {test.e['finding']}" for test in b.tests())
         yield f"PASSED: every check; not checked: {'; '.join(b.left) or 'nothing'}"
 

@@ -12,7 +12,6 @@ from detect.bundles.container import read_bundle
 from detect.bundles.custody import Log
 from detect.bundles.entries import digest
 from detect.bundles.held import LOG
-from detect.bundles.material import E_PROCESS, SCAN
 from detect.bundles.refused import Refused
 from detect.bundles.seal import FILES
 from detect.bundles.signer import PublicKey
@@ -20,14 +19,12 @@ from detect.bundles.verify.judgement import check_family, check_order
 from detect.bundles.verify.manifest import Files, Manifest, check_signers, keys_in
 from detect.bundles.verify.marked import Marked, read_mark
 from detect.bundles.verify.numbers import check_numbers
-from detect.bundles.verify.responses import Answered, Tokens, check_responses
-from detect.bundles.verify.runs import RecordedFamily, RecordedTest, asks_server, read_runs
+from detect.bundles.verify.responses import Tokens, check_responses
+from detect.bundles.verify.runs import RecordedFamily, RecordedTest, read_runs
 from detect.bundles.verify.stamped import Stamped, read_stamps
+from detect.bundles.verify.unchecked import unchecked_of
 from detect.wording import amount
 
-FIXED_AMOUNT = "that as many tokens were sampled as the plan says, not fewer or more"
-ASKED_AND_SAID = "what a server was asked and said: its log, with a digest of the prompts, is the examiner's word"
-AGAIN = "are the text of their answers, tokenised again (--tokenizer)"
 OnCheck = Callable[[str, str], None]  # a check that was passed, and what it found
 
 
@@ -111,8 +108,9 @@ def verify_files(
     tests = [test for family in families for test in family.tests]
     runs = sum(1 for _ in log.of("begun"))
     on_check("runs", f"{amount(runs, 'run')} begun, {amount(len(tests), 'test')} recorded")
-    for test in tests:
-        check_numbers(test, marked)
+    for family in families:
+        for test in family.tests:
+            check_numbers(test, family, marked)
     on_check("numbers", _of_numbers(tests, marked))
     answered = check_responses(files, tests, log, marked, tokens)
     on_check("responses", str(answered))
@@ -121,17 +119,8 @@ def verify_files(
     on_check("findings", "; ".join(f"{test.what}: {test.evidence['finding']}" for test in tests) or "none")
     confirmatory = check_order(tests, log, lambda name: files[f"{FILES}/{name}"])
     on_check("order", f"{len(confirmatory)} of {amount(len(tests), 'test')} confirmatory by the log")
-    unchecked = _unchecked(trusted, roots, marked, stamps, tests, answered, log)
+    unchecked = unchecked_of(bool(trusted), bool(roots), marked, stamps, tests, answered, log)
     return Verified(files, manifest, log, marked, tuple(stamps), tuple(families), tuple(confirmatory), unchecked)
-
-
-def _of_fixed_amount(test: RecordedTest, log: Log) -> bool:
-    """Whether a planned test's answers were to be of a number of tokens: the model's own, which no ids here tell.
-
-    Behind a server they are the key's, and `check_responses` counts them.
-    """
-    planned = "plan" in test.evidence and test.name.startswith("sampled/") and test.kind != E_PROCESS
-    return planned and not asks_server(log.entries[test.begun].details)
 
 
 def _read_log(files: Files, manifest: Manifest, keys: dict[str, PublicKey]) -> Log:
@@ -164,34 +153,3 @@ def _of_numbers(tests: Sequence[RecordedTest], marked: Marked) -> str:
     if marked.opened:
         return f"{amount(len(tests), 'test')} computed again from the opened key"
     return "what follows from the examiner's counts of green pairs: the key is not opened"
-
-
-def _unchecked(
-    trusted: Sequence[PublicKey],
-    roots: Sequence[x509.Certificate],
-    marked: Marked,
-    stamps: Sequence[Stamped],
-    tests: Sequence[RecordedTest],
-    answered: Answered,
-    log: Log,
-) -> tuple[str, ...]:
-    found = []
-    if not trusted:
-        found.append("whose the signers' keys are (--trust)")
-    if not stamps:
-        found.append("when anything was done: there is no timestamp from outside, so the order is the signer's word")
-    elif not roots:
-        found.append("who made the timestamps (--tsa-root)")
-    if not marked.opened and tests:
-        found.append("colours: the key is not opened, so counts of green pairs, and S, are the examiner's word")
-        scans = [test.what for test in tests if test.kind == SCAN]
-        found += [f"without the key no scan: {', '.join(scans)}"] if scans else []
-    fixed = [test.what for test in tests if _of_fixed_amount(test, log)]
-    found += [f"{FIXED_AMOUNT}: {', '.join(fixed)}"] if fixed else []
-    if answered.runs:
-        found.append(ASKED_AND_SAID)
-        if answered.again and not answered.remade:
-            aside = f"; of {answered.given:,} the server gave ids, which were set aside" if answered.given else ""
-            found.append(f"that {answered.again:,} of {amount(answered.documents, 'document')} {AGAIN}{aside}")
-    found += answered.odd
-    return tuple(found)

@@ -14,6 +14,7 @@ from cryptography import x509
 from detect.bundles.container import read_bundle
 from detect.bundles.refused import CODES
 from detect.bundles.seal import write_bundle
+from detect.bundles.verify.unchecked import NOTES
 from tests.detect.bundles.bad.mutations import BAD, good, made
 from tests.detect.bundles.draft import Draft
 from tests.detect.bundles.factory import GOOD, authority, signer
@@ -39,12 +40,13 @@ def test_good_bundles_pass_both_as_directory_and_as_archive(name: str, tmp_path:
 
 def test_what_could_not_be_checked_is_said() -> None:
     closed = verified(good("early-closed"))
-    assert [one.partition(" ")[0] for one in closed.unchecked] == ["whose", "when", "colours:"]
+    assert [one.partition(" ")[0] for one in closed.unchecked] == ["whose", "when", "colours:", "the"]
     lines = list(second.verify(good("early-closed")))
     assert all(word in lines[-1] for word in ("--trust", "no timestamp from outside", "the key is not opened"))
     assert "by the log" not in lines[-1]
     stamped = verified(good("stamped"), [authority().root])
-    assert stamped.unchecked == ("whose the signers' keys are (--trust)",)
+    assert stamped.unchecked == ("whose the signers' keys are (--trust)", NOTES)
+    assert NOTES in list(second.verify(good("stamped")))[-1]
     assert "who made the timestamps (--tsa-root)" in verified(good("stamped")).unchecked
     assert "who made the timestamps (--tsa-root)" in list(second.verify(good("stamped")))[-1]
     assert "scan" in list(second.verify(good("text")))[-1]
@@ -66,6 +68,28 @@ def test_what_a_server_says_of_its_answers_is_held_against_the_log() -> None:
         assert "made before the model was first asked" in text
     assert not any("why " in one for one in verified(good("server")).unchecked)
     assert "why " not in list(second.verify(good("server")))[-1]
+
+
+SPANS = {
+    "none": [],
+    "elsewhere": [{"document_index": 1, "start_token": 0, "end_token": 36, "n_scored": 36, "n_green": 36}],
+    "greener": None,
+}
+
+
+@pytest.mark.parametrize("name", SPANS)
+def test_stretches_that_no_scan_found_are_refused_by_the_first_alone(name: str) -> None:
+    """The second says that it has not looked."""
+    draft, place = Draft.of(good("text")), "case/runs/0001/text-scan.json"
+    spans = draft.json(place)["spans"]
+    assert spans
+    changed = SPANS[name]
+    if changed is None:
+        changed = [{**spans[0], "n_green": spans[0]["n_green"] + 1}, *spans[1:]]
+    draft.change(place, spans=[{"log10_p": -38.5, "log10_p_adjusted": -36.0, **one} for one in changed])
+    files = draft.build()
+    assert first_outcome(files) == ("p", "numbers")
+    assert "text/scan: a scan, and the stretches it found" in list(second.verify(files))[-1]
 
 
 def test_what_is_confirmatory() -> None:
