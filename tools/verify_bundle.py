@@ -384,8 +384,12 @@ def timestamps(b):
         rests = [d for one in of(b, "committed") if one.details["root"] == root for d in one.files.values()]
         for time in (earliest[digest] for digest in (run.details["plan"], *rests) if digest in earliest):
             need(time <= datetime.fromisoformat(run.time), f"run {run.details['run']} began before what it rests on")
-    b.left += [] if b.roots and found else ["who made the timestamps (--tsa-root)"] if found else \
-        ["when anything was done: there is no timestamp from outside, so the order is the signer's word"]
+    settled = [one for one in b.log if one.event in ("committed", "planned")]
+    settled = {digest for one in settled for digest in (one.digest, *one.files.values())} & earliest.keys()
+    b.left += [] if b.roots or not found else ["who made the timestamps (--tsa-root)"]
+    b.left.append("that the first contact with the model came after the timestamp of its plan: the signer's word"
+                  if settled else "when anything was done: no timestamp from outside is over a commitment or plan, so "
+                  "the order is the signer's word")
 
 def runs(b):
     """Runs have the tests that the log and their plan have, on files of their own, and judged together as they must."""
@@ -718,7 +722,10 @@ def verify(source, trust=(), roots=(), spread=map):
         yield f"FAILED: {b.at}: {error or type(error).__name__}"
     else:
         b.left += [] if b.key else ["colours: the key is not opened: counts of green, and S, are the examiner's word"]
-        b.left += ["the notes of tests: the examiner's words"] if b.tests() else []
+        hand = any(one.details["questioned"] and "server" not in one.details["questioned"] for one in of(b, "begun"))
+        b.left += ["that weights and answers are those of the model that is named"] if hand else []
+        b.left += ["that nothing questioned was examined before, outside this log, or under another name",
+                   "the notes of tests: the examiner's words"] if b.tests() else []
         yield from (f"{test.what}: {test.e['finding']}" for test in b.tests())
         yield f"PASSED: every check; not checked: {'; '.join(b.left) or 'nothing'}"
 

@@ -15,6 +15,12 @@ from detect.wording import amount
 FIXED_AMOUNT = "that as many tokens were sampled as the plan says, not fewer or more"
 ASKED_AND_SAID = "what a server was asked and said: its log, with a digest of the prompts, is the examiner's word"
 AGAIN = "are the text of their answers, tokenised again (--tokenizer)"
+BEFORE = "that nothing questioned was examined before, outside this log, or under another name"
+AT_HAND = "that weights and answers are those of the model that is named"
+UNSTAMPED = (
+    "when anything was done: no timestamp from outside is over a commitment or plan, so the order is the signer's word"
+)
+CONTACT = "that the first contact with the model came after the timestamp of its plan: the signer's word"
 NOTES = "the notes of tests: the examiner's words"
 
 
@@ -36,9 +42,8 @@ def unchecked_of(
     found = []
     if not trusted:
         found.append("whose the signers' keys are (--trust)")
-    if not stamps:
-        found.append("when anything was done: there is no timestamp from outside, so the order is the signer's word")
-    elif not rooted:
+    found.append(CONTACT if _settling(stamps, log) else UNSTAMPED)
+    if stamps and not rooted:
         found.append("who made the timestamps (--tsa-root)")
     if not marked.opened and tests:
         found.append("colours: the key is not opened, so counts of green pairs, and S, are the examiner's word")
@@ -52,7 +57,9 @@ def unchecked_of(
             aside = f"; of {answered.given:,} the server gave ids, which were set aside" if answered.given else ""
             found.append(f"that {answered.again:,} of {amount(answered.documents, 'document')} {AGAIN}{aside}")
     found += answered.odd
-    found += [NOTES] if tests else []
+    models = [entry.details for _, entry in log.of("begun") if entry.details["questioned"] is not None]
+    found += [AT_HAND] if any(not asks_server(one) for one in models) else []
+    found += [BEFORE, NOTES] if tests else []
     return tuple(found)
 
 
@@ -63,3 +70,9 @@ def _of_fixed_amount(test: RecordedTest, log: Log) -> bool:
     """
     planned = "plan" in test.evidence and test.name.startswith("sampled/") and test.kind != E_PROCESS
     return planned and not asks_server(log.entries[test.begun].details)
+
+
+def _settling(stamps: Sequence[Stamped], log: Log) -> bool:
+    """Whether a commitment or a plan was stamped, itself or by the entry that records it."""
+    recorded = {log.digests[number] for event in ("committed", "planned") for number, _ in log.of(event)}
+    return any(one.what in ("commitment", "plan") or one.of in recorded for one in stamps)

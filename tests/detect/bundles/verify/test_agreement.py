@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,10 @@ from cryptography import x509
 from detect.bundles.container import read_bundle
 from detect.bundles.refused import CODES
 from detect.bundles.seal import write_bundle
-from detect.bundles.verify.unchecked import NOTES
+from detect.bundles.verify.unchecked import AT_HAND, BEFORE, CONTACT, NOTES, UNSTAMPED
 from tests.detect.bundles.bad.mutations import BAD, good, made
 from tests.detect.bundles.draft import Draft
-from tests.detect.bundles.factory import GOOD, authority, signer
+from tests.detect.bundles.factory import GOOD, KEY, authority, planned, sealed, signer
 from tests.detect.bundles.verify.both import NAMED, first_code, first_outcome, verified
 from tests.tools.second import FILE, check_of, outcome_of, second
 
@@ -40,16 +41,34 @@ def test_good_bundles_pass_both_as_directory_and_as_archive(name: str, tmp_path:
 
 def test_what_could_not_be_checked_is_said() -> None:
     closed = verified(good("early-closed"))
-    assert [one.partition(" ")[0] for one in closed.unchecked] == ["whose", "when", "colours:", "the"]
+    whose = "whose the signers' keys are (--trust)"
+    assert (closed.unchecked[0], closed.unchecked[1], closed.unchecked[3:]) == (whose, UNSTAMPED, ALWAYS)
+    assert closed.unchecked[2].startswith("colours:")
     lines = list(second.verify(good("early-closed")))
-    assert all(word in lines[-1] for word in ("--trust", "no timestamp from outside", "the key is not opened"))
+    for words in (whose, UNSTAMPED, *ALWAYS, "the key is not opened"):
+        assert words in lines[-1]
     assert "by the log" not in lines[-1]
     stamped = verified(good("stamped"), [authority().root])
-    assert stamped.unchecked == ("whose the signers' keys are (--trust)", NOTES)
-    assert NOTES in list(second.verify(good("stamped")))[-1]
+    assert stamped.unchecked == (whose, CONTACT, *ALWAYS)
     assert "who made the timestamps (--tsa-root)" in verified(good("stamped")).unchecked
     assert "who made the timestamps (--tsa-root)" in list(second.verify(good("stamped")))[-1]
     assert "scan" in list(second.verify(good("text")))[-1]
+
+
+ALWAYS = (AT_HAND, BEFORE, NOTES)  # of a model that was at hand
+
+
+def test_a_timestamp_of_the_manifest_alone_says_nothing_of_the_order() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        late = sealed(Path(place), KEY, planned, stamped=True)
+    assert "manifest.tsr" in late
+    for files, right, wrong in ((late, UNSTAMPED, CONTACT), (good("stamped"), CONTACT, UNSTAMPED)):
+        said = verified(files, [authority().root]).unchecked
+        assert right in said
+        assert wrong not in said
+        line = list(second.verify(files, roots=[authority().pem]))[-1]
+        assert right in line
+        assert wrong not in line
 
 
 def test_what_a_server_says_of_its_answers_is_held_against_the_log() -> None:
