@@ -725,6 +725,8 @@ def verify(source, trust=(), roots=(), spread=map):
         hand = any(one.details["questioned"] and "server" not in one.details["questioned"] for one in of(b, "begun"))
         b.left += ["that weights and answers are those of the model that is named"] if hand else []
         b.left += ["that nothing questioned was examined before, outside this log, or under another name",
+                   "which ids are special: pairs with one count nowhere, and the list is the examiner's word",
+                   "what was fed in as prompts, in ids: its pairs count nowhere, and it is the examiner's word",
                    "the notes of tests: the examiner's words"] if b.tests() else []
         yield from (f"{test.what}: {test.e['finding']}" for test in b.tests())
         yield f"PASSED: every check; not checked: {'; '.join(b.left) or 'nothing'}"

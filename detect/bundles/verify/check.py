@@ -11,7 +11,7 @@ from cryptography import x509
 from detect.bundles.container import read_bundle
 from detect.bundles.custody import Log
 from detect.bundles.entries import digest
-from detect.bundles.held import LOG
+from detect.bundles.held import LOG, MARK
 from detect.bundles.refused import Refused
 from detect.bundles.seal import FILES
 from detect.bundles.signer import PublicKey
@@ -101,6 +101,7 @@ def verify_files(
     times = f"{log.entries[0].time} to {log.entries[-1].time}"
     on_check("custody", f"{amount(len(log.entries), 'line')}, unbroken, {times}")
     marked = read_mark(files, log, manifest.opened)
+    _check_special_ids(marked, tokens)
     on_check("mark", f"key {marked.key_id}, {'opened' if marked.opened else 'not opened'}")
     stamps = read_stamps(files, log, marked, roots)
     on_check("timestamps", _of_stamps(stamps, bool(roots)))
@@ -119,7 +120,7 @@ def verify_files(
     on_check("findings", "; ".join(f"{test.what}: {test.evidence['finding']}" for test in tests) or "none")
     confirmatory = check_order(tests, log, lambda name: files[f"{FILES}/{name}"])
     on_check("order", f"{len(confirmatory)} of {amount(len(tests), 'test')} confirmatory by the log")
-    unchecked = unchecked_of(bool(trusted), bool(roots), marked, stamps, tests, answered, log)
+    unchecked = unchecked_of(bool(trusted), bool(roots), tokens is not None, marked, stamps, tests, answered, log)
     return Verified(files, manifest, log, marked, tuple(stamps), tuple(families), tuple(confirmatory), unchecked)
 
 
@@ -140,6 +141,14 @@ def _read_log(files: Files, manifest: Manifest, keys: dict[str, PublicKey]) -> L
         if keyid not in (*log.signers, manifest.keyid):
             raise Refused("signer", f"the key {keyid[:16]} signed nothing here")
     return log
+
+
+def _check_special_ids(marked: Marked, tokens: Tokens | None) -> None:
+    """Raise Refused where the mark's tokenizer, whose fingerprint its key id is of, has other special ids."""
+    if tokens is None or marked.mark.tokenizer_sha256 != tokens.sha256:
+        return
+    if marked.special_ids != tokens.special_ids:
+        raise Refused("mark", f"{MARK}: other special ids than those of the mark's tokenizer")
 
 
 def _of_stamps(stamps: Sequence[Stamped], rooted: bool) -> str:

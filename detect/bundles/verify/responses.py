@@ -65,11 +65,13 @@ class Tokens:
     """A tokenizer, to make tokens of answers again.
 
     Attributes:
-        sha256: its fingerprint, as keys have it.
+        sha256: its fingerprint, as keys have it: over its tokens and special ids.
+        special_ids: ascending.
         reader: from how many tokens were asked for of an answer.
     """
 
     sha256: str
+    special_ids: tuple[int, ...] = field(repr=False)
     reader: Callable[[int], Reads] = field(repr=False)
 
 

@@ -21,12 +21,15 @@ UNSTAMPED = (
     "when anything was done: no timestamp from outside is over a commitment or plan, so the order is the signer's word"
 )
 CONTACT = "that the first contact with the model came after the timestamp of its plan: the signer's word"
+SPECIAL = "which ids are special: pairs with one count nowhere, and the list is the examiner's word"
+PROMPTS = "what was fed in as prompts, in ids: its pairs count nowhere, and it is the examiner's word"
 NOTES = "the notes of tests: the examiner's words"
 
 
 def unchecked_of(
     trusted: bool,
     rooted: bool,
+    tokenized: bool,
     marked: Marked,
     stamps: Sequence[Stamped],
     tests: Sequence[RecordedTest],
@@ -38,6 +41,7 @@ def unchecked_of(
     Args:
         trusted: signers were held against keys that are trusted.
         rooted: the same of timestamps.
+        tokenized: the mark's tokenizer is at hand, which the key's id is of.
     """
     found = []
     if not trusted:
@@ -59,7 +63,9 @@ def unchecked_of(
     found += answered.odd
     models = [entry.details for _, entry in log.of("begun") if entry.details["questioned"] is not None]
     found += [AT_HAND] if any(not asks_server(one) for one in models) else []
-    found += [BEFORE, NOTES] if tests else []
+    if tests:
+        bound = tokenized and marked.opened and marked.mark.tokenizer_sha256 is not None
+        found += [BEFORE, *([] if bound else [f"{SPECIAL} (--tokenizer, with the key opened)"]), PROMPTS, NOTES]
     return tuple(found)
 
 

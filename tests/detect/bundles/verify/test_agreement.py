@@ -15,10 +15,13 @@ from cryptography import x509
 from detect.bundles.container import read_bundle
 from detect.bundles.refused import CODES
 from detect.bundles.seal import write_bundle
-from detect.bundles.verify.unchecked import AT_HAND, BEFORE, CONTACT, NOTES, UNSTAMPED
+from detect.bundles.verify.check import verify_files
+from detect.bundles.verify.responses import Tokens
+from detect.bundles.verify.unchecked import AT_HAND, BEFORE, CONTACT, NOTES, PROMPTS, SPECIAL, UNSTAMPED
 from tests.detect.bundles.bad.mutations import BAD, good, made
 from tests.detect.bundles.draft import Draft
-from tests.detect.bundles.factory import GOOD, KEY, authority, planned, sealed, signer
+from tests.detect.bundles.factory import GOOD, KEY, WIDE, authority, planned, sealed, signer
+from tests.detect.bundles.helpers import refused
 from tests.detect.bundles.verify.both import NAMED, first_code, first_outcome, verified
 from tests.tools.second import FILE, check_of, outcome_of, second
 
@@ -45,7 +48,7 @@ def test_what_could_not_be_checked_is_said() -> None:
     assert (closed.unchecked[0], closed.unchecked[1], closed.unchecked[3:]) == (whose, UNSTAMPED, ALWAYS)
     assert closed.unchecked[2].startswith("colours:")
     lines = list(second.verify(good("early-closed")))
-    for words in (whose, UNSTAMPED, *ALWAYS, "the key is not opened"):
+    for words in (whose, UNSTAMPED, AT_HAND, BEFORE, SPECIAL, PROMPTS, NOTES, "the key is not opened"):
         assert words in lines[-1]
     assert "by the log" not in lines[-1]
     stamped = verified(good("stamped"), [authority().root])
@@ -55,7 +58,19 @@ def test_what_could_not_be_checked_is_said() -> None:
     assert "scan" in list(second.verify(good("text")))[-1]
 
 
-ALWAYS = (AT_HAND, BEFORE, NOTES)  # of a model that was at hand
+ALWAYS = (AT_HAND, BEFORE, f"{SPECIAL} (--tokenizer, with the key opened)", PROMPTS, NOTES)  # of a model at hand
+
+
+def test_special_ids_are_held_against_the_marks_tokenizer() -> None:
+    """Both list the same mark, and the fingerprint that its key id is of: other special ids are refused."""
+    sha256, special = WIDE.tokenizer.sha256, WIDE.special_ids
+    assert special
+    right, wrong = (Tokens(sha256, ids, lambda longest: None) for ids in (special, special[1:]))  # type: ignore[arg-type,return-value]
+    files = good("texts-wide")
+    assert not any(SPECIAL in one for one in verify_files(files, tokens=right).unchecked)
+    assert any(SPECIAL in one for one in verify_files(files).unchecked)
+    with refused("mark"):
+        verify_files(files, tokens=wrong)
 
 
 def test_a_timestamp_of_the_manifest_alone_says_nothing_of_the_order() -> None:
@@ -185,8 +200,6 @@ def test_directories_with_something_else_in_them(kind: str, tmp_path: Path) -> N
 
 
 def test_trust() -> None:
-    from detect.bundles.verify.check import verify_files
-
     own, other = signer(1).public, signer(3).public
     assert verify_files(good("nothing"), trusted=[other, own]).unchecked[0].startswith("when")
     assert check_of(good("nothing"), [other.pem, own.pem]) == "passed"
