@@ -112,19 +112,32 @@ def load_check(key: Key, key_file: Path) -> KeyCheck | None:
     if not path.exists():
         return None
     try:
-        result = KeyCheck(**strict_json(path.read_bytes()))
+        content = strict_json(path.read_bytes())
+    except (InputError, OSError):
+        content = None
+    return check_of(content, key.key_id, key.gamma, str(path))
+
+
+def check_of(content: object, key_id: str, gamma: float, what: str) -> KeyCheck:
+    """Read what `KeyCheck.to_dict` gave.
+
+    Raises:
+        KeyFileError: it is malformed, contradicts itself or belongs to another key than that of this id and gamma.
+    """
+    try:
+        result = KeyCheck(**content)  # type: ignore[arg-type]
         hex_digits(result.corpus_sha256, "corpus_sha256")
-    except (InputError, KeyFileError, TypeError, OSError):
-        raise KeyFileError(f"{path} is not a key check; remove it if the key was never checked") from None
-    if result.format != FORMAT or result.key_id != key.key_id or not isinstance(result.accepted, bool):
-        raise KeyFileError(f"{path} is the check of another key; it should lie beside its own key")
+    except (KeyFileError, TypeError):
+        raise KeyFileError(f"{what} is not a key check; remove it if the key was never checked") from None
+    if result.format != FORMAT or result.key_id != key_id or not isinstance(result.accepted, bool):
+        raise KeyFileError(f"{what} is the check of another key; it should lie beside its own key")
     if type(result.log10_p) not in (int, float) or result.accepted != (result.log10_p > math.log10(THRESHOLD)):
-        raise KeyFileError(f"{path} contradicts itself: accepted or not does not follow from its log10_p; restore it")
+        raise KeyFileError(f"{what} contradicts itself: accepted or not does not follow from its log10_p; restore it")
     counts = (result.n_green, result.n_scored)
     if not all(type(one) is int for one in counts) or not 0 <= result.n_green <= result.n_scored:
-        raise KeyFileError(f"{path} contradicts itself: its counts are none; restore it")
-    if not math.isclose(result.log10_p, log10_sf(*counts, key.gamma), rel_tol=1e-9, abs_tol=1e-12):
-        raise KeyFileError(f"{path} contradicts itself: its log10_p does not follow from its counts; restore it")
+        raise KeyFileError(f"{what} contradicts itself: its counts are none; restore it")
+    if not math.isclose(result.log10_p, log10_sf(*counts, gamma), rel_tol=1e-9, abs_tol=1e-12):
+        raise KeyFileError(f"{what} contradicts itself: its log10_p does not follow from its counts; restore it")
     return result
 
 

@@ -20,8 +20,10 @@ import struct
 import subprocess
 import sys
 import tempfile
+import unicodedata
 import zipfile
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
 from decimal import Decimal
@@ -51,6 +53,7 @@ MARK = "scheme gamma_65536 context_width tokenizer_sha256 vocab_size special_ids
 ANSWER = "request prompt text token_ids finish_reason logprobs usage id created model system_fingerprint"
 WORK = "kind server model endpoint sampling seed prompts prompts_sha256"
 SAMPLING = "max_new_tokens temperature top_p logprobs"
+KEY_CHECK = "key_id accepted log10_p n_scored n_green corpus_sha256 n_documents created format"
 JUDGED, TEXTS = "log10_p log10_p_adjusted finding notes", "documents prompts"
 EVIDENCE = f"{JUDGED} schema test key_id scheme gamma context_width n_tokens n_scored n_green green_fraction ci95 " \
     "z_score log10_e log10_p_saddlepoint theta n_contexts alpha status"
@@ -340,6 +343,15 @@ def mark(b):
     need({one.details.get("key_id", b.mark["key_id"]) for one in b.log} == {b.mark["key_id"]}, "another key's log")
     for one in of(b, "committed"):
         agree(parse(b.files[min(one.files)]), {"format": "taggant-commitment/1", **one.details})
+    for one in of(b, "key-checked"):
+        [name] = one.files
+        b.at, said = f"mark: {name}", take(parse(b.files[name]), KEY_CHECK)
+        agree(said, {"format": "taggant-key-check/2", **one.details})
+        k, n = said["n_green"], said["n_scored"]
+        need(type(k) is type(n) is int and 0 <= k <= n, "no counts")
+        agree(said, {"log10_p": float(log_tail(k, n, b.gamma)[0] / LN10)}, 1e-9)
+        agree(said, {"accepted": said["log10_p"] > -2})
+    b.at = "mark"
     for one in of(b, "planned"):
         [(b.at, digest)] = one.files.items()
         plan, b.at = parse(b.files[b.at]), f"mark: {b.at}"
@@ -402,8 +414,12 @@ def timestamps(b):
         rests = [d for one in of(b, "committed") if one.details["root"] == root for d in one.files.values()]
         for time in (earliest[digest] for digest in (run.details["plan"], *rests) if digest in earliest):
             need(time <= datetime.fromisoformat(run.time), f"run {run.details['run']} began before what it rests on")
-    b.left += [] if b.roots and found else ["who made the timestamps (--tsa-root)"] if found else \
-        ["when anything was done: there is no timestamp from outside, so the order is the signer's word"]
+    settled = [one for one in b.log if one.event in ("committed", "planned")]
+    settled = {digest for one in settled for digest in (one.digest, *one.files.values())} & earliest.keys()
+    b.left += [] if b.roots or not found else ["who made the timestamps (--tsa-root)"]
+    b.left.append("that the first contact with the model came after the timestamp of its plan: the signer's word"
+                  if settled else "when anything was done: no timestamp from outside is over a commitment or plan, so "
+                  "the order is the signer's word")
 
 def runs(b):
     """Runs have the tests that the log and their plan have, on files of their own, and judged together as they must."""
@@ -431,6 +447,8 @@ def runs(b):
             take(e, " ".join([members, *(name for name in optional.split() if name in e)]))
             own = {"key_id": b.mark["key_id"], "scheme": b.mark["scheme"], "gamma": b.gamma, "context_width": b.h}
             agree(e, {} if one["kind"] == "scan" else own | {"schema": "taggant-evidence/1"})
+            named = name.partition("/")[0]
+            need(named not in ("sampled", "reading") or e.get("test") == named, f"its test is {e.get('test')}")
             status = "exploratory" if one["kind"] == "scan" else e["status"]  # a scan has none
             need(e["finding"] in ("detected", "inconclusive", "not detected")
                  and status in ("exploratory", "confirmatory"), "no such finding, or status")
@@ -439,8 +457,8 @@ def runs(b):
             effect = effect if type(effect) in (int, float) and 0 < effect < 1 else None
             material = {part: b.files[path] for part, path in paths.items()}
             tests[name] = Namespace(what=f"run {run}, {name}", begun=begun, kind=one["kind"], e=e, effect=effect,
-                                    control=None, s=one.get("statistic"), files=material)
-        planned = {f"{name}/control" for name in (plan["tests"] if plan else ())}
+                                    control=None, s=one.get("statistic"), files=material, plan=plan, name=name)
+        planned = {f"{name}/control" for name in (plan["tests"] if plan and plan["positive_control"] else ())}
         need(planned >= {name for name in tests if name.endswith("/control")}, "a control of what was not planned")
         of_plan = {name: test.e for name, test in tests.items() if "plan" in test.e}
         need(of_plan.keys() == set(plan["tests"] if plan else ()), "not the tests that were planned")
@@ -477,7 +495,7 @@ def numbers(b):
         b.at, e, gamma, right = f"numbers: {test.what}", test.e, b.gamma, {}
         how = take(e["sequential"], "alpha maximum_pairs n_answers stopped") if test.kind == "e-process" else None
         if test.kind == "scan":
-            b.left.append(f"{test.what}: a scan")
+            b.left.append(f"{test.what}: a scan, and the stretches it found")
             continue
         if test.kind == "weights":
             found = arrays(test.files["weights"])
@@ -486,6 +504,7 @@ def numbers(b):
             form = {"weights": ("d", (rows,)), "contexts": ("I", (rows, b.h)), "tokens": ("I", (rows,))}
             need({name: kind for name, (kind, _) in found.items()} == dict.fromkeys(found, ("q", ())) | form,
                  "arrays of other types or shapes than weights have")
+            need(("n_tokens" in found) == (e["test"] == "sampled"), "answers in place of a reading, or vice versa")
             [one], [listed] = found["n_positions"][1], found.get("n_listed", (None, [0]))[1]
             [right["n_tokens"]] = found.get("n_tokens", found["n_positions"])[1]
             need(one > 0 and 0 <= listed <= one <= right["n_tokens"], "their numbers of positions and tokens")
@@ -494,6 +513,14 @@ def numbers(b):
                  and 1e-40 <= max(map(abs, weights), default=1) <= 1e40, "pairs twice, or weights that are none")
             need(not any(b.special & set(pair) for pair in pairs), "special tokens have weights")
             agree({"n_contexts": found["n_contexts"][1][0]}, {"n_contexts": len({pair[:-1] for pair in pairs})})
+            if test.plan:
+                against = test.name.removesuffix("/control") in ("sampled/excess", "reading/difference")
+                held = read(test.files["weights"], ["with_reference.npy"], 1 << 30)
+                audited = {"excluded_weights.npy", *(["expected_weights.npy"] if against else [])}
+                need(held["with_reference.npy"].endswith(b"\1") == against and audited <= held.keys(),
+                     "weighed otherwise than planned, or nothing to audit")
+                need(max(Counter(pair[:-1] for pair in pairs).values(), default=0) <= test.plan["top"],
+                     f"more weights a context than the plan's {test.plan['top']}")
         else:
             rows = ([parse(line) for line in lines_of(test.files[part])] for part in TEXTS.split())
             documents, prompts = ([take(row, "id token_ids")["token_ids"] for row in part] for part in rows)
@@ -528,7 +555,14 @@ def numbers(b):
             need(0 <= k <= n, f"n_green is {k}")
             right |= {"n_green": k, "theta": None}
             p, value = log_tail(k, n, gamma)[0] / LN10, log10_e(k, n, gamma)
-            p = p if not how else -max(log10_es[:n + 1]) if b.key else -value if ended == "early" else e["log10_p"]
+            if how:  # E rises with every green pair and falls with every other: that bounds it without the key, too
+                early, low, high = ended == "early", max(0.0, value), log10_e(k, k, gamma)
+                right_end = early == (value >= level) and not (early and log10_e(k - 1, n - 1, gamma) >= level)
+                need(b.key or right_end, f"stopped is {ended}, which {k} green of {n} pairs do not allow")
+                p = -max(log10_es[:n + 1]) if b.key else -low if early or not claimed else e["log10_p"]
+                free = claimed and not b.key and not early and how["stopped"] == ended
+                need(not free or (-p < level and low - 1e-9 * max(1, low) <= -p <= high + 1e-9 * max(1, high)),
+                     f"log10_p is {p}, not between {-min(high, level)} and {-low}")
         right |= {"log10_p": p, "log10_e": value, "z_score": z} if claimed else {"log10_e": None, "z_score": None}
         right["green_fraction"] = k / n if n and test.kind != "weights" else None
         agree({"S": test.s, **e, **(how or {})}, right, 1e-9)
@@ -585,7 +619,7 @@ def responses(b):
 
 def answered(b, tests, plan, work, answers, gap):
     """The documents of a run's tests are a server's answers: as many as the rule that ended the asking says."""
-    [data], again, total = {test.files["documents"] for test in tests}, 0, 0
+    [data], again, aside, total = {test.files["documents"] for test in tests}, 0, 0, 0
     asked = plan["sampling"]["tokens"] if plan else tests[0].begun.details["options"].get("sample_tokens")
     process = any(test.kind == "e-process" for test in tests)
     target = asked if type(asked) is int and asked else math.inf if process else 20_000
@@ -597,6 +631,11 @@ def answered(b, tests, plan, work, answers, gap):
         own_ids = given is not None and given[:work["sampling"]["max_new_tokens"]] == ids
         right = own_ids if own else (text or not ids) and (ids or not re.search("[0-9A-Za-z]", text))
         need(right and (own or row["id"] == f"{i}/text"), f"document {i}, called {row['id']}, is not answer {i}")
+        longest, used = work["sampling"]["max_new_tokens"], answers[i]["usage"]["completion_tokens"]
+        most = longest * (4 if used is not None and used <= longest else 1)  # a text may be spelled in more tokens
+        size = max(len(x.encode("utf-8", "replace")) for x in (text, unicodedata.normalize("NFKD", text)))
+        need(own or len(ids) <= min(most, 1 + size), f"document {i} is longer than its text, or than was asked for")
+        aside += not own and given is not None
         need(total < target and all(type(token) is int for token in ids), "no ids, or more than were wanted")
         again, total = again + (not own), total + len(ids)
     ended, sure = total >= target, any(test.e.get("status") == "confirmatory" for test in tests)
@@ -619,8 +658,15 @@ def answered(b, tests, plan, work, answers, gap):
             need(how["n_answers"] == n, "documents that the e-process did not look at")
     need(ended or n == gap, f"{gap - n} answers left out, where nothing had ended the asking")
     run = f"run {tests[0].begun.details['run']}"
+    first = min(one.time for one in of(b, "begun") if one.details["questioned"] == tests[0].begun.details["questioned"])
+    first, model = datetime.fromisoformat(first).timestamp(), work["model"]
+    other = sum(one["model"] not in (None, model) for one in answers.values())
+    early = sum(one["created"] is not None and one["created"] < first for one in answers.values())
+    b.left += [f"{run}: why {other} answers name another model than {model}"] if other else []
+    b.left += [f"{run}: why {early} answers say they were made before the model was first asked"] if early else []
     b.left.append(f"{run}: what was asked and said: the log, with a digest of the prompts, is the examiner's word")
-    b.left += [f"{run}: that {again} of {n} documents are the text of their answers, tokenised again"] if again else []
+    b.left += [f"{run}: that {again} of {n} documents are the text of their answers, tokenised again"
+               + (f"; of {aside} the server gave ids, which were set aside" if aside else "")] if again else []
 
 def findings(b):
     """Holm in every family, what the key's check costs, and the finding."""
@@ -631,7 +677,8 @@ def findings(b):
             b.at, e, claimed, [alpha] = f"findings: {test.what}", test.e, test.e["log10_p_adjusted"] is not None, alphas
             largest = max(largest, min(0.0, (e["log10_p"] or 0.0) + math.log10(len(family) + keys - 1 - rank)))
             seen = [one.details["accepted"] is True for one in of(b, "key-checked", test.begun.number)]
-            right = e["log10_p"] is not None and all(seen) and (checked or not seen)
+            must = seen or (test.plan and test.plan["key"]["check"])
+            right = e["log10_p"] is not None and all(seen) and (checked or not must)
             need(right or not claimed, "adjusted without a claim, or against the key's check")
             adjusted = min(0.0, largest - (math.log10(0.99) if checked else 0.0))
             agree(e, {"log10_p_adjusted": adjusted} if claimed else {}, 1e-9)  # a claim may be left out
@@ -663,24 +710,35 @@ def goes_on(b, later, earlier):
     held = end.event == "stopped" and old in end.files and new in b.ends[later["run"]].files
     return held and later["questioned"] == earlier["questioned"] and b.files[new].startswith(b.files[old])
 
+def named(begun):
+    """The questioned model of a run; this machine has several names."""
+    said = begun["questioned"]
+    own = r"(?i)//(localhost|127(\.\d+){3}|\[::1\])(?![^:/])"
+    return said | {"server": re.sub(own, "//localhost", said["server"])} if "server" in (said or {}) else said
+
 def order(b):
     """The log bears out what is called confirmatory."""
     tests = [test for test in b.tests() if test.e.get("status") == "confirmatory"]
     for test in tests:
         b.at, said, at = f"order: {test.what}", test.begun.details, test.begun.number
         planned = [one for one in of(b, "planned", at) if one.details["plan"] == said["plan"]]
-        need(planned and "plan" in test.e, "not planned before")
+        need(planned and "plan" in test.e and test.plan["tokenizer"], "not planned before, or without a tokenizer")
         before = planned[0].number
-        roots = [one.details["root"] for one in of(b, "committed", before)]
-        need(planned[0].details["root"] in roots, "not committed to before it was planned")
+        committed = [one for one in of(b, "committed", before) if one.details["root"] == planned[0].details["root"]]
+        need(committed, "not committed to before it was planned")
+        dates = [(parse(b.files[min(one.files)])["created"], one.time) for one in [planned[0], *committed]]
+        need(all(created <= time for created, time in dates), "dated after the entry that records it")
         earlier = [one.details for one in of(b, "begun", at) if one.details["plan"] == said["plan"]]
         need(all(goes_on(b, said, one) for one in earlier), "its plan was used before")
-        seen = [one.details["questioned"] for one in of(b, "begun", before)]
-        need(said["questioned"] and said["questioned"] not in seen, "no model is named, or questioned before the plan")
-        looked = [one.details for one in of(b, "begun", at) if one.details["plan"] != said["plan"] and (
-            one.details["questioned"] == said["questioned"] or (one.details["plan"] and not one.details["questioned"]))]
+        model, seen = named(said), [named(one.details) for one in of(b, "begun", before)]
+        need(model and model not in seen, "no model is named, or questioned before the plan")
+        looked = [one for one in of(b, "begun", at) if one.details["plan"] != said["plan"] and (
+            named(one.details) == model or (one.details["plan"] and not one.details["questioned"]))]
         stopped = [one.details["run"] for one in of(b, "stopped", at)]
-        need(not any(one["plan"] or one["run"] in stopped for one in looked), "another run on the model gave a choice")
+        choice = any(one.details["plan"] or one.details["run"] in stopped for one in looked)
+        need(not choice, "another run on the model gave a choice")
+        plans = [{x.details["plan"] for x in of(b, "planned", one.number)} for one in looked]
+        need(all(len(some) < 2 for some in plans), "looked at when there were several plans to choose from")
         need(of(b, "key-checked") == of(b, "key-checked", before), "the key was checked after the plan")
         gate = [one.e["finding"] for one in tests if one.begun is test.begun and one.e["plan"]["primary"]]
         need("detected" in gate or test.e["finding"] != "detected", "behind a primary test that found nothing")
@@ -704,6 +762,12 @@ def verify(source, trust=(), roots=(), spread=map):
         yield f"FAILED: {b.at}: {error or type(error).__name__}"
     else:
         b.left += [] if b.key else ["colours: the key is not opened: counts of green, and S, are the examiner's word"]
+        hand = any(one.details["questioned"] and "server" not in one.details["questioned"] for one in of(b, "begun"))
+        b.left += ["that weights and answers are those of the model that is named"] if hand else []
+        b.left += ["that nothing questioned was examined before, outside this log, or under another name",
+                   "which ids are special: pairs with one count nowhere, and the list is the examiner's word",
+                   "what was fed in as prompts, in ids: its pairs count nowhere, and it is the examiner's word",
+                   "the notes of tests: the examiner's words"] if b.tests() else []
         yield from (f"{test.what}: {test.e['finding']}" for test in b.tests())
         yield f"PASSED: every check; not checked: {'; '.join(b.left) or 'nothing'}"
 

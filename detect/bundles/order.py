@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from detect.bundles import canonical
 from detect.bundles.custody import Log
 from detect.bundles.entries import Entry, answers_of
 
 ANOTHER_RUN = "the case records an earlier run of the same plan"  # of a run that does not go on from it
+_LOOPBACK = re.compile(r"//(localhost|127(\.\d+){3}|\[::1\])(?![^:/])", re.IGNORECASE)
 ReadFile = Callable[[str], bytes]  # a recorded file of the case, by its name
 
 
@@ -20,10 +23,12 @@ def shortcomings(log: Log, run: int, read: ReadFile) -> list[str]:
     3. No earlier run carried this plan out, but for those that it goes on from: they were stopped, asked the same
        model, and what it had answered by then is the beginning of what it had answered when this run ended. So nothing
        that it said was thrown away.
-    4. Nor did any other run of this model that was stopped, or carried any plan out: under as many plans as one likes,
-       a model could be looked at as often, each time with the whole alpha.
+    4. Nor did any other run of this model that was stopped, or carried any plan out, or began when more than one plan
+       was recorded: under as many plans as one likes, a model could be looked at as often, each time with the whole
+       alpha, or once, and the plan chosen by what was seen.
     5. The key was not checked after it was planned for.
     6. It names the questioned model, so that the log can tell which runs were about it.
+    7. Neither plan nor commitment is dated, by its own words, after the entry that records it.
 
     Args:
         run: number of the entry by which it began.
@@ -61,20 +66,29 @@ def why_not(
     place, entry = planned[0]
     reasons = []
     root = entry.details["root"]
-    if not any(number < place and one.details["root"] == root for number, one in log.of("committed")):
+    committed = [one for number, one in log.of("committed") if number < place and one.details["root"] == root]
+    if not committed:
         reasons.append("the case does not record the key's commitment before the plan")
+    for what, one in (("plan", entry), *(("key's commitment", one) for one in committed)):
+        if (dated := _date_of(one, read)) > one.time:
+            reasons.append(f"the {what} is dated {dated}, after the entry that records it ({one.time})")
     begun = [(number, one.details) for number, one in log.of("begun") if number < at]
-    if questioned is not None and any(number < place and one["questioned"] == questioned for number, one in begun):
+    if questioned is not None and any(
+        number < place and _alike(one["questioned"], questioned) for number, one in begun
+    ):
         reasons.append("the case records that the questioned model was examined before the plan")
     earlier = [one for _, one in begun if one["plan"] == plan]
     if not all(one["questioned"] == questioned and _goes_on(log, one["run"], read, answers) for one in earlier):
         reasons.append(ANOTHER_RUN)
         if all(_was_stopped(log, one["run"]) for one in earlier):
             reasons[-1] += ", which was stopped; this one does not go on from all that was answered then"
-    if any(_looked_at(one, questioned) and _counts(log, one) for _, one in begun if one["plan"] != plan):
+    others = [(number, one) for number, one in begun if one["plan"] != plan and _looked_at(one, questioned)]
+    if any(_counts(log, one) for _, one in others):
         reasons.append(
             "the case records another run on the questioned model that was stopped, or carried another plan out"
         )
+    if any(len({p.details["plan"] for at, p in log.of("planned") if at < number}) > 1 for number, _ in others):
+        reasons.append("the questioned model was looked at when more than one plan was recorded to choose from")
     if any(number > place for number, _ in log.of("key-checked")):
         reasons.append("the case records a check of the key after the plan")
     return reasons
@@ -83,6 +97,12 @@ def why_not(
 def end_of(log: Log, run: str) -> Entry | None:
     """The entry by which a run ended; None: it has not."""
     return log.ends.get(run)
+
+
+def _date_of(entry: Entry, read: ReadFile) -> str:
+    """When the plan or commitment that an entry records was made, as it says itself."""
+    (name,) = entry.subjects
+    return str(canonical.loads(read(name), name)["created"])
 
 
 def _goes_on(log: Log, run: str, read: ReadFile, answers: bytes | None) -> bool:
@@ -97,7 +117,18 @@ def _looked_at(details: Mapping[str, Any], questioned: Mapping[str, Any] | None)
     """Whether an earlier run was about a model, or may have been: it carried a plan out, and names none."""
     if questioned is None:
         return False
-    return details["questioned"] == questioned or (details["plan"] is not None and details["questioned"] is None)
+    return _alike(details["questioned"], questioned) or (details["plan"] is not None and details["questioned"] is None)
+
+
+def _alike(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+    """Whether two models are the same as far as their names tell; this machine has several."""
+    return _named(one) == _named(other)
+
+
+def _named(questioned: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if questioned is None or "server" not in questioned:
+        return None if questioned is None else dict(questioned)
+    return {**questioned, "server": _LOOPBACK.sub("//localhost", questioned["server"])}
 
 
 def _counts(log: Log, details: Mapping[str, Any]) -> bool:

@@ -121,7 +121,7 @@ def notes_on_tokens(
 
 def _surplus(answers: Sequence[AnswerIds]) -> list[str]:
     """How many answers were longer than asked."""
-    from detect.questioned.answer_ids import SPELLINGS
+    from detect.questioned.responses import SPELLINGS
 
     longer = [answer.surplus for answer in answers if answer.surplus]
     if not longer:

@@ -44,7 +44,8 @@ EXIT_FAILED = 1
     "tokenizer_directory",
     type=FILE,
     metavar="DIR",
-    help="The mark's tokenizer: then the answers of a server, of which text was tokenised again, are so here, too.",
+    help="The mark's tokenizer: then its special ids are those of the mark, and answers of a server, of which text was "
+    "tokenised again, are so here, too.",
 )
 @json_option
 @habits
@@ -132,7 +133,8 @@ def _tokens(directory: Path) -> Tokens:
     if not directory.is_dir():
         raise InputError(f"{directory} is no directory; give one that holds the mark's tokenizer")
     tokenizer = load_tokenizer(directory)
-    return Tokens(TokenizerIdentity.of(tokenizer).sha256, lambda longest: AnswerReader(tokenizer, longest))
+    own = TokenizerIdentity.of(tokenizer)
+    return Tokens(own.sha256, own.special_ids, lambda longest: AnswerReader(tokenizer, longest))
 
 
 def public_key(path: Path) -> PublicKey:

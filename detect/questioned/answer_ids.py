@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from detect.normalise import normalise
-from detect.questioned.responses import Position, Response
+from detect.questioned.responses import SPELLINGS, Position, Response
 from detect.readers.agreement import said_by, shared_windows
 from watermark.windows import Document
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _ID_NAME = "token_id:"  # how vLLM names a token by its id
 _LONGEST_ID_NAME = len(_ID_NAME) + 10
-SPELLINGS = 4  # tokens of the key's for one of a server's that counts its own: bytes for words, at worst
 SPELLED_ALIKE = 0.8  # least share of a server's windows of two tokens; sampled at temperature 1.3, 0.9 are (facts.md)
 
 

@@ -19,6 +19,7 @@ from watermark.errors import InputError
 from watermark.greenlist import MAX_TOKEN_ID
 from watermark.journal import Journal
 
+SPELLINGS = 4  # tokens of the key's for one of a server's that counts its own: bytes for words, at worst
 LARGEST = 1e30  # of a log-probability's size; servers write -9999 for impossible
 Position = dict[str, Any]  # {"token": text, "logprob": number, "top": [[text, number], …]}
 

@@ -11,8 +11,7 @@ from cryptography import x509
 from detect.bundles.container import read_bundle
 from detect.bundles.custody import Log
 from detect.bundles.entries import digest
-from detect.bundles.held import LOG
-from detect.bundles.material import E_PROCESS, SCAN
+from detect.bundles.held import LOG, MARK
 from detect.bundles.refused import Refused
 from detect.bundles.seal import FILES
 from detect.bundles.signer import PublicKey
@@ -20,15 +19,13 @@ from detect.bundles.verify.judgement import check_family, check_order
 from detect.bundles.verify.manifest import Files, Manifest, check_signers, keys_in
 from detect.bundles.verify.marked import Marked, read_mark
 from detect.bundles.verify.numbers import check_numbers
-from detect.bundles.verify.responses import Answered, Tokens, check_responses
-from detect.bundles.verify.runs import RecordedFamily, RecordedTest, asks_server, read_runs
+from detect.bundles.verify.responses import Tokens, check_responses
+from detect.bundles.verify.runs import RecordedFamily, RecordedTest, read_runs
 from detect.bundles.verify.stamped import Stamped, read_stamps
+from detect.bundles.verify.unchecked import unchecked_of
 from detect.wording import amount
 from watermark.errors import InputError
 
-FIXED_AMOUNT = "that as many tokens were sampled as the plan says, not fewer or more"
-ASKED_AND_SAID = "what a server was asked and said: its log, with a digest of the prompts, is the examiner's word"
-AGAIN = "are the text of their answers, tokenised again (--tokenizer)"
 OnCheck = Callable[[str, str], None]  # a check that was passed, and what it found
 
 
@@ -108,6 +105,7 @@ def verify_files(
     times = f"{log.entries[0].time} to {log.entries[-1].time}"
     on_check("custody", f"{amount(len(log.entries), 'line')}, unbroken, {times}")
     marked = read_mark(files, log, manifest.opened)
+    _check_special_ids(marked, tokens)
     on_check("mark", f"key {marked.key_id}, {'opened' if marked.opened else 'not opened'}")
     stamps = read_stamps(files, log, marked, roots)
     on_check("timestamps", _of_stamps(stamps, bool(roots)))
@@ -115,8 +113,9 @@ def verify_files(
     tests = [test for family in families for test in family.tests]
     runs = sum(1 for _ in log.of("begun"))
     on_check("runs", f"{amount(runs, 'run')} begun, {amount(len(tests), 'test')} recorded")
-    for test in tests:
-        _check_numbers(test, marked)
+    for family in families:
+        for test in family.tests:
+            _check_numbers(test, family, marked)
     on_check("numbers", _of_numbers(tests, marked))
     answered = check_responses(files, tests, log, marked, tokens)
     on_check("responses", str(answered))
@@ -125,25 +124,8 @@ def verify_files(
     on_check("findings", "; ".join(f"{test.what}: {test.evidence['finding']}" for test in tests) or "none")
     confirmatory = check_order(tests, log, lambda name: files[f"{FILES}/{name}"])
     on_check("order", f"{len(confirmatory)} of {amount(len(tests), 'test')} confirmatory by the log")
-    unchecked = _unchecked(trusted, roots, marked, stamps, tests, answered, log)
+    unchecked = unchecked_of(bool(trusted), bool(roots), tokens is not None, marked, stamps, tests, answered, log)
     return Verified(files, manifest, log, marked, tuple(stamps), tuple(families), tuple(confirmatory), unchecked)
-
-
-def _check_numbers(test: RecordedTest, marked: Marked) -> None:
-    """As `check_numbers`; material that nothing can be computed of is refused."""
-    try:
-        check_numbers(test, marked)
-    except InputError as error:
-        raise Refused("material", f"{test.what}: {error}") from None
-
-
-def _of_fixed_amount(test: RecordedTest, log: Log) -> bool:
-    """Whether a planned test's answers were to be of a number of tokens: the model's own, which no ids here tell.
-
-    Behind a server they are the key's, and `check_responses` counts them.
-    """
-    planned = "plan" in test.evidence and test.name.startswith("sampled/") and test.kind != E_PROCESS
-    return planned and not asks_server(log.entries[test.begun].details)
 
 
 def _read_log(files: Files, manifest: Manifest, keys: dict[str, PublicKey]) -> Log:
@@ -165,6 +147,22 @@ def _read_log(files: Files, manifest: Manifest, keys: dict[str, PublicKey]) -> L
     return log
 
 
+def _check_numbers(test: RecordedTest, family: RecordedFamily, marked: Marked) -> None:
+    """As `check_numbers`; material that nothing can be computed of is refused."""
+    try:
+        check_numbers(test, family, marked)
+    except InputError as error:
+        raise Refused("material", f"{test.what}: {error}") from None
+
+
+def _check_special_ids(marked: Marked, tokens: Tokens | None) -> None:
+    """Raise Refused where the mark's tokenizer, whose fingerprint its key id is of, has other special ids."""
+    if tokens is None or marked.mark.tokenizer_sha256 != tokens.sha256:
+        return
+    if marked.special_ids != tokens.special_ids:
+        raise Refused("mark", f"{MARK}: other special ids than those of the mark's tokenizer")
+
+
 def _of_stamps(stamps: Sequence[Stamped], rooted: bool) -> str:
     if not stamps:
         return "none: when anything was done is the signer's word"
@@ -176,32 +174,3 @@ def _of_numbers(tests: Sequence[RecordedTest], marked: Marked) -> str:
     if marked.opened:
         return f"{amount(len(tests), 'test')} computed again from the opened key"
     return "what follows from the examiner's counts of green pairs: the key is not opened"
-
-
-def _unchecked(
-    trusted: Sequence[PublicKey],
-    roots: Sequence[x509.Certificate],
-    marked: Marked,
-    stamps: Sequence[Stamped],
-    tests: Sequence[RecordedTest],
-    answered: Answered,
-    log: Log,
-) -> tuple[str, ...]:
-    found = []
-    if not trusted:
-        found.append("whose the signers' keys are (--trust)")
-    if not stamps:
-        found.append("when anything was done: there is no timestamp from outside, so the order is the signer's word")
-    elif not roots:
-        found.append("who made the timestamps (--tsa-root)")
-    if not marked.opened and tests:
-        found.append("colours: the key is not opened, so counts of green pairs, and S, are the examiner's word")
-        scans = [test.what for test in tests if test.kind == SCAN]
-        found += [f"without the key no scan: {', '.join(scans)}"] if scans else []
-    fixed = [test.what for test in tests if _of_fixed_amount(test, log)]
-    found += [f"{FIXED_AMOUNT}: {', '.join(fixed)}"] if fixed else []
-    if answered.runs:
-        found.append(ASKED_AND_SAID)
-        if answered.again and not answered.remade:
-            found.append(f"that {answered.again:,} of {amount(answered.documents, 'document')} {AGAIN}")
-    return tuple(found)

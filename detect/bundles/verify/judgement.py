@@ -32,12 +32,13 @@ def check_family(family: RecordedFamily, log: Log) -> None:
     if not family.tests:
         return
     log10_alpha = math.log10(_alpha(family.tests))
-    accepted = _check_of_key(log, family.tests[0].begun)
+    accepted, plan = _check_of_key(log, family.tests[0].begun), family.tests[0].plan
+    checked = accepted is True or (plan is not None and plan.key_check is not None)
     adjusted = holm([test.evidence["log10_p"] or 0.0 for test in family.tests], others=family.keys - 1).tolist()
     for test, value in zip(family.tests, adjusted, strict=True):
         said = test.evidence["log10_p_adjusted"]
         if said is not None:
-            if not test.claims or accepted is False or (accepted and not family.key_check):
+            if not test.claims or accepted is False or (checked and not family.key_check):
                 raise Refused("adjusted", f"{test.what}: adjusted p without a claim, or against the key's check")
             right = key_check_adjustment(value, KEY_CHECK_ACCEPTS) if family.key_check else value
             if abs(said - right) > TOLERANCE * max(1.0, abs(said)):
@@ -86,6 +87,8 @@ def check_order(tests: Sequence[RecordedTest], log: Log, read: ReadFile) -> list
             raise Refused("premature", f"{test.what} is called confirmatory, and {reasons[0]}")
         if "plan" not in test.evidence:
             raise Refused("premature", f"{test.what} is called confirmatory, and is none of the plan's tests")
+        if test.plan is not None and test.plan.tokenizer is None:
+            raise Refused("premature", f"{test.what} is called confirmatory, and the plan names no tokenizer")
         if test.evidence["finding"] == "detected" and not _opened(test, confirmatory):
             raise Refused(
                 "premature", f"{test.what} is called confirmatory, and the primary test found nothing that is"

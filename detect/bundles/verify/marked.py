@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from detect.bundles import canonical
 from detect.bundles.custody import Log
@@ -14,6 +15,7 @@ from detect.bundles.mark import Mark
 from detect.bundles.refused import Refused
 from detect.bundles.seal import ENVIRONMENT, FILES, OPENING
 from detect.bundles.verify.manifest import Files
+from detect.keycheck import check_of
 from detect.plans.plan import Plan
 from watermark.errors import CommitmentError, TaggantError
 from watermark.greenlist import GreenList
@@ -85,7 +87,7 @@ def read_mark(files: Files, log: Log, opened: bool) -> Marked:
     """Read and check all that is about the mark.
 
     1. mark.json; every entry of the log is about this key.
-    2. Every commitment and plan is the one that the log says, and shows what it says.
+    2. Every check of the key, commitment and plan is the one that the log says, and shows what it says.
     3. The opened key gives this key id, and its path leads to a root; one that was committed to, if the log has any.
 
     Args:
@@ -106,6 +108,9 @@ def read_mark(files: Files, log: Log, opened: bool) -> Marked:
         if entry.event == "committed":
             (name,) = entry.subjects
             _check_commitment(files[f"{FILES}/{name}"], entry.details["root"], entry.details["size"], name)
+        elif entry.event == "key-checked":
+            (name,) = entry.subjects
+            _check_key_check(canonical.loads(files[f"{FILES}/{name}"], name), entry.details, mark, name)
         elif entry.event == "planned":
             (name,) = entry.subjects
             plan = _read_plan(files[f"{FILES}/{name}"], name)
@@ -129,6 +134,15 @@ def _check_commitment(data: bytes, root: str, size: int, name: str) -> None:
         raise Refused("commitment", f"{name}: {error}") from None
     if (read.root, read.size) != (root, size):
         raise Refused("commitment", f"{name}: another root or size than the log has")
+
+
+def _check_key_check(content: object, details: Mapping[str, Any], mark: Mark, name: str) -> None:
+    try:
+        read = check_of(content, mark.key_id, mark.gamma, name)
+    except TaggantError as error:
+        raise Refused("mark", str(error)) from None
+    if (read.accepted, read.corpus_sha256) != (details["accepted"], details["corpus_sha256"]):
+        raise Refused("mark", f"{name}: another outcome or another text than the log has")
 
 
 def _read_plan(data: bytes, name: str) -> Plan:

@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from detect.bundles.material import SCAN
 from detect.bundles.refused import Refused
 from detect.bundles.verify.marked import Marked
 from detect.bundles.verify.retally import retally, texts_of
-from detect.bundles.verify.runs import RecordedTest
+from detect.bundles.verify.runs import RecordedFamily, RecordedTest
 from detect.counting import Tally, WeightTally
 from detect.decoys import lineup
-from detect.evidence import Assessment, assess, excluded_words
+from detect.evidence import KEY_CHECK_ACCEPTS, Assessment, assess, excluded_words
 from detect.exact.weighted import evaluate_bound
 from detect.numbers import numbers_of
-from detect.scan import scan_documents
+from detect.scan import Scan, Span, scan_documents
 from detect.sequential import SequentialTally
+from detect.wording import amount
 from watermark.errors import InputError
 
 TOLERANCE = 1e-9
 SHOWN_TOLERANCE = 1e-6  # of what is shown beside a p: it comes out of approximations
 
 
-def check_numbers(test: RecordedTest, marked: Marked) -> None:
+def check_numbers(test: RecordedTest, family: RecordedFamily, marked: Marked) -> None:
     """Compute a test again, and compare.
 
     Null of what is computed: as of the test.
+
+    Args:
+        family: that it is of.
 
     Raises:
         Refused: "material", "pairs", "colours", "p", "e", "z", "interval", "theta", "lineup" or "evidence".
     """
     if test.kind == SCAN:
         if marked.opened:
-            _check_scan(test, marked)
+            _check_scan(test, family, marked)
+        elif test.evidence["spans"] and test.evidence["finding"] != "detected":
+            raise Refused("p", f"{test.what}: spans of a scan that does not detect")
         return
     tally = retally(test, marked)
     if tally.test != test.evidence["test"]:
@@ -107,7 +115,7 @@ def _check_lineup(test: RecordedTest, tally: Tally) -> None:
     _agree(what, "lineup", said, {"uniformity_p": found["uniformity_p"]}, SHOWN_TOLERANCE)
 
 
-def _check_scan(test: RecordedTest, marked: Marked) -> None:
+def _check_scan(test: RecordedTest, family: RecordedFamily, marked: Marked) -> None:
     documents, prompts = texts_of(test)
     scan = scan_documents(marked, documents, prompts)
     _agree(test.what, "pairs", test.evidence, {"intervals": scan.intervals})
@@ -115,6 +123,23 @@ def _check_scan(test: RecordedTest, marked: Marked) -> None:
         if withdrawn := excluded_words(scan.excluded_log10_p):
             raise Refused("p", f"{test.what}: no p can be claimed: {withdrawn}")
         _agree(test.what, "p", test.evidence, {"log10_p": scan.log10_p})
+    right = [] if test.evidence["finding"] != "detected" else _spans(scan, family)
+    said = test.evidence["spans"]
+    if len(said) != len(right):
+        raise Refused("p", f"{test.what}: {amount(len(said), 'span')}, and {len(right)} follow from the material")
+    for number, (one, span) in enumerate(zip(said, right, strict=True), start=1):
+        values = asdict(span)
+        _agree(f"{test.what}, span {number}", "p", one, {"document_index": values.pop("document"), **values})
+
+
+def _spans(scan: Scan, family: RecordedFamily) -> list[Span]:
+    """Of a scan that detects. Null: as `Scan.spans`; the factor is that of `detect.joint`."""
+    alpha = next(test.evidence["alpha"] for test in family.tests if test.kind != SCAN)
+    how = Assessment(alpha, key_check=family.key_check or None)
+    first_step = math.log10(how.level / len(family.tests))
+    remaining = sum(test.kind == SCAN or (test.evidence["log10_p"] or 0.0) > first_step for test in family.tests)
+    check = -math.log10(KEY_CHECK_ACCEPTS) if family.key_check else 0.0
+    return scan.spans(math.log10(alpha), math.log10(remaining) + check)
 
 
 def _agree(

@@ -10,8 +10,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -31,11 +33,12 @@ from detect.bundles.verify.runs import RecordedTest, asks_server
 from detect.counting import window_rule
 from detect.observation import Excess
 from detect.plans.plan import Plan
-from detect.questioned.responses import Response
+from detect.questioned.responses import SPELLINGS, Response
 from detect.questioned.schedule import DEFAULT_TOKENS, EMPTY_RUN
 from detect.sequential import STALE_RUN
 from detect.wording import amount
 from watermark.errors import TokenizerMismatchError
+from watermark.keys.commitment import CREATED_FORMAT
 from watermark.windows import Reason
 
 _READABLE = re.compile("[0-9A-Za-z]")  # no tokenizer makes nothing of these
@@ -62,11 +65,13 @@ class Tokens:
     """A tokenizer, to make tokens of answers again.
 
     Attributes:
-        sha256: its fingerprint, as keys have it.
+        sha256: its fingerprint, as keys have it: over its tokens and special ids.
+        special_ids: ascending.
         reader: from how many tokens were asked for of an answer.
     """
 
     sha256: str
+    special_ids: tuple[int, ...] = field(repr=False)
     reader: Callable[[int], Reads] = field(repr=False)
 
 
@@ -77,13 +82,17 @@ class Answered:
     Attributes:
         documents: how many there are.
         again: of them, those of a text that was tokenised again.
+        given: of these, those to whose answers the server gave token ids, which were set aside.
         remade: they were tokenised here, too.
+        odd: what answers say of themselves that the run does not, in words.
     """
 
     runs: int = 0
     documents: int = 0
     again: int = 0
     remade: bool = False
+    odd: tuple[str, ...] = ()
+    given: int = 0
 
     def __str__(self) -> str:
         if not self.runs:
@@ -121,11 +130,43 @@ def check_responses(
             _check_questions(logged, details, plan, name)
             if finished:
                 own = [test for test in tests if test.run == details["run"]]
-                documents, again = _Run(logged, details, plan, own, marked, name).check(tokens)
-                found = Answered(found.runs + 1, found.documents + documents, found.again + again, found.remade)
+                documents, again, given = _Run(logged, details, plan, own, marked, name).check(tokens)
+                found = replace(
+                    found,
+                    runs=found.runs + 1,
+                    documents=found.documents + documents,
+                    again=found.again + again,
+                    given=found.given + given,
+                    odd=(*found.odd, *_odd(logged, details, log)),
+                )
         elif finished:
             raise Refused(CODE, f"{name} is not there, and the run asked a server")
     return found
+
+
+def _most_of(response: Response, longest: int) -> int:
+    """Tokens that there can be of an answer's text: one a byte and one that is put before it; not far more than asked.
+
+    Bytes of the text or of what tokenizers normalise it to, whichever are more.
+    """
+    said = response.completion_tokens
+    most = longest * (SPELLINGS if said is not None and said <= longest else 1)
+    texts = (response.text, unicodedata.normalize("NFKD", response.text))
+    return min(most, 1 + max(len(text.encode("utf-8", "replace")) for text in texts))
+
+
+def _odd(logged: Logged, details: Mapping[str, Any], log: Log) -> list[str]:
+    """In what answers contradict the log, as the server says of them: nobody signed that, so it refutes nothing."""
+    questioned, answers = details["questioned"], logged.responses.values()
+    first = next(one.time for _, one in log.of("begun") if one.details["questioned"] == questioned)
+    begun = datetime.strptime(first, CREATED_FORMAT).replace(tzinfo=UTC).timestamp()
+    other = sum(one.model not in (None, questioned["model_name"]) for one in answers)
+    early = sum(one.created is not None and one.created < begun for one in answers)
+    what = f"run {details['run']}: why {{}} of {amount(len(answers), 'answer')} {{}}"
+    return [
+        *([what.format(other, f"name another model than {questioned['model_name']}")] if other else []),
+        *([what.format(early, "say that they were made before the model was first asked")] if early else []),
+    ]
 
 
 def _check_questions(logged: Logged, details: Mapping[str, Any], plan: Plan | None, name: str) -> None:
@@ -159,8 +200,8 @@ class _Run:
     marked: Marked
     name: str
 
-    def check(self, tokens: Tokens | None) -> tuple[int, int]:
-        """Of how many documents, and of how many of them the text was tokenised again (Refused)."""
+    def check(self, tokens: Tokens | None) -> tuple[int, int, int]:
+        """Of how many documents; of how many of them a text was tokenised again; of these, with ids given (Refused)."""
         work = self.logged.work
         if work is None or not self.logged.whole or not self.logged.unbroken:
             self._refuse("it holds no answer, or its last line is not ended, and the run finished")
@@ -179,7 +220,8 @@ class _Run:
                 self._check_weights(test, documents)
             elif len(rows_of(test, "prompts")) < work["prompts"]:
                 self._refuse(f"{test.what}: fewer prompts than were asked")
-        return len(rows), sum(again)
+        given = sum(self.logged.responses[number].token_ids is not None for number, one in enumerate(again) if one)
+        return len(rows), sum(again), given
 
     def _is_of_text(self, number: int, row: Mapping[str, Any], longest: int, reader: Reads | None) -> bool:
         """Whether a document is of text that was tokenised again, as its name says (Refused: it is not the answer)."""
@@ -191,6 +233,10 @@ class _Run:
             self._refuse(f"document {number} is not what the server gave as token ids of its answer")
         if of_text and (ids if not response.text else not ids and _READABLE.search(response.text)):
             self._refuse(f"document {number} is empty and its answer is not, or the other way round")
+        if of_text and len(ids) > _most_of(response, longest):
+            self._refuse(
+                f"document {number} has {amount(len(ids), 'token')}, more than its text, or than was asked for"
+            )
         if reader is not None:
             read = reader.read(response)
             if (list(read.ids), read.returned) != (ids, not of_text):

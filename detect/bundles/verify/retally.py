@@ -5,6 +5,7 @@ Without the key a tally has the examiner's own count of green pairs, or S; every
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,10 +22,13 @@ from detect.bundles.verify.runs import RecordedTest
 from detect.counting import CountTally, Tally, WeightTally, tally, weigh, window_rule
 from detect.exact.evalue import log10_e_value
 from detect.observation import Excess, Reading
+from detect.plans.parts import NEED_REFERENCE
+from detect.plans.plan import Plan
 from detect.sequential import STALE_RUN, Sequential, SequentialTally
 from watermark.greenlist import MAX_TOKEN_ID
 from watermark.windows import Document, Pairs, Reason
 
+SLACK = 1e-9  # what rounding may do to a number
 _ROW: dict[str, Check] = {
     "id": lambda value: value is None or is_text(value) or type(value) is int,
     "token_ids": list_of(lambda value: type(value) is int and 0 <= value <= MAX_TOKEN_ID),
@@ -103,7 +107,7 @@ def _said_sequence(
     pairs = Pairs(rows[:, :-1], rows[:, -1], len(np.unique(rows[:, :-1], axis=0)) if len(rows) else 0)
     green = _said_green(test, scored)
     log10_e = log10_e_value(green, scored, marked.gamma)
-    highest = log10_e if stopped == "early" else -(test.evidence["log10_p"] or 0.0)
+    highest = _said_highest(test, green, scored, stopped == "early", marked.gamma)
     return SequentialTally(
         **_common(test, marked, n_tokens, pairs),
         n_green=green,
@@ -118,6 +122,31 @@ def _said_sequence(
     )
 
 
+def _said_highest(test: RecordedTest, green: int, scored: int, early: bool, gamma: float) -> float:
+    """The largest log10 E on the way, as the examiner says, within what `green` of `scored` pairs allow in any order.
+
+    E rises with every green pair and falls with every other. So it ended early iff the last pair was green and took E
+    over the level; else E stayed below it, and its largest value is at least the last, and at most that with all green
+    pairs first.
+
+    Raises:
+        Refused: "pairs" (it cannot have stopped so) or "p".
+    """
+    level = -math.log10(test.evidence["sequential"]["alpha"])
+    log10_e = log10_e_value(green, scored, gamma)
+    if early != (log10_e >= level) or (early and log10_e_value(green - 1, scored - 1, gamma) >= level):
+        said = test.evidence["sequential"]["stopped"]
+        raise Refused("pairs", f"{test.what}: stopped is {said}, which {green} green of {scored} pairs do not allow")
+    if early or not test.claims:
+        return max(0.0, log10_e)
+    highest = -float(test.evidence["log10_p"])
+    low, high = max(0.0, log10_e), log10_e_value(green, green, gamma)
+    if highest >= level or not low - SLACK * max(1, low) <= highest <= high + SLACK * max(1, high):
+        bounds = f"{-min(high, level):.6g} to {-low:.6g}"
+        raise Refused("p", f"{test.what}: log10_p is {-highest}, and {green} green of {scored} pairs give {bounds}")
+    return highest
+
+
 def _weighed(test: RecordedTest, marked: Marked) -> WeightTally:
     observed = observed_of(test)
     h = observed.pairs.contexts.shape[1]
@@ -128,12 +157,26 @@ def _weighed(test: RecordedTest, marked: Marked) -> WeightTally:
         raise Refused("pairs", f"{test.what}: special tokens have weights")
     if observed.pairs.n_contexts != len(np.unique(observed.pairs.contexts, axis=0)):
         raise Refused("pairs", f"{test.what}: its weights are of another number of contexts than they say")
+    if test.plan is not None:
+        _check_as_planned(test, observed, test.plan)
     if marked.opened:
         return weigh(marked, observed)
     n_tokens = observed.n_tokens if isinstance(observed, Excess) else observed.n_positions
     assert test.statistic is not None
     common = _common(test, marked, n_tokens, observed.pairs)
     return WeightTally(**common, weights=observed.weights, statistic=test.statistic, comparisons={})
+
+
+def _check_as_planned(test: RecordedTest, observed: Reading | Excess, plan: Plan) -> None:
+    """Raise Refused unless weights were made as the plan says, and have all that the audits of a claim look at."""
+    needs = test.name.removesuffix("/control") in NEED_REFERENCE
+    if observed.with_reference != needs:
+        raise Refused("material", f"{test.what}: weighed {'without' if needs else 'against'} a reference")
+    if observed.excluded is None or (needs and observed.expectation is None):
+        raise Refused("material", f"{test.what}: what is audited is not there: of the reference, or left out")
+    _, often = np.unique(observed.pairs.contexts, axis=0, return_counts=True)
+    if often.max(initial=0) > plan.top:
+        raise Refused("material", f"{test.what}: {often.max()} weights of a context, the plan says {plan.top}")
 
 
 def observed_of(test: RecordedTest) -> Reading | Excess:

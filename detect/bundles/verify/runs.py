@@ -18,7 +18,8 @@ from detect.bundles.verify.manifest import Files
 from detect.bundles.verify.marked import Marked
 from detect.bundles.verify.planned import check_controls, check_planned, check_stopping
 from detect.decoys import MOST_DECOYS
-from detect.evidence import DEFAULT_EFFECT, SCHEMA
+from detect.evidence import SCHEMA
+from detect.plans.plan import Plan
 
 FINDINGS, STATUSES = ("detected", "inconclusive", "not detected"), ("exploratory", "confirmatory")
 ENDS = ("early", "maximum", "exhausted")
@@ -119,6 +120,7 @@ class RecordedTest:
         begun: number of the entry by which its run began.
         effect: green fraction that was to be found; None: the test's default.
         control: the same test of the plan's positive control; None: it was not examined.
+        plan: that its run carries out.
     """
 
     run: str
@@ -130,6 +132,7 @@ class RecordedTest:
     begun: int
     effect: float | None = None
     control: RecordedTest | None = field(default=None, repr=False)
+    plan: Plan | None = field(default=None, repr=False)
 
     @property
     def what(self) -> str:
@@ -197,12 +200,13 @@ def _read_run(files: Files, log: Log, marked: Marked, finished: Entry, begun: in
         raise Refused("run", f"{what}: the plan that it carries out was not recorded")
     if plan is not None and (plan.access != "weights") != served:
         raise Refused("run", f"{what}: the model was not reached as the plan says ({plan.access})")
-    controls = {f"{name}/control" for name in (() if plan is None else plan.tests)}
+    controls = set() if plan is None or plan.positive_control is None else {f"{name}/control" for name in plan.tests}
     if any(name.endswith("/control") and name not in controls for name in tests):
-        raise Refused("run", f"{what}: a control of a test that was not planned")
+        raise Refused("run", f"{what}: a control that was not planned, or of another test")
     effect = begin["options"].get("effect") if plan is None else plan.effect
     effect = effect if is_number(effect) and 0 < effect < 1 else None
-    tests = {n: replace(one, effect=effect, control=tests.get(f"{n}/control")) for n, one in tests.items()}
+    beside = {name: tests.get(f"{name}/control") for name in tests}
+    tests = {n: replace(one, effect=effect, control=beside[n], plan=plan) for n, one in tests.items()}
     if plan is not None:
         check_planned(plan, tests, what)
         check_controls(plan, tests)
@@ -251,6 +255,9 @@ def _read_test(
     evidence = canonical.loads(files[f"{FILES}/{paths.pop('evidence')}"], what)
     material = {part: files[f"{FILES}/{path}"] for part, path in paths.items()}
     _check_evidence(evidence, one["kind"], marked, what)
+    named = name.partition("/")[0]
+    if named in ("sampled", "reading") and evidence.get("test") != named:
+        raise Refused("evidence", f"{what}: it is the test {evidence.get('test')}, which its name is not of")
     return RecordedTest(run, name, one["kind"], evidence, material, statistic, begun)
 
 

@@ -32,7 +32,7 @@ from detect.joint import judge_readings
 from detect.keycheck import FORMAT as CHECK_FORMAT
 from detect.keycheck import KeyCheck
 from detect.observation import ContextMass, Excess, Expectation, Reading, Texts
-from detect.plans.parts import PlannedSampling, PositiveControl
+from detect.plans.parts import Inclusion, PlannedSampling, PositiveControl
 from detect.plans.plan import Plan
 from detect.scan import scan_documents
 from detect.sequential import Sequential, SequentialTally
@@ -40,7 +40,7 @@ from tests.detect.bundles.helpers import sealed_files
 from tests.detect.bundles.served import FED, SERVER, documents_of, log_of
 from tests.detect.bundles.tsa import STAMPED, Authority
 from tests.detect.material import make_key
-from tests.detect.plans.test_plan import follow, inclusion, plan
+from tests.detect.plans.test_plan import follow, plan
 from tests.detect.test_sequential import marked_answers
 from watermark.greenlist import GreenList
 from watermark.keys import Commitment, Key, Leaf
@@ -105,15 +105,16 @@ class Made:
         record_check(self.case, found)
 
     def commit(self, *, stamped: bool = False) -> Commitment:
-        """To this key among others, as `inclusion` of the plan's tests has it."""
+        """To this key among others."""
         whole = Commitment.of(leaves_of(self.key), created=BEGUN)
         record_commitment(self.case, whole, self.stamp(whole.canonical) if stamped else None)
         return whole
 
     def plan(self, *, stamped: bool = False, **changes: Any) -> Plan:
-        own = {"key": self.key, "inclusion": inclusion(self.key), "decoys": 19, "seed": SEED}
+        whole = Commitment.of(leaves_of(self.key), created=BEGUN)
+        own = {"key": self.key, "inclusion": Inclusion.of(self.key.key_id, whole), "decoys": 19, "seed": SEED}
         changes = {"access": "weights"} | changes | own
-        one = plan(created=BEGUN + timedelta(hours=1), **changes)
+        one = plan(created=BEGUN + timedelta(seconds=30), **changes)
         follow(one, key=self.key)
         record_plan(self.case, one, self.stamp(one.canonical) if stamped else None)
         return one
@@ -213,11 +214,12 @@ def reading(key: Key, strength: float = 0.6, number: int = 60, seed: int = 0) ->
 
 def excess(key: Key, strength: float = 0.6, seed: int = 1) -> Excess:
     """The same of answers."""
-    one = reading(key, strength, seed=seed)
+    one, rng = reading(key, strength, seed=seed), np.random.default_rng(seed)
     return Excess(
         pairs=one.pairs, weights=one.weights, n_positions=60, with_reference=True,
         probes=ProbePairs.of_prompts(WindowRule(key.context_width), [[1, 2, 3, 4, 5, 6, 7]]),
         n_tokens=80, n_listed=0, distinct=one.argmax,
+        expectation=Expectation(one.argmax, rng.standard_normal(15), 15), excluded=one.excluded,
     )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ from tests.detect.bundles.helpers import DIGEST, Lines
 
 ROOT, OTHER = "1" * 64, "2" * 64
 MODEL = {"model": DIGEST}
-FILES: dict[str, bytes] = {}  # of the case: what each run was answered
+DATED = b'{"created":"2026-11-30T01:02:00Z"}'  # the first moment of `Lines`
+FILES = {"plan.json": DATED, "commitment.json": DATED}  # of the case; and what each run was answered
 
 
 def committed(lines: Lines, root: str = ROOT, name: str = "commitment.json") -> Lines:
@@ -20,6 +21,11 @@ def committed(lines: Lines, root: str = ROOT, name: str = "commitment.json") -> 
 
 def planned(lines: Lines, root: str | None = ROOT) -> Lines:
     return lines.add("planned", {"plan": DIGEST, "key_id": DIGEST, "root": root}, {"plan.json": DIGEST})
+
+
+def another(lines: Lines) -> Lines:
+    """A second plan."""
+    return lines.add("planned", {"plan": OTHER, "key_id": DIGEST, "root": ROOT}, {"plan-2.json": DIGEST})
 
 
 def checked(lines: Lines) -> Lines:
@@ -54,6 +60,20 @@ def test_committed_then_planned_then_run(questioned: Any) -> None:
     assert found(run(planned(committed(run(start(), plan=None, questioned={"model": OTHER}))), 2), 2) == []
     assert found(run(planned(committed(run(start(), plan=None, questioned=None))), 2), 2) == []
     assert found(run(run(planned(committed(start())), plan=None), 2), 2) == []  # all was settled when it was looked at
+    assert found(run(another(run(planned(committed(start())), plan=None)), 2), 2) == []
+    assert found(run(another(planned(committed(start())))), 1) == []
+
+
+def test_this_machine_has_several_names() -> None:
+    own = [f"http://{one}:8000/v1" for one in ("localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "[::1]")]
+    for name in own:
+        lines = run(start(), plan=None, questioned={"server": name, "model_name": "m"})
+        lines = run(planned(committed(lines)), 2, questioned={"server": own[0], "model_name": "m"})
+        assert any("examined before" in one for one in found(lines, 2)), name
+    for name in ("http://localhost:8001/v1", "http://localhost.example:8000/v1", "http://a/localhost:8000/v1"):
+        lines = run(start(), plan=None, questioned={"server": name, "model_name": "m"})
+        lines = run(planned(committed(lines)), 2, questioned={"server": own[0], "model_name": "m"})
+        assert found(lines, 2) == [], name
 
 
 @pytest.mark.parametrize(
@@ -74,6 +94,7 @@ def test_committed_then_planned_then_run(questioned: Any) -> None:
         ("another plan", run(run(planned(committed(start())), plan=OTHER, questioned=None), 2), 2),
         ("another plan", run(stopped(planned(committed(start())), OTHER), 2), 2),
         ("was stopped", run(stopped(planned(committed(start())), None), 2), 2),
+        ("choose from", run(run(another(planned(committed(start()))), plan=None), 2), 2),
         ("does not name", run(planned(committed(start())), questioned=None), 1),
         ("check of the key", run(checked(planned(committed(start())))), 1),
         ("check of the key", checked(run(planned(committed(start())))), 1),
@@ -82,6 +103,13 @@ def test_committed_then_planned_then_run(questioned: Any) -> None:
 def test_anything_else_is_said(words: str, lines: Lines, number: int) -> None:
     reasons = found(lines, number)
     assert any(words in reason for reason in reasons), reasons
+
+
+@pytest.mark.parametrize(("name", "words"), [("plan.json", "the plan is dated"), ("commitment.json", "the key's comm")])
+def test_what_is_dated_after_its_entry(name: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FILES, name, b'{"created":"2026-11-30T01:02:59Z"}')
+    (reason,) = found(run(planned(committed(start()))))
+    assert reason.startswith(words)
 
 
 def test_a_stopped_run_was_one() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from detect.exact.binomial import log10_sf
+from tests.detect.bundles.bad.mark import replan
 from tests.detect.bundles.bad.registry import (
     READING,
     SAMPLED,
@@ -16,7 +18,10 @@ from tests.detect.bundles.bad.registry import (
     good,
 )
 from tests.detect.bundles.draft import Draft
-from tests.detect.bundles.factory import MODEL, Files, Made, asked, planned_families
+from tests.detect.bundles.factory import CHECKED, MODEL, Files, Made, asked, planned_families, served, text_families
+from tests.detect.bundles.served import SERVER
+
+PLAN = "case/plan.json"
 
 
 # --- adjusted, and found ---
@@ -57,7 +62,7 @@ def holm_of(log10_p: list[float], which: int) -> float:
 
 @bad("adjusted", "texts-checked")
 def claim_under_a_refused_key(d: Draft) -> None:
-    d.change("case/key-check.json", accepted=False)
+    d.change("case/key-check.json", accepted=False, n_green=180, log10_p=log10_sf(180, 400, 0.25))
     d.entry("key-checked")["details"]["accepted"] = False
 
 
@@ -210,6 +215,40 @@ def planned_run_that_names_no_model(d: Draft) -> Files:
 
 
 @bad("premature", "nothing")
+def looked_at_before_a_plan_was_chosen(d: Draft) -> Files:
+    """Two plans are recorded, runs without one look at the model, and then the better plan is carried out."""
+
+    def examined(made: Made) -> None:
+        made.commit()
+        _, one = (made.plan(effect=0.5, maximum_pairs=400 + n) for n in range(2))
+        made.run("suspect", text_families(made.key)[:1], questioned=MODEL)
+        test = asked(made.key, one, one.alpha, 0.6, 12, prompts=[[3, 4, 5], [6, 7]])
+        made.run("suspect", planned_families(made, one, {"sampled/distinct": test}), plan=one, questioned=MODEL)
+
+    return case_of(examined)
+
+
+def by_another_name(first: str) -> Files:
+    """A run on this machine's server that was stopped, under another of its names, and then the plan's."""
+
+    def examined(made: Made) -> None:
+        made.begin("suspect", questioned={**SERVER, "server": first}).stop("no connection")
+        served(made)
+
+    return case_of(examined)
+
+
+@bad("premature", "nothing")
+def same_server_by_another_name(d: Draft) -> Files:
+    return by_another_name("http://LocalHost:8000/v1")
+
+
+@bad("premature", "nothing")
+def same_server_by_its_longer_name(d: Draft) -> Files:
+    return by_another_name("http://[::1]:8000/v1")
+
+
+@bad("premature", "nothing")
 def two_plans_carried_out(d: Draft) -> Files:
     """Each with a finding of its own, so that the chance of one by chance is twice alpha."""
 
@@ -244,3 +283,34 @@ def control_that_is_said_to_be_detected(d: Draft) -> None:
 @bad("finding", "weights-none")
 def not_detected_without_a_control_that_is(d: Draft) -> None:
     d.change(READING.replace("reading-difference", "sampled-excess"), finding="not detected")
+
+
+# --- what the plan itself says ---
+
+
+@bad("run", "weights")
+def control_that_was_not_planned(d: Draft) -> None:
+    replan(d, d.json(PLAN) | {"positive_control": None})
+
+
+@bad("premature", "early")
+def confirmatory_without_a_planned_tokenizer(d: Draft) -> None:
+    replan(d, d.json(PLAN) | {"tokenizer": None})
+
+
+@bad("premature", "early")
+def plan_dated_after_its_entry(d: Draft) -> None:
+    replan(d, d.json(PLAN) | {"created": "2027-06-12T00:00:00Z"})
+
+
+@bad("premature", "early")
+def commitment_dated_after_its_entry(d: Draft) -> None:
+    d.change("case/commitment.json", created="2027-06-12T00:00:00Z")
+
+
+@bad("adjusted", "early")
+def key_check_that_only_the_plan_knows_of(d: Draft) -> None:
+    """Its record was lost, and p is not multiplied for it."""
+    value = d.json(PLAN)
+    value["key"]["check"] = {"outcome": "accepted", "corpus_sha256": CHECKED}
+    replan(d, value)

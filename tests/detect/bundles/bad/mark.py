@@ -7,6 +7,7 @@ from typing import Any
 import rfc8785
 
 from detect.bundles.entries import digest
+from detect.exact.binomial import log10_sf
 from tests.detect.bundles.bad.registry import (
     bad,
     good,
@@ -152,3 +153,24 @@ def plan_of_another_format(d: Draft) -> None:
 @bad("plan", "early")
 def plan_with_another_root_than_the_log(d: Draft) -> None:
     d.entry("planned")["details"]["root"] = "ab" * 32
+
+
+@bad("mark", "weights")
+def key_check_of_another_outcome(d: Draft) -> None:
+    green, log10_p = 180, log10_sf(180, 400, KEY.gamma)
+    d.change("case/key-check.json", accepted=False, n_green=green, log10_p=log10_p)
+
+
+@bad("mark", "weights")
+def key_check_that_contradicts_itself(d: Draft) -> None:
+    d.change("case/key-check.json", n_green=180)
+
+
+@bad("mark", "weights")
+def key_check_that_should_have_refused(d: Draft) -> None:
+    d.change("case/key-check.json", n_green=180, log10_p=log10_sf(180, 400, KEY.gamma))
+
+
+@bad("mark", "weights")
+def key_check_on_another_text(d: Draft) -> None:
+    d.change("case/key-check.json", corpus_sha256="ab" * 32)

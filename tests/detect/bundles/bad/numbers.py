@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from detect.exact.evalue import log10_e_value
 from tests.detect.bundles.bad.registry import (
     DOCUMENTS,
     READING,
@@ -117,6 +118,51 @@ def smaller_p_of_an_e_process(d: Draft) -> None:
 @bad("p", "early-closed")
 def smaller_p_of_an_e_process_without_the_key(d: Draft) -> None:
     d.change(SAMPLED, log10_p=d.json(SAMPLED)["log10_p"] - 1)
+
+
+@bad("p", "exhausted-closed")
+def p_of_an_e_process_that_was_made_up(d: Draft) -> None:
+    """Of 37 green among 144 pairs, and an e-value below 1."""
+    d.change(SAMPLED, log10_p=-40, log10_p_adjusted=-40, finding="detected")
+
+
+def say_green(d: Draft, green: int, log10_p: float | None = None) -> None:
+    """As many green pairs of an e-process, and what follows from them; log10_p: if it is not the last e-value's."""
+    n = d.json(SAMPLED)["n_scored"]
+    log10_e = log10_e_value(green, n, 0.25)
+    log10_p = -log10_e if log10_p is None else log10_p
+    said = {"log10_p": log10_p, "log10_p_adjusted": log10_p, "finding": "detected" if log10_p <= -6 else "inconclusive"}
+    d.change(SAMPLED, n_green=green, green_fraction=green / n, log10_e=log10_e, **said)
+
+
+@bad("p", "exhausted-closed")
+def p_that_no_order_of_the_pairs_gives(d: Draft) -> None:
+    say_green(d, 9, -4.6)  # with all nine first it is 4.54
+
+
+@bad("p", "exhausted-closed")
+def p_that_was_not_stopped_at(d: Draft) -> None:
+    say_green(d, 37, -6.1)  # which ends an e-process early
+
+
+@bad("p", "exhausted-closed")
+def p_greater_than_that_of_the_end(d: Draft) -> None:
+    say_green(d, 57, -0.5)
+
+
+@bad("pairs", "exhausted-closed")
+def not_stopped_beyond_the_level(d: Draft) -> None:
+    say_green(d, 100)
+
+
+@bad("pairs", "early-closed")
+def stopped_later_than_the_counts_allow(d: Draft) -> None:
+    say_green(d, d.json(SAMPLED)["n_green"] + 2)
+
+
+@bad("pairs", "early-closed")
+def stopped_before_the_level(d: Draft) -> None:
+    say_green(d, d.json(SAMPLED)["n_green"] - 2)
 
 
 @bad("p", "weights")

@@ -8,9 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from detect.bundles.material import write_run
+from detect.decoys import lineup
+from detect.examined import Examined
+from detect.sequential import Sequential
 from tests.detect.bundles.bad.registry import RUN, bad, case_of
 from tests.detect.bundles.draft import Draft
-from tests.detect.bundles.factory import KEY, Files, answers_and_weights, weighed_answers
+from tests.detect.bundles.factory import (
+    KEY,
+    SEED,
+    Files,
+    Made,
+    answers_and_weights,
+    documents,
+    planned_families,
+    weighed_answers,
+)
+from tests.detect.bundles.served import FED, SERVER, documents_of, log_of
 from watermark.windows import Pairs
 
 LOG = "case/runs/0001/responses.log"
@@ -265,3 +279,26 @@ def tests_of_different_documents(d: Draft) -> None:
     value = d.json(RUN)
     value["tests"]["sampled/distinct"]["material"]["documents"] = "text.jsonl"
     d.put(RUN, value)
+
+
+@bad("responses", "server-exhausted")
+def text_shorter_than_its_document(d: Draft) -> None:
+    answer(d, 3, text="a")
+
+
+@bad("responses", "nothing")
+def document_longer_than_was_asked_for(d: Draft) -> Files:
+    """Of a text, from a server that says it kept to no limit either."""
+
+    def examined(made: Made) -> None:
+        made.commit()
+        one, said = made.plan(effect=0.5, access="chat"), documents(made.key, 0.9, 1, seed=3, length=70)
+        test = Sequential(made.key, FED, one.alpha, one.maximum_pairs or 0)
+        test.add(0, said[0])
+        counted = test.result()
+        seen = Examined(counted, [], lineup(counted, 19, seed=SEED), observed=documents_of(said, [0]))
+        begun = made.begin("suspect", plan=one, questioned=SERVER)
+        begun.answers.write_bytes(log_of(one, said, [0]))
+        write_run(begun, "suspect", planned_families(made, one, {"sampled/distinct": seen}))
+
+    return case_of(examined)

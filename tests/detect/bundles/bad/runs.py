@@ -6,6 +6,8 @@ import io
 import json
 import re
 import zipfile
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -15,7 +17,8 @@ from detect.bundles.material import Family
 from detect.counting import tally
 from detect.decoys import lineup
 from detect.examined import Examined
-from detect.observation import Texts
+from detect.observation import Excess, Reading, Texts
+from detect.plans.parts import PlannedSampling
 from tests.detect.bundles.bad.registry import (
     DOCUMENTS,
     READING,
@@ -27,8 +30,22 @@ from tests.detect.bundles.bad.registry import (
     case_of,
 )
 from tests.detect.bundles.draft import Draft
-from tests.detect.bundles.factory import MODEL, SEED, Files, Made, asked, documents, planned_families, text_families
+from tests.detect.bundles.factory import (
+    DIGEST,
+    MODEL,
+    SEED,
+    Files,
+    Made,
+    asked,
+    documents,
+    excess,
+    planned_families,
+    reading,
+    text_families,
+    weighed,
+)
 from tests.detect.material import make_key
+from watermark.keys import Key
 
 
 @bad("run")
@@ -375,3 +392,68 @@ def weight_beyond_what_can_be_computed(d: Draft) -> None:
 @bad("pairs", "weights")
 def contexts_that_nobody_counted(d: Draft) -> None:
     reweigh(d, n_contexts=lambda a: a["n_contexts"] + 1)
+
+
+@bad("evidence", "nothing")
+def planned_count_as_another_test(d: Draft) -> Files:
+    """Of the test `text` nothing that was fed is audited."""
+
+    def examined(made: Made) -> None:
+        made.commit()
+        one = made.plan(effect=0.5, stopping="fixed", sampling=PlannedSampling(tokens=1000))
+        answers, prompts = documents(made.key, 0.6, 30), documents(made.key, 0.9, 4, seed=9)
+        counted = tally(made.key, answers, prompts, test="text")
+        test = Examined(counted, [], lineup(counted, 19, seed=SEED), observed=Texts(answers, prompts))
+        made.run("suspect", planned_families(made, one, {"sampled/distinct": test}), plan=one, questioned=MODEL)
+
+    return case_of(examined)
+
+
+def weighed_otherwise(change: Callable[[Key], Reading | Excess], **planned: Any) -> Files:
+    """A plan to read against a reference, and what was weighed in its place."""
+
+    def examined(made: Made) -> None:
+        made.commit()
+        values = {"primary": "reading/difference", "reference": DIGEST, "stopping": "fixed", "sampling": None}
+        one = made.plan(**(values | planned))
+        tests = {one.primary: weighed(made.key, change(made.key))}
+        made.run("suspect", planned_families(made, one, tests), plan=one, questioned=MODEL)
+
+    return case_of(examined)
+
+
+@bad("evidence", "nothing")
+def answers_in_place_of_the_planned_reading(d: Draft) -> Files:
+    return weighed_otherwise(lambda key: excess(key, 2.5))
+
+
+@bad("evidence", "nothing")
+def answers_called_a_reading(d: Draft) -> Files:
+    again = Draft.of(weighed_otherwise(lambda key: excess(key, 2.5)))
+    again.change(READING, test="reading")
+    return again.build()
+
+
+@bad("material", "nothing")
+def reading_without_the_planned_reference(d: Draft) -> Files:
+    return weighed_otherwise(lambda key: replace(reading(key, 2.5), with_reference=False))
+
+
+@bad("material", "nothing")
+def reading_against_a_reference_that_was_not_planned(d: Draft) -> Files:
+    return weighed_otherwise(lambda key: reading(key, 2.5), primary="reading/mass", reference=None)
+
+
+@bad("material", "nothing")
+def reference_that_cannot_be_audited(d: Draft) -> Files:
+    return weighed_otherwise(lambda key: replace(reading(key, 2.5), expectation=None))
+
+
+@bad("material", "nothing")
+def weights_whose_left_out_pairs_are_not_there(d: Draft) -> Files:
+    return weighed_otherwise(lambda key: replace(reading(key, 2.5), excluded=None))
+
+
+@bad("material", "nothing")
+def more_weights_a_context_than_planned(d: Draft) -> Files:
+    return weighed_otherwise(lambda key: reading(key, 2.5), top=3)

@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,13 @@ from cryptography import x509
 from detect.bundles.container import read_bundle
 from detect.bundles.refused import CODES, Refused
 from detect.bundles.seal import write_bundle
-from detect.bundles.verify.check import verify_bundle
+from detect.bundles.verify.check import verify_bundle, verify_files
+from detect.bundles.verify.responses import Tokens
+from detect.bundles.verify.unchecked import AT_HAND, BEFORE, CONTACT, NOTES, PROMPTS, SPECIAL, UNSTAMPED
 from tests.detect.bundles.bad.mutations import BAD, good, made
-from tests.detect.bundles.factory import GOOD, authority, signer
+from tests.detect.bundles.draft import Draft
+from tests.detect.bundles.factory import GOOD, KEY, WIDE, authority, planned, sealed, signer
+from tests.detect.bundles.helpers import refused
 from tests.detect.bundles.verify.both import NAMED, first_code, first_outcome, verified
 from tests.tools.second import FILE, check_of, outcome_of, second
 
@@ -39,15 +44,86 @@ def test_good_bundles_pass_both_as_directory_and_as_archive(name: str, tmp_path:
 
 def test_what_could_not_be_checked_is_said() -> None:
     closed = verified(good("early-closed"))
-    assert [one.partition(" ")[0] for one in closed.unchecked] == ["whose", "when", "colours:"]
+    whose = "whose the signers' keys are (--trust)"
+    assert (closed.unchecked[0], closed.unchecked[1], closed.unchecked[3:]) == (whose, UNSTAMPED, ALWAYS)
+    assert closed.unchecked[2].startswith("colours:")
     lines = list(second.verify(good("early-closed")))
-    assert all(word in lines[-1] for word in ("--trust", "no timestamp from outside", "the key is not opened"))
+    for words in (whose, UNSTAMPED, AT_HAND, BEFORE, SPECIAL, PROMPTS, NOTES, "the key is not opened"):
+        assert words in lines[-1]
     assert "by the log" not in lines[-1]
     stamped = verified(good("stamped"), [authority().root])
-    assert stamped.unchecked == ("whose the signers' keys are (--trust)",)
+    assert stamped.unchecked == (whose, CONTACT, *ALWAYS)
     assert "who made the timestamps (--tsa-root)" in verified(good("stamped")).unchecked
     assert "who made the timestamps (--tsa-root)" in list(second.verify(good("stamped")))[-1]
     assert "scan" in list(second.verify(good("text")))[-1]
+
+
+ALWAYS = (AT_HAND, BEFORE, f"{SPECIAL} (--tokenizer, with the key opened)", PROMPTS, NOTES)  # of a model at hand
+
+
+def test_special_ids_are_held_against_the_marks_tokenizer() -> None:
+    """Both list the same mark, and the fingerprint that its key id is of: other special ids are refused."""
+    sha256, special = WIDE.tokenizer.sha256, WIDE.special_ids
+    assert special
+    right, wrong = (Tokens(sha256, ids, lambda longest: None) for ids in (special, special[1:]))  # type: ignore[arg-type,return-value]
+    files = good("texts-wide")
+    assert not any(SPECIAL in one for one in verify_files(files, tokens=right).unchecked)
+    assert any(SPECIAL in one for one in verify_files(files).unchecked)
+    with refused("mark"):
+        verify_files(files, tokens=wrong)
+
+
+def test_a_timestamp_of_the_manifest_alone_says_nothing_of_the_order() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        late = sealed(Path(place), KEY, planned, stamped=True)
+    assert "manifest.tsr" in late
+    for files, right, wrong in ((late, UNSTAMPED, CONTACT), (good("stamped"), CONTACT, UNSTAMPED)):
+        said = verified(files, [authority().root]).unchecked
+        assert right in said
+        assert wrong not in said
+        line = list(second.verify(files, roots=[authority().pem]))[-1]
+        assert right in line
+        assert wrong not in line
+
+
+def test_what_a_server_says_of_its_answers_is_held_against_the_log() -> None:
+    """Nobody signed it, so it refutes nothing: it is remarked upon."""
+    draft = Draft.of(good("server"))
+    name = "case/runs/0001/responses.log"
+    data = draft.files[name].replace(b'"model": "student", "sys', b'"model": "other", "sys')
+    draft.files[name] = data.replace(b'"created": 1796', b'"created": 1696', 3)
+    n = data.count(b'"model": "other"')
+    files = draft.build()
+    said = (*verified(files).unchecked, list(second.verify(files))[-1])
+    for text in ("\n".join(said[:-1]), said[-1]):
+        assert f"why {n} " in text
+        assert "name another model than student" in text
+        assert "why 3 " in text
+        assert "made before the model was first asked" in text
+    assert not any("why " in one for one in verified(good("server")).unchecked)
+    assert "why " not in list(second.verify(good("server")))[-1]
+
+
+SPANS = {
+    "none": [],
+    "elsewhere": [{"document_index": 1, "start_token": 0, "end_token": 36, "n_scored": 36, "n_green": 36}],
+    "greener": None,
+}
+
+
+@pytest.mark.parametrize("name", SPANS)
+def test_stretches_that_no_scan_found_are_refused_by_the_first_alone(name: str) -> None:
+    """The second says that it has not looked."""
+    draft, place = Draft.of(good("text")), "case/runs/0001/text-scan.json"
+    spans = draft.json(place)["spans"]
+    assert spans
+    changed = SPANS[name]
+    if changed is None:
+        changed = [{**spans[0], "n_green": spans[0]["n_green"] + 1}, *spans[1:]]
+    draft.change(place, spans=[{"log10_p": -38.5, "log10_p_adjusted": -36.0, **one} for one in changed])
+    files = draft.build()
+    assert first_outcome(files) == ("p", "numbers")
+    assert "text/scan: a scan, and the stretches it found" in list(second.verify(files))[-1]
 
 
 def test_what_is_confirmatory() -> None:
@@ -124,8 +200,6 @@ def test_directories_with_something_else_in_them(kind: str, tmp_path: Path) -> N
 
 
 def test_trust() -> None:
-    from detect.bundles.verify.check import verify_files
-
     own, other = signer(1).public, signer(3).public
     assert verify_files(good("nothing"), trusted=[other, own]).unchecked[0].startswith("when")
     assert check_of(good("nothing"), [other.pem, own.pem]) == "passed"
