@@ -18,7 +18,7 @@ from detect.bundles.verify.manifest import Files
 from detect.bundles.verify.marked import Marked
 from detect.bundles.verify.planned import check_controls, check_planned, check_stopping
 from detect.decoys import MOST_DECOYS
-from detect.evidence import SCHEMA
+from detect.evidence import DEFAULT_EFFECT, SCHEMA
 from detect.plans.plan import Plan
 
 FINDINGS, STATUSES = ("detected", "inconclusive", "not detected"), ("exploratory", "confirmatory")

@@ -374,10 +374,10 @@ def attributed(made: Made) -> None:
 
 def stopped_at_a_server(made: Made) -> None:
     """A run that asks a server under a plan that samples nothing, and was stopped for it."""
-    made.commit()
+    whole = made.commit()
     one = made.plan(primary="reading/difference", reference=DIGEST, stopping="fixed", sampling=None)
     begun = made.begin("suspect", plan=one, questioned=SERVER)
-    asks = plan(key=made.key, inclusion=inclusion(made.key), access="chat", effect=0.5)
+    asks = plan(key=made.key, inclusion=Inclusion.of(made.key.key_id, whole), access="chat", effect=0.5)
     begun.answers.write_bytes(log_of(asks, [[1, 2, 3]], ()).replace(asks.digest.encode(), one.digest.encode()))
     begun.stop("killed")
 
