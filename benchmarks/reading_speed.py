@@ -1,11 +1,12 @@
-"""Reading a model against its forward passes: `python -m benchmarks.reading_speed`.
+"""Reading a model against its forward passes: `python -m benchmarks.reading_speed [--positions 10000]`.
 
-A reading of 10,000 positions of SmolLM2 and a reference of its size, with a line-up of 1,000 decoys, on one thread,
+A reading of so many positions of SmolLM2 and a reference of its size, with a line-up of 1,000 decoys, on one thread,
 against the two models' own forward passes; and what the weights D take of a position, logits at hand.
 """
 
 from __future__ import annotations
 
+import argparse
 import resource
 import time
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from benchmarks.common import cpu_seconds, docstrings, save
 
-POSITIONS, LENGTH = 10_000, 128
+LENGTH = 128
 
 
 def weights(vocabulary: int = 49_152, contexts: int = 500) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def weights(vocabulary: int = 49_152, contexts: int = 500) -> dict[str, Any]:
     }
 
 
-def reading() -> dict[str, Any]:
+def reading(positions: int) -> dict[str, Any]:
     import torch
 
     from detect import Probe, lineup, read_model, weigh, window_rule
@@ -56,7 +57,7 @@ def reading() -> dict[str, Any]:
     with torch.no_grad():  # another model of the same size
         questioned.model.layers[-1].mlp.down_proj.weight.mul_(1.02)
     ids: Any = np.concatenate([tokenizer(text, add_special_tokens=False)["input_ids"] for text in docstrings(80_000)])
-    probes = [Probe([], ids[i : i + LENGTH]) for i in range(0, POSITIONS, LENGTH)]
+    probes = [Probe([], ids[i : i + LENGTH]) for i in range(0, positions, LENGTH)]
     key = Key.generate(tokenizer=tokenizer)
 
     def forward() -> None:
@@ -92,8 +93,12 @@ def reading() -> dict[str, Any]:
 def main() -> None:
     import torch
 
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--positions", type=int, default=10_000)
+    positions = parser.parse_args().positions
     torch.set_num_threads(1)
-    save("reading_speed", "python -m benchmarks.reading_speed", {"weights": weights(), "reading": reading()})
+    found = {"weights": weights(), "reading": reading(positions)}
+    save("reading_speed", f"python -m benchmarks.reading_speed --positions {positions}", found)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ FIGURE = Path(__file__).parents[1] / "docs" / "scaling.svg"
 SIZES: dict[str, list[int]] = {
     "tokens": [1_000, 10_000, 100_000, 1_000_000, 10_000_000, 30_000_000],
     "documents": [1, 10, 100, 1_000, 10_000, 100_000],
-    "keys": [10, 100, 1_000, 10_000, 100_000],
+    "keys": [10, 100, 1_000, 10_000, 30_000],
     "vocabulary": [8_000, 16_000, 32_000, 64_000, 128_000, 256_000, 512_000, 1_024_000],
     "workers": [1, 2],
 }
@@ -125,7 +125,8 @@ def point(name: str, size: int) -> dict[str, Any]:
 
 def exponent(points: list[dict[str, Any]], measure: str) -> float | None:
     """b of cost = a · size^b, by least squares in logs over the larger half; None: too few, or nothing grew."""
-    upper = [one for one in points[len(points) // 2 :] if one[measure] > 0]
+    larger = points[len(points) // 2 :] if len(points) > 3 else points
+    upper = [one for one in larger if one[measure] > 0]
     if len(upper) < 2:
         return None
     slope = np.polyfit(np.log([one["size"] for one in upper]), np.log([one[measure] for one in upper]), 1)[0]
@@ -139,10 +140,16 @@ def measured(name: str) -> dict[str, Any]:
         command = [sys.executable, "-m", "benchmarks.scaling", "--point", name, str(size)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         one = json.loads(done.stdout.splitlines()[-1])
-        points.append({measure: float(f"{value:.4g}") for measure, value in one.items()})
+        rounded = {measure: float(f"{one[measure]:.4g}") for measure in ("wall", "cpu", "megabytes")}
+        points.append({"size": size, **rounded})
         print(name, points[-1], file=sys.stderr, flush=True)
     fitted = {measure: exponent(points, measure) for measure in ("wall", "cpu", "megabytes")}
     return {"points": points, "exponents": fitted}
+
+
+def clock_of(name: str) -> str:
+    """Which time is shown: what is spent, but for workers when they are done."""
+    return "wall" if name == "workers" else "cpu"
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
@@ -158,9 +165,16 @@ def draw(result: dict[str, Any], path: Path) -> None:
     for column, name in enumerate(names):
         points = result[name]["points"]
         sizes = [one["size"] for one in points]
-        for row, (measure, label) in enumerate((("wall", "seconds"), ("megabytes", "MB beyond the imports"))):
-            shown, values = axes[row][column], [max(one[measure], 1e-3) for one in points]
-            shown.loglog(sizes, values, "o-", color="#2b5c8a" if row == 0 else "#8a5c2b")
+        for row, (measure, label) in enumerate(((clock_of(name), "seconds"), ("megabytes", "MB beyond the imports"))):
+            shown = axes[row][column]
+            grown = [(size, one[measure]) for size, one in zip(sizes, points, strict=True) if one[measure] > 0]
+            if not grown:
+                shown.text(0.5, 0.5, "nothing that grows", ha="center", transform=shown.transAxes)
+                shown.set_axis_off()
+                continue
+            shown.loglog(*zip(*grown, strict=True), "o-", color="#2b5c8a" if row == 0 else "#8a5c2b")
+            shown.set_xlim(0.7 * sizes[0], 1.4 * sizes[-1])
+            label = f"{measure} {label}" if row == 0 else label
             power = result[name]["exponents"][measure]
             shown.set_title(f"{label}, ∝ {name}^{power:g}" if power is not None else label, fontsize=9)
             shown.grid(True, which="major", alpha=0.3)

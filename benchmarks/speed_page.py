@@ -10,6 +10,7 @@ from jinja2 import Environment, StrictUndefined
 
 from benchmarks.common import RESULTS
 from benchmarks.peers.tables import VOCABULARY, table
+from benchmarks.scaling import clock_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
 TEMPLATE = Path(__file__).parent / "templates" / "speed.md.jinja"
@@ -92,15 +93,16 @@ def _shares(runs: list[Results]) -> str:
 
 
 def _costs(scaling: Results) -> str:
-    rows = ["| what grows | sizes | wall time ∝ | memory ∝ | at the largest |", "|---|---|---|---|---|"]
+    rows = ["| what grows | sizes | time ∝ | memory ∝ | at the largest |", "|---|---|---|---|---|"]
     for name, one in scaling.items():
         if not isinstance(one, dict) or "points" not in one:
             continue
         first, last, powers = one["points"][0], one["points"][-1], one["exponents"]
-        shown = ["–" if powers[measure] is None else f"size^{powers[measure]:g}" for measure in ("wall", "megabytes")]
+        measures = (clock_of(name), "megabytes")
+        shown = ["–" if powers[measure] is None else f"size^{powers[measure]:g}" for measure in measures]
         rows.append(
             f"| {name} | {first['size']:,} … {last['size']:,} | {shown[0]} | {shown[1]} | "
-            f"{last['wall']:g} s, {last['megabytes']:g} MB |"
+            f"{last[measures[0]]:g} s, {last['megabytes']:g} MB |"
         )
     return "\n".join(rows)
 
