@@ -36,6 +36,7 @@ SECTIONS = (
     limitations, reproduce, signatures,
 )  # fmt: skip
 MOST_ON_FIRST_PAGE, MOST_NAMES, MOST_BESIDES = 5, 2, 3
+MOST_UNCHECKED = 2  # the signers and the order, which come first
 SMALL = 0.01  # a p below it that is no finding is spoken of
 LONGEST_QUESTION = 520  # characters of it on the first page
 
@@ -203,4 +204,7 @@ def _short_of_it(given: Given, main: list[RecordedTest]) -> list[Text]:
 
 def _checked(given: Given) -> Paragraph:
     unchecked = [said(one, 300) for one in given.unchecked]
-    return Paragraph(filled(words.VERIFIED, unchecked=joined(unchecked, "; ") if unchecked else "nothing"))
+    told, more = unchecked[:MOST_UNCHECKED], len(unchecked) - MOST_UNCHECKED
+    if more > 0:
+        told.append(filled(words.UNCHECKED_MORE, points=amount(more, "further point")))
+    return Paragraph(filled(words.VERIFIED, unchecked=joined(told, "; ") if told else "nothing"))

@@ -86,6 +86,7 @@ VERIFIED = (
     "and "
     "all that can be computed again was (section 13). Not checked: {unchecked}."
 )
+UNCHECKED_MORE = "{points}, which section 12 lists"
 
 # --- 1 ---
 
