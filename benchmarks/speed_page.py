@@ -101,7 +101,7 @@ def _costs(scaling: Results) -> str:
         measures = (clock_of(name), "megabytes")
         shown = ["–" if powers[measure] is None else f"size^{powers[measure]:g}" for measure in measures]
         rows.append(
-            f"| {name} | {first['size']:,} … {last['size']:,} | {shown[0]} | {shown[1]} | "
+            f"| {name} | {int(first['size']):,} … {int(last['size']):,} | {shown[0]} | {shown[1]} | "
             f"{last[measures[0]]:g} s, {last['megabytes']:g} MB |"
         )
     return "\n".join(rows)

@@ -51,11 +51,15 @@ def test_scoring_against_transformers_and_vllm_as_measured() -> None:
 def test_the_hot_paths_as_measured() -> None:
     found = json.loads((RESULTS / "hot_paths.json").read_text())
     assert found["colouring"]["no_block_shared"]["million_pairs_per_cpu_second"]["from_ids_one_key"] >= 30
-    for kind in ("counted", "weighed"):
-        assert (found["lineup"]["decoys"], round(found["lineup"]["pairs"], -3)) == (1000, 100_000)
-        assert found["lineup"][kind]["wall_seconds"] < 3
+    assert (found["lineup"]["decoys"], round(found["lineup"]["pairs"], -3)) == (1000, 100_000)
     assert found["attribution"]["accounts"] == 10_000
-    assert found["attribution"]["wall_seconds"] < 30
+    for part, measured, limit in (
+        ("lineup", found["lineup"]["counted"], 3),
+        ("lineup", found["lineup"]["weighed"], 3),
+        ("attribution", found["attribution"], 30),
+    ):
+        idle = found[part]["load_average_at_start"] < 1  # else other work had its share of the wall time
+        assert (measured["wall_seconds"] if idle else measured["cpu_seconds"] / found[part]["threads"]) < limit
 
 
 def test_text_against_its_tokenizer_as_measured() -> None:
