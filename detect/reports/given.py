@@ -14,7 +14,7 @@ from detect.reports.commission import Commission
 from detect.reports.controls import Controls
 from detect.reports.validation import Validation
 
-_OPTION = re.compile(r" \(--[a-z-]+\)")  # of a command, which means nothing to a lawyer
+_OPTION = re.compile(r" \(--[a-z-]+[^)]*\)")  # of a command, which means nothing to a lawyer
 CONTROL = "/control"
 EACH = "each/"
 

@@ -44,13 +44,14 @@ def unchecked_of(
         tokenized: the mark's tokenizer is at hand, which the key's id is of.
     """
     found = []
+    if not marked.opened and tests:
+        found.append("colours: the key is not opened, so counts of green pairs, and S, are the examiner's word")
     if not trusted:
         found.append("whose the signers' keys are (--trust)")
     found.append(CONTACT if _settling(stamps, log) else UNSTAMPED)
     if stamps and not rooted:
         found.append("who made the timestamps (--tsa-root)")
     if not marked.opened and tests:
-        found.append("colours: the key is not opened, so counts of green pairs, and S, are the examiner's word")
         scans = [test.what for test in tests if test.kind == SCAN]
         found += [f"without the key no scan: {', '.join(scans)}"] if scans else []
     fixed = [test.what for test in tests if _of_fixed_amount(test, log)]
