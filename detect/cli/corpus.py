@@ -137,10 +137,23 @@ def run_corpus(
         "inputs": list(files),
         "tokenizer": {**named, "verified": tokenizer is not None and key.tokenizer is not None},
     }
+    _refuse_inside(asked.output, files, shards)
     with _goes_on(ctx, asked.output), writing(asked.output), opened(asked.output, described, shards) as job:
         if not job.is_counted and not _work(ctx, job, shards, arguments, asked, cluster):
             return None
         return _results(job, key, how, arguments["tokenizer"]["verified"])
+
+
+def _refuse_inside(output: Path, files: tuple[str, ...], shards: list[Shard]) -> None:
+    """Raise InputError where the job's directory lies in an input, or an input in it: it would become one itself."""
+    from detect.readers.places import is_address
+    from watermark.errors import InputError
+
+    place = output.resolve()
+    inside = any(place.is_relative_to(Path(one).resolve()) for one in files if not is_address(one))
+    paths = (Path(part.path) for shard in shards for part in shard.parts if part.path is not None)
+    if inside or any(path.is_relative_to(place) for path in paths):
+        raise InputError(f"{output} lies in an input, or an input in it; choose a directory elsewhere")
 
 
 def _work(

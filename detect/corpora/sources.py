@@ -13,6 +13,7 @@ from watermark.errors import InputError
 
 SHARD_BYTES = 64 << 20  # of text: a quarter of a minute on one core
 LONG_TEXT = 16 << 20  # bytes of a text that is not held in memory as a whole
+LONG_PACKED = 1 << 18  # of a compressed one, which may be a thousand times as long
 MOST_PARTS = 10_000  # files in a shard
 UNPACKED = 4  # bytes of text in a byte of a compressed file, roughly
 _STAMPS = ("ETag", "etag", "md5", "mtime", "LastModified", "last_modified", "updated", "created")
@@ -33,6 +34,7 @@ class Part:
         first: number of the first row, of Parquet.
         weight: bytes of text in it, roughly.
         prompts: whether it may hold prompts.
+        is_long_text: whether it is one text, too long to be held.
     """
 
     name: str
@@ -46,10 +48,7 @@ class Part:
     first: int = 1
     weight: int = 0
     prompts: bool = False
-
-    @property
-    def is_long_text(self) -> bool:
-        return self.kind == "text" and self.weight >= LONG_TEXT
+    is_long_text: bool = False
 
     def file(self, inputs: Sequence[str]) -> File:
         """The file.
@@ -180,8 +179,9 @@ def _cut(file: File, whole: Part, shard_bytes: int) -> Iterator[Part]:
         return
     is_rows = whole.kind == "jsonl"
     if not is_rows or file.compression is not None or size <= shard_bytes or not _can_seek(file):
-        unpacked = size if file.compression is None else UNPACKED * size
-        yield replace(whole, weight=unpacked, prompts=is_rows)
+        packed = file.compression is not None
+        is_long = not is_rows and size >= (LONG_PACKED if packed else LONG_TEXT)
+        yield replace(whole, weight=UNPACKED * size if packed else size, prompts=is_rows, is_long_text=is_long)
         return
     for start in range(0, size, shard_bytes):
         stop = min(start + shard_bytes, size)

@@ -77,13 +77,19 @@ def pieces(text: str) -> list[str]:
 
 
 def stream_pieces(chunks: Iterable[str], name: str) -> Iterator[str]:
-    """`pieces` of a text above CUT_ABOVE that comes in chunks, of which little more than a piece is held.
+    """`pieces` of a text that comes in chunks, of which little more than CUT_ABOVE is held.
 
     Raises:
         InputError: a line of more than LONGEST_LINE characters.
     """
-    held, source = "", iter(chunks)
-    ended = False
+    held, source, ended = "", iter(chunks), False
+    while not ended and len(held) <= CUT_ABOVE:
+        chunk = next(source, None)
+        ended = chunk is None
+        held += chunk or ""
+    if ended:  # no longer than that: it is not cut
+        yield held
+        return
     while not ended or held:
         while not ended and len(held) <= PIECE + _SEARCH:
             chunk = next(source, None)

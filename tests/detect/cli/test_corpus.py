@@ -118,8 +118,14 @@ def test_what_is_refused_in_one_line(cli: Cli, text_key: Path, key: Path, corpus
         cli("detect", "--key", using, inputs, "-o", tmp_path / to, "--workers", 1).refused(code, *fragments)
 
     refused(3, "nowhere is not a directory; create it first", to="nowhere/job")
-    refused(3, "is not empty, and no corpus job's", to="corpus")
+    refused(
+        3, "is not empty, and no corpus job's", to="corpus", inputs=write_rows(tmp_path / "x.jsonl", [{"text": "a"}])
+    )
     refused(3, "none does not exist", inputs=tmp_path / "none")
+    refused(3, "corpus/job lies in an input, or an input in it", to="corpus/job")
+    (tmp_path / "holds").mkdir()
+    inside = write_rows(tmp_path / "holds" / "a.jsonl", [{"text": "a"}])
+    refused(3, "holds lies in an input, or an input in it", to="holds", inputs=inside)
     refused(5, "none.key", using=tmp_path / "none.key")
     refused(3, "text needs a tokenizer: the key names none; give --tokenizer", using=key)
     broken = write_rows(tmp_path / "broken.jsonl", [{"text": "a"}, {"text": 5}])

@@ -26,7 +26,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, value in (
         (sources, "LONG_TEXT", 2000), (encoding, "CUT_ABOVE", 400), (encoding, "PIECE", 150), (encoding, "_SEARCH", 40),
         (encoding, "LONGEST_LINE", 3000), (lines, "_CHUNK", 61), (runs, "MOST_WORDS", 64),
-        (collection, "LOOKED_AT", 300),
+        (collection, "LOOKED_AT", 300), (sources, "LONG_PACKED", 100),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(setting.Setting, "batch", 500)
@@ -47,9 +47,10 @@ def test_as_in_memory_with_prompts_and_other_documents(tmp_path: Path, width: in
     (tmp_path / "c" / "b.txt").write_text("<html>" + text(2) + "\u200b" + "end")
     (tmp_path / "c" / "c.txt.gz").write_bytes(gzip.compress(text(1).encode()))
     (tmp_path / "c" / "d.txt").write_text("a short text")
+    (tmp_path / "c" / "d.txt.gz").write_bytes(gzip.compress(text(4, 25).encode()))
     write_jsonl(tmp_path / "c" / "e.jsonl", [{"text": text(3, 20), "prompt": text(1)[:200]}])
     shards = sources.plan([str(tmp_path / "c")], 10**6)
-    assert [shard.is_long_text for shard in shards] == [True, True, True, False]
+    assert [shard.is_long_text for shard in shards] == [True, True, True, False, True, False]
     results = do(tmp_path / "job", tmp_path / "a.key", [tmp_path / "c"], shard_bytes=10**6)
     same_as_in_memory(tmp_path / "job", key, [tmp_path / "c"])
     assert any("1 text in HTML" in note for note in results.evidence.notes)
@@ -88,14 +89,13 @@ def test_what_is_no_text_is_refused_by_its_beginning() -> None:
 
 
 @given(
-    st.lists(st.sampled_from([*"ab \n", "word", "\n\n", 60 * "x", "é"]), min_size=400, max_size=800),
+    st.lists(st.sampled_from([*"ab \n", "word", "\n\n", 60 * "x", "é"]), max_size=800),
     st.integers(1, 300),
 )
 def test_pieces_of_a_stream_are_those_of_the_whole(parts: list[str], chunk: int) -> None:
     text = "".join(parts)
     chunks = (text[start : start + chunk] for start in range(0, len(text), chunk))
-    if len(text) > encoding.CUT_ABOVE:
-        assert list(stream_pieces(chunks, "a")) == pieces(text)
+    assert list(stream_pieces(chunks, "a")) == pieces(text)
 
 
 def test_a_line_without_end_is_refused() -> None:
