@@ -146,8 +146,9 @@ NO_PLAN = (
 )
 COMMITMENT = (
     "A commitment fixes the key without showing it: a digest from which nobody can find the key, and to which no other "
-    "key can be made to lead. An owner who could try keys until one fits would gain as many powers of ten as keys were "
-    "tried; the commitment before the examination excludes that."
+    "key can be made to lead. An owner who could try keys until one fits would gain a power of ten with every tenfold "
+    "of keys tried; a commitment older than the observation limits that to the marks that it holds, whose number the "
+    "log gives."
 )
 NO_COMMITMENT = (
     "No commitment to the key was recorded. That the key existed before the observation, and was not chosen to fit it, "
