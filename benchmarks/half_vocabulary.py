@@ -17,7 +17,7 @@ import torch
 from distill_sim.corpus import CorpusRow
 from distill_sim.saving import save_model
 from distill_sim.student import TOKENIZER_FILES
-from watermark.engines.answers import chat_prompt_ids
+from watermark.engines.chat import chat_prompt_ids
 from watermark.engines.models import load_model
 from watermark.files import new_directory
 

@@ -31,7 +31,8 @@ from distill_sim.student import prepare
 from distill_sim.study.scales import NANO, SMOLLM2
 from distill_sim.teacher import pull_smollm2
 from distill_sim.trainer import make_trainer
-from watermark.engines.answers import Sampling, answer, chat_prompt_ids
+from watermark.engines.answers import Sampling, answer
+from watermark.engines.chat import chat_prompt_ids
 from watermark.engines.models import load_model, load_tokenizer
 from watermark.keys import Key
 from watermark.progress import ignore

@@ -39,7 +39,8 @@ from distill_sim.corpus import read_corpus
 from distill_sim.stages import CORPUS, STUDENT
 from distill_sim.teacher import pull_smollm2
 from watermark import GreenList, Key
-from watermark.engines.answers import Sampling, chat_prompt_ids
+from watermark.engines.answers import Sampling
+from watermark.engines.chat import chat_prompt_ids
 from watermark.engines.models import load_model, load_tokenizer
 from watermark.windows import Pairs
 

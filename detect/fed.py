@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,16 +27,17 @@ class Probe:
     answer_ids: Document
 
 
-def probes_digest(probes: Sequence[Probe]) -> str:
-    """SHA-256, hex, of what a model is fed: of each probe the prompt, then the answer.
-
-    Either as its length and its token ids, all little-endian uint32.
-    """
+def documents_digest(documents: Iterable[Document]) -> str:
+    """SHA-256, hex, of token ids: of each document its length, then its ids, all little-endian uint32."""
     digest = hashlib.sha256()
-    for probe in probes:
-        for ids in (probe.prompt_ids, probe.answer_ids):
-            digest.update(np.array([len(ids), *map(int, ids)], dtype="<u4").tobytes())
+    for ids in documents:
+        digest.update(np.array([len(ids), *map(int, ids)], dtype="<u4").tobytes())
     return digest.hexdigest()
+
+
+def probes_digest(probes: Sequence[Probe]) -> str:
+    """`documents_digest` of what a model is fed: of each probe the prompt, then the answer."""
+    return documents_digest(ids for probe in probes for ids in (probe.prompt_ids, probe.answer_ids))
 
 
 @dataclass(frozen=True)

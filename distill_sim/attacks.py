@@ -240,7 +240,7 @@ def paraphrase(
 
 def paraphrase_requests(rows: Sequence[CorpusRow], model_tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     """What the paraphraser is asked, as token ids of its own, one a row."""
-    from watermark.engines.answers import chat_prompt_ids
+    from watermark.engines.chat import chat_prompt_ids
 
     return [chat_prompt_ids(model_tokenizer, REQUEST.format(text=row.text)) for row in rows]
 

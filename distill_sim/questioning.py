@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from detect.fed import Probe
 from detect.observation import Excess, Reading
 from distill_sim.corpus import CorpusRow
-from watermark.engines.answers import Sampling, chat_prompt_ids
+from watermark.engines.answers import Sampling
+from watermark.engines.chat import chat_prompt_ids
 from watermark.files import strict_json
 from watermark.progress import Progress
 from watermark.windows import Document, WindowRule

@@ -45,7 +45,8 @@ def corpus(context: StageContext) -> None:
     Settings: prompts, samples, sampling, seed, key_id and delta (null: unmarked), model, engine (what draws the
     answers; missing: transformers). Private: model, key.
     """
-    from watermark.engines.answers import Sampling, chat_prompt_ids, resumed
+    from watermark.engines.answers import Sampling, resumed
+    from watermark.engines.chat import chat_prompt_ids
     from watermark.engines.models import load_tokenizer
     from watermark.journal import Journal
 

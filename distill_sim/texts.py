@@ -60,7 +60,7 @@ def digest() -> str:
 
 def human_rows(chosen: Sequence[Passage], tokenizer: PreTrainedTokenizerBase) -> list[CorpusRow]:
     """Passages as corpus rows: the prompt through the chat template, the text as the answer."""
-    from watermark.engines.answers import chat_prompt_ids
+    from watermark.engines.chat import chat_prompt_ids
 
     return [
         CorpusRow(

@@ -374,6 +374,17 @@ def mark(b):
         agree(said, {"root": root_of(said["leaf"], said["index"], said["size"], said["path"])})
         roots = [one.details for one in of(b, "committed")]
         need(not roots or {"root": said["root"], "size": said["size"]} in roots, "its root was not committed")
+    if "vocabulary.bin" in b.files:  # the tokens that the tokenizer's hash is of, and then the special ids
+        b.at, tokens, last, at, n = "mark: vocabulary.bin", b.files["vocabulary.bin"], b"", 0, 0
+        while at < len(tokens):
+            end = at + 4 + int.from_bytes(tokens[at:at + 4], "little")
+            last, at, n = tokens[at + 4:end], end, n + 1
+        need(at == len(tokens) and n == b.mark["vocab_size"] and n < 1 << 24 and last and 0 not in last,
+             "not as many whole tokens as there are, or where they end is not clear")
+        ids = sorted(b.special)
+        need(ids == b.mark["special_ids"] and ids[-1:] < [n] and sha256(tokens + struct.pack(f"<{len(ids)}I", *ids))
+             == b.mark["tokenizer_sha256"], "these tokens and special ids are not those of the mark's tokenizer")
+    b.bound = b.mark["tokenizer_sha256"] is None or (opened and "vocabulary.bin" in b.files)
 
 def der(data, *path):
     """Tag and content of every DER element in a row; with a path, of those within its elements."""
@@ -457,7 +468,8 @@ def runs(b):
             effect = effect if type(effect) in (int, float) and 0 < effect < 1 else None
             material = {part: b.files[path] for part, path in paths.items()}
             tests[name] = Namespace(what=f"run {run}, {name}", begun=begun, kind=one["kind"], e=e, effect=effect,
-                                    control=None, s=one.get("statistic"), files=material, plan=plan, name=name)
+                                    whole="", control=None, s=one.get("statistic"), files=material, plan=plan,
+                                    name=name)
         planned = {f"{name}/control" for name in (plan["tests"] if plan and plan["positive_control"] else ())}
         need(planned >= {name for name in tests if name.endswith("/control")}, "a control of what was not planned")
         of_plan = {name: test.e for name, test in tests.items() if "plan" in test.e}
@@ -494,6 +506,11 @@ def numbers(b):
     for test in b.tests():
         b.at, e, gamma, right = f"numbers: {test.what}", test.e, b.gamma, {}
         how = take(e["sequential"], "alpha maximum_pairs n_answers stopped") if test.kind == "e-process" else None
+        prompts = [take(parse(line), "id token_ids")["token_ids"] for line in lines_of(test.files.get("prompts", b""))]
+        ids = [struct.pack(f"<{len(one) + 1}I", len(one), *one) for one in prompts]
+        found = {"rows": len(prompts), "sha256": sha256(b"".join(ids))}
+        test.settled = bool(test.plan and prompts and test.plan["left_out"] == found)
+        test.free = test.kind == "weights" or any(prompts)
         if test.kind == "scan":
             b.left.append(f"{test.what}: a scan, and the stretches it found")
             continue
@@ -522,8 +539,8 @@ def numbers(b):
                 need(max(Counter(pair[:-1] for pair in pairs).values(), default=0) <= test.plan["top"],
                      f"more weights a context than the plan's {test.plan['top']}")
         else:
-            rows = ([parse(line) for line in lines_of(test.files[part])] for part in TEXTS.split())
-            documents, prompts = ([take(row, "id token_ids")["token_ids"] for row in part] for part in rows)
+            rows = map(parse, lines_of(test.files["documents"]))
+            documents = [take(row, "id token_ids")["token_ids"] for row in rows]
             excluded = {pair for pair, _, _ in pairs_of(b, prompts)}
             found = [*pairs_of(b, documents, excluded, max(200, len(prompts)) if how else math.inf)]
             stop, ended = len(found), "exhausted"
@@ -539,6 +556,7 @@ def numbers(b):
                 right = {"stopped": ended, "n_answers": found[stop - 1][1]}
             pairs, right["n_tokens"] = [pair for pair, _, _ in found[:stop] if pair], found[stop - 1][2]
             weights = [1.0] * len(pairs)
+            whole = [pair for pair, _, at in pairs_of(b, documents) if pair and at <= right["n_tokens"]]
         n, k, claimed, value = len(pairs), e["n_green"], e["log10_p"] is not None, None
         right |= {"n_scored": n, "n_contexts": len({pair[:-1] for pair in pairs})}
         order, batches = layout(pairs)
@@ -553,6 +571,11 @@ def numbers(b):
         else:
             k = round(s + n * gamma)
             need(0 <= k <= n, f"n_green is {k}")
+            if b.key and len(whole) > n:  # what the count were, had nothing been left out for standing in a prompt
+                every = sum(greens(b.key, gamma, layout(whole)[1]))
+                value = log10_e(every, len(whole), gamma) if how else log_tail(every, len(whole), gamma)[0] / LN10
+                test.whole = f" (with the {len(whole) - n:,} pairs left out {every:,} of {len(whole):,} green, log10 " \
+                    f"{'e' if how else 'p'} {value:.1f})"
             right |= {"n_green": k, "theta": None}
             p, value = log_tail(k, n, gamma)[0] / LN10, log10_e(k, n, gamma)
             if how:  # E rises with every green pair and falls with every other: that bounds it without the key, too
@@ -740,6 +763,8 @@ def order(b):
         plans = [{x.details["plan"] for x in of(b, "planned", one.number)} for one in looked]
         need(all(len(some) < 2 for some in plans), "looked at when there were several plans to choose from")
         need(of(b, "key-checked") == of(b, "key-checked", before), "the key was checked after the plan")
+        need(test.kind == "weights" or test.settled, "it leaves out other ids than its plan says")
+        test.free = test.kind == "weights"
         gate = [one.e["finding"] for one in tests if one.begun is test.begun and one.e["plan"]["primary"]]
         need("detected" in gate or test.e["finding"] != "detected", "behind a primary test that found nothing")
 
@@ -765,10 +790,12 @@ def verify(source, trust=(), roots=(), spread=map):
         hand = any(one.details["questioned"] and "server" not in one.details["questioned"] for one in of(b, "begun"))
         b.left += ["that weights and answers are those of the model that is named"] if hand else []
         b.left += ["that nothing questioned was examined before, outside this log, or under another name",
-                   "which ids are special: pairs with one count nowhere, and the list is the examiner's word",
-                   "what was fed in as prompts, in ids: its pairs count nowhere, and it is the examiner's word",
+                   *([] if b.bound else ["which ids are special: pairs with one count nowhere, and the list is the "
+                                         "examiner's word"]),
+                   *(f"{test.what}: which ids were fed in as prompts, whose pairs count nowhere" for test in b.tests()
+                     if test.free),
                    "the notes of tests: the examiner's words"] if b.tests() else []
-        yield from (f"{test.what}: {test.e['finding']}" for test in b.tests())
+        yield from (f"{test.what}: {test.e['finding']}{test.whole}" for test in b.tests())
         yield f"PASSED: every check; not checked: {'; '.join(b.left) or 'nothing'}"
 
 def main():

@@ -24,6 +24,7 @@ PREDICATE = "urn:taggant:bundle:1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 FORMAT = "taggant-bundle/1"
 MANIFEST, MANIFEST_STAMP, OPENING, ENVIRONMENT = "manifest.json", "manifest.tsr", "opening.json", "environment.json"
+VOCABULARY = "vocabulary.bin"  # the tokens of the mark's tokenizer, as its hash takes them in
 FILES = "case"  # the directory of the case's files
 ZIP_SUFFIX = ".zip"
 
@@ -43,12 +44,16 @@ class Sealed:
     entry: DrawnUp = field(repr=False)
 
 
-def seal_case(case: Case, opening: Opening | None = None, stamp: Stamp | None = None) -> Sealed:
+def seal_case(
+    case: Case, opening: Opening | None = None, stamp: Stamp | None = None, vocabulary: bytes | None = None
+) -> Sealed:
     """Make a bundle of a case; where it fails nothing was recorded.
 
     Args:
         opening: of the case's one key; None: it stays closed.
         stamp: has the manifest timestamped.
+        vocabulary: of the mark's tokenizer (`watermark.keys.tokenizers.vocabulary_of`), which shows the other side
+            which ids are special; None: that stays the examiner's word.
 
     Raises:
         InputError: the case has no mark yet, or is larger than a bundle may be.
@@ -61,6 +66,8 @@ def seal_case(case: Case, opening: Opening | None = None, stamp: Stamp | None = 
     files[ENVIRONMENT] = canonical.dumps(environment())
     if opening is not None:
         files[OPENING] = canonical.dumps(opening.to_json())
+    if vocabulary is not None:
+        files[VOCABULARY] = vocabulary
     _refuse_too_large(files)
     entry = case.draw_up("sealed", {"opened": opening is not None})
     files[LOG] = case.bytes_of_log() + entry.line + b"\n"

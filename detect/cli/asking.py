@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from detect.examined import Examined
     from detect.questioned.answer_ids import AnswerReader
     from detect.questioned.api_key import ApiKey
-    from detect.questioned.questions import Prompt, Questions
+    from detect.questioned.questions import Questions
     from detect.questioned.responses import Response, ResponseLog
     from watermark.keys import Key
-    from watermark.windows import Document
 
 MAX_NEW_TOKENS = 256
 
@@ -50,6 +49,7 @@ class ApiExamination:
             UsageError: a budget that is less than one answer.
             InputError: no prompts, or ones that this endpoint cannot take; the log is of other work, or in use.
         """
+        from detect.questioned.prompts import as_sent
         from detect.questioned.questions import ApiSampling, Questions
         from detect.questioned.responses import ResponseLog
 
@@ -58,7 +58,7 @@ class ApiExamination:
             raise click.UsageError(f"--max-tokens {budget} is less than one answer may take ({longest})", ctx)
         tokenizer = tokenizer_for(key, asked.tokenizer)
         sampling = ApiSampling(longest, asked.temperature, asked.top_p, asked.logprobs)
-        prompts = _as_sent(rows, asked.endpoint, len(tokenizer))
+        prompts = as_sent(rows, asked.endpoint, len(tokenizer))
         server, model, endpoint = str(asked.api_server), str(asked.api_model), asked.endpoint
         questions = Questions.distinct(server, model, endpoint, prompts, sampling, asked.sample_seed, asked.plan_digest)
         log = ResponseLog(asked.log_file or Path(f"responses-{questions.sha256[:16]}.jsonl"), questions)
@@ -81,11 +81,12 @@ class ApiExamination:
         from detect.examined import Examined
         from detect.questioned.answer_ids import AnswerReader
         from detect.questioned.probes import apart_notes
+        from detect.questioned.prompts import Prompts
         from detect.questioned.schedule import DEFAULT_TOKENS
 
         extent = Extent.of(self.asked, level, DEFAULT_TOKENS)
-        prompts, plain = [self._prompt_ids(one) for one in self.questions.prompts], self._plain_prompts()
-        counting = Counting(self.key, [*prompts, *plain], extent)
+        prompts = Prompts.of(self.rows, self.tokenizer, self.questions.endpoint)
+        counting = Counting(self.key, prompts.left_out, extent)
         weighing = Weighing.if_asked(self.ctx, self.key, self.tokenizer, self.asked)
         reader = AnswerReader(self.tokenizer, self.questions.sampling.max_new_tokens)
         responses = self._ask(extent, counting, reader)
@@ -107,7 +108,7 @@ class ApiExamination:
             found["sampled/distinct"] = Examined(counted, notes, deviation=deviation, observed=texts)
         if weighing is not None:
             answered = Answered.of_server(
-                responses, reader, prompts, plain, lists_wanted=self.questions.sampling.logprobs is not None
+                responses, reader, prompts, lists_wanted=self.questions.sampling.logprobs is not None
             )
             notes = [*notes, *weighing.notes(answered)]
             weighed = weighing.weigh(answered)
@@ -153,49 +154,6 @@ class ApiExamination:
         detail(self.ctx, f"API key: {api_key.variable or 'none'}; {shown}")
         if api_key.secret is not None and server.startswith("http://") and not is_this_machine(server):
             note(self.ctx, f"The API key in {api_key.variable} goes over the network unencrypted: {shown}")
-
-    def _prompt_ids(self, prompt: Prompt) -> list[int]:
-        """A prompt as the model sees it, if its tokenizer and template are the key's."""
-        from watermark.engines.answers import chat_prompt_ids
-
-        if not isinstance(prompt, str):
-            return list(prompt)
-        if self.questions.endpoint == "chat":
-            return chat_prompt_ids(self.tokenizer, prompt)
-        return list(self.tokenizer(prompt)["input_ids"])
-
-    def _plain_prompts(self) -> list[Document]:
-        """The prompts' words alone, for exclusion; and nothing that was not sent."""
-        from detect.questioned.probes import fed_words, plain_prompts
-
-        chat = self.questions.endpoint == "chat"
-        words = [row.prompt for row in self.rows] if chat else fed_words(self.rows, self.tokenizer)
-        return list(plain_prompts(words, self.tokenizer))
-
-
-def _as_sent(rows: list[Any], endpoint: str, vocabulary: int) -> list[Prompt]:
-    """The prompts of the rows in the form they are sent.
-
-    Raises:
-        InputError: there is none, or one that this endpoint cannot take.
-    """
-    from detect.readers import refuse_foreign_ids
-    from watermark.errors import InputError
-
-    prompts: list[Prompt] = []
-    for row in rows:
-        refuse_foreign_ids(row, vocabulary)
-        if endpoint == "completions" and row.prompt_ids is not None:
-            prompts.append(tuple(int(token) for token in row.prompt_ids))
-        elif row.prompt is not None:
-            prompts.append(row.prompt)
-        elif row.prompt_ids is not None:
-            raise InputError(
-                f"{row.source}: chat takes words, not token ids; give `prompt`, or use --endpoint completions"
-            )
-    if not prompts:
-        raise InputError("the probes hold no prompts, which --api needs: give rows with `prompt` or `prompt_ids`")
-    return prompts
 
 
 @contextmanager

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from detect.examined import Examined
     from detect.fed import Probe
     from detect.observation import Reading
+    from detect.questioned.prompts import Prompts
     from detect.questioned.sampled import Answers
     from detect.readers import Row
     from watermark.engines.answers import Sampling
@@ -51,7 +52,7 @@ class Examination:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     probes: list[Probe]
-    plain_prompts: list[list[int]]
+    prompts: Prompts
     digest: str
     own_notes: list[str]
     frequencies: Frequencies | None
@@ -59,7 +60,8 @@ class Examination:
     @classmethod
     def begin(cls, ctx: click.Context, key: Key, rows: list[Row], asked: Asked) -> Examination:
         from detect.cli.foreign import fed_prompts, tokenizer_of
-        from detect.questioned.probes import apart_notes, fed_words, make_probes, plain_prompts
+        from detect.questioned.probes import apart_notes, make_probes
+        from detect.questioned.prompts import Prompts
         from detect.readers import refuse_foreign_ids
         from watermark.engines.models import load_model, model_digest
 
@@ -67,20 +69,21 @@ class Examination:
         tokenizer, tokenizer_notes = own_tokenizer(key, model_name, asked.tokenizer)
         for row in rows:
             refuse_foreign_ids(row, len(tokenizer))
-        probes, plain = make_probes(rows, tokenizer), plain_prompts(fed_words(rows, tokenizer), tokenizer)
+        probes = make_probes(rows, tokenizer)
+        prompts = Prompts.of_probes(rows, probes, tokenizer)
         tokenizer_notes += apart_notes(rows, tokenizer, words_sent=False)
         frequencies = Frequencies.of(asked.frequency_rows, key, tokenizer)
         model = load_model(model_name)
         own = tokenizer_of(model, tokenizer)
         if own is not tokenizer:
-            plain += fed_prompts(own, rows, probes, tokenizer)
+            prompts.plain.extend(fed_prompts(own, rows, probes, tokenizer))
         digest = model_digest(model_name)
         detail(ctx, f"questioned model {model_name}, digest {digest}")
         notes = list(tokenizer_notes)
         if asked.control_name is not None and model_digest(asked.control_name) == digest:
             notes.append(CONTROL_ITSELF)
             note(ctx, f"Warning: {CONTROL_ITSELF}")
-        return cls(ctx, key, asked, rows, model, tokenizer, probes, plain, digest, notes, frequencies)
+        return cls(ctx, key, asked, rows, model, tokenizer, probes, prompts, digest, notes, frequencies)
 
     def _notes(self, *more: str) -> list[str]:
         """What another examiner needs to see the same."""
@@ -139,7 +142,7 @@ class Examination:
         tokenizers = [tokenizer_of(one, self.tokenizer) for one in models]
         corpus = None if self.frequencies is None else self.frequencies.documents
         how: dict[str, Any] = {
-            "rule": window_rule(self.key), "exclude": self.plain_prompts, "corpus": corpus, "top": top,
+            "rule": window_rule(self.key), "exclude": self.prompts.plain, "corpus": corpus, "top": top,
         }  # fmt: skip
         positions = sum(max(0, len(probe.answer_ids) - self.key.context_width + 1) for probe in self.probes)
         with progress(self.ctx, what, positions, "position") as advance:
@@ -169,7 +172,7 @@ class Examination:
 
         asked, extent = self.asked, Extent.of(self.asked, level)
         weighing = Weighing.if_asked(self.ctx, self.key, self.tokenizer, asked)
-        counting = Counting(self.key, [*(list(probe.prompt_ids) for probe in self.probes), *self.plain_prompts], extent)
+        counting = Counting(self.key, self.prompts.left_out, extent)
         answers = self._answers("sampling", self.model, extent, counting)
         other = None if weighing is None or asked.control_name is None else load_model(asked.control_name)
         notes = self._notes(*self._sampling_notes(extent), *self._retokenising_notes(answers))
@@ -181,10 +184,10 @@ class Examination:
             counted, texts = counting.tally(answers.answers), counting.texts(answers.answers)
             found["sampled/distinct"] = Examined(counted, notes, deviation=deviation, observed=texts)
         if weighing is not None:
-            control, answered = None, Answered.of_model(answers, self.plain_prompts)
+            control, answered = None, Answered.of_model(answers, self.prompts.plain)
             if other is not None:
                 its = self._answers("positive control", other, extent, counting)
-                control = weighing.weigh(Answered.of_model(its, self.plain_prompts), of_control=True)
+                control = weighing.weigh(Answered.of_model(its, self.prompts.plain), of_control=True)
             notes = [*notes, *weighing.notes(answered)]
             weighed = weighing.weigh(answered)
             found["sampled/excess"] = Examined(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detect.cli.asked import Asked, typed
+from detect.cli.options import tokenizer_for
 
 if TYPE_CHECKING:
     from detect.plans.plan import Plan
@@ -33,6 +34,10 @@ def follow(ctx: click.Context, plan: Plan, asked: Asked, key: Key, rows: list[Ro
     plan.check_access(asked.access)
     plan.check_tokenizer(fingerprint(key, asked.tokenizer))
     plan.check_probes(rows)
+    if plan.left_out is not None:
+        from detect.questioned.prompts import Prompts
+
+        plan.check_left_out(Prompts.of(rows, tokenizer_for(key, asked.tokenizer), plan.access).left_out)
     plan.check_reference(model_digest_of(asked.reference_name))
     plan.check_frequencies(asked.frequency_rows)
     if asked.control_name is not None:

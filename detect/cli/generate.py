@@ -193,7 +193,7 @@ def _prompt_ids(row: Row, tokenizer: PreTrainedTokenizerBase, model: PreTrainedM
     Raises:
         InputError: no tokens, or ids that the model does not know.
     """
-    from watermark.engines.answers import chat_prompt_ids
+    from watermark.engines.chat import chat_prompt_ids
     from watermark.errors import InputError
 
     ids = [int(token) for token in row.prompt_ids] if row.prompt_ids is not None else None

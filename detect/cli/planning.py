@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,13 +11,15 @@ import click
 
 from detect.cli import choosing
 from detect.cli.casework import at_case
-from detect.cli.options import load_key, rows_of
+from detect.cli.options import load_key, rows_of, tokenizer_for
 from detect.cli.output import emit, emit_json, note, refuse_output, writing
 from detect.cli.plan_options import TESTS
 from detect.cli.stamping import stamp_for
 
 if TYPE_CHECKING:
     from detect.plans.parts import Inclusion, PlannedSampling, PositiveControl
+    from detect.plans.plan import Plan
+    from detect.readers import Row
     from watermark.keys import Commitment, Key, Leaf
 
 
@@ -82,14 +85,15 @@ def write_plan(
     with at_case(ctx, asked["case_directory"], asked["signer_file"], key) as case:
         stamp = stamp_for(ctx, asked["timestamp"], case)
         rows = list(rows_of(asked["probe_files"], prompts_only_ok=True))
-        plan, notes = settled(rows), []  # what does not fit together is refused before a model is loaded
+        plan, notes = settled(rows), []  # what does not fit together is refused before tokenizer or model is loaded
         if asked["choose_tokens"] is None:
+            plan = _with_left_out(plan, rows, key, asked["tokenizer"])
             response = None if stamp is None else stamp(plan.canonical)  # first: without it nothing is written
             with writing(output):
                 plan.save(output)
         else:
             rows, how = choosing.choose_rows(ctx, key, rows, plan.reference or "", asked)
-            plan, notes = settled(rows), [how]
+            plan, notes = _with_left_out(settled(rows), rows, key, asked["tokenizer"]), [how]
             response = None if stamp is None else stamp(plan.canonical)  # first: without it nothing is written
             choosing.save_both(plan, output, rows, asked["chosen_file"])
         if case is not None:
@@ -105,6 +109,19 @@ def write_plan(
     else:
         emit(summary(plan, output, asked["chosen_file"], notes, then))
         note(ctx, "Publish the digest, or have the file timestamped, before the questioned model is touched.")
+
+
+def _with_left_out(plan: Plan, rows: list[Row], key: Key, tokenizer: str | None) -> Plan:
+    """The plan, with the ids in which a count leaves its prompts out, where it has a count and a tokenizer."""
+    from detect.plans.content import COUNTED
+
+    if COUNTED not in plan.tests or plan.tokenizer is None:
+        return plan
+    from detect.plans.parts import PlannedExclusion
+    from detect.questioned.prompts import Prompts
+
+    prompts = Prompts.of(rows, tokenizer_for(key, tokenizer), plan.access)
+    return replace(plan, left_out=PlannedExclusion.of(prompts.left_out))
 
 
 def _primary(ctx: click.Context, asked: dict[str, Any]) -> str:

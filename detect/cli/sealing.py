@@ -13,11 +13,12 @@ from detect.cli.casework import at_case, signer_option
 from detect.cli.options import FILE, habits, json_option, load_key
 from detect.cli.output import note, refuse_output, show_members, writing
 from detect.cli.stamping import authority, timestamp_option
+from detect.cli.types import DIRECTORY_OR_ID
 from detect.wording import amount
 
 if TYPE_CHECKING:
     from detect.bundles.case import Case
-    from watermark.keys import Opening
+    from watermark.keys import Key, Opening
 
 FEW_PAIRS = 20  # below it a count tells much of the colour of each pair
 
@@ -38,6 +39,13 @@ FEW_PAIRS = 20  # below it a count tells much of the colour of each pair
     type=FILE,
     help="With --open-key: the list of leaves of the commitment that the case recorded, from `key commit`.",
 )
+@click.option(
+    "--tokenizer",
+    "tokenizer_name",
+    type=DIRECTORY_OR_ID,
+    help="The mark's tokenizer: its tokens go in, which show the other side that the special ids are its own.  "
+    "[default: with --open-key, the one that the key names]",
+)
 @timestamp_option("Have the bundle's manifest timestamped by this RFC 3161 authority.")
 @signer_option
 @json_option
@@ -50,6 +58,7 @@ def seal(
     open_key: bool,
     key_file: Path | None,
     leaves_file: Path | None,
+    tokenizer_name: str | None,
     timestamp: str | None,
     signer_file: Path | None,
     as_json: bool,
@@ -74,8 +83,10 @@ def seal(
     Held.read(case_directory)  # no case is begun by sealing one
     with at_case(ctx, case_directory, signer_file) as case:
         assert case is not None
-        opening = None if key_file is None else _opening(case, key_file, leaves_file)
-        sealed = seal_case(case, opening, authority(timestamp))
+        key = None if key_file is None else load_key(key_file)
+        opening = None if key is None else _opening(case, key, leaves_file)
+        vocabulary = _vocabulary(ctx, case, key, tokenizer_name)
+        sealed = seal_case(case, opening, authority(timestamp), vocabulary)
         with writing(output):
             write_bundle(sealed.files, output, lambda: case.write(sealed.entry))
     from detect.bundles.entries import digest
@@ -117,8 +128,38 @@ def _few_pairs(files: Mapping[str, bytes]) -> int:
     return few
 
 
-def _opening(case: Case, key_file: Path, leaves_file: Path | None) -> Opening:
+def _opening(case: Case, key: Key, leaves_file: Path | None) -> Opening:
     from detect.bundles.opening import opening_of
     from detect.cli.planning import load_leaves
 
-    return opening_of(case.held, load_key(key_file), () if leaves_file is None else load_leaves(leaves_file))
+    return opening_of(case.held, key, () if leaves_file is None else load_leaves(leaves_file))
+
+
+def _vocabulary(ctx: click.Context, case: Case, key: Key | None, given: str | None) -> bytes | None:
+    """Of the mark's tokenizer: of the one that was given, or the key names; None: there is none that could go in.
+
+    Raises:
+        InputError, ModelError, TokenizerMismatchError: the one that was given cannot be had, or is not the mark's.
+    """
+    from watermark.engines.text_tokenizer import load_text_tokenizer
+    from watermark.errors import TaggantError, TokenizerMismatchError
+    from watermark.keys import TokenizerIdentity
+    from watermark.keys.tokenizers import vocabulary_of
+
+    mark = case.mark
+    name = given or (key.tokenizer.name if key is not None and key.tokenizer is not None else None)
+    if mark is None or not name:
+        return None
+    try:
+        tokenizer = load_text_tokenizer(name)
+        found, expected = TokenizerIdentity.of(tokenizer).sha256, mark.tokenizer_sha256 or "none"
+        if found != expected:
+            what = f"{name} is not the tokenizer of the case's mark; give the one its key names"
+            raise TokenizerMismatchError(what, expected=expected, found=found)
+        return vocabulary_of(tokenizer)
+    except TaggantError as error:
+        if given is not None:
+            raise
+        note(ctx, f"Warning: the tokens of the key's tokenizer are not in the bundle ({error}), so the other side "
+                  "cannot check which ids are special. Give --tokenizer.")  # fmt: skip
+        return None

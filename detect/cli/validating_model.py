@@ -50,7 +50,7 @@ class ModelAtHand:
     def begin(cls, ctx: click.Context, asked: AskedValidation, design: Design, tokenizer: Any) -> ModelAtHand:
         from detect.questioned.probes import make_probes
         from detect.readers.builtin import builtin_rows
-        from watermark.engines.answers import chat_prompt_ids
+        from watermark.engines.chat import chat_prompt_ids
         from watermark.engines.models import load_model
 
         rows = in_turn(list(builtin_rows()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,6 +116,7 @@ def _content(verified: Verified) -> dict[str, object]:
                 "finding": test.evidence["finding"],
                 "log10_p_adjusted": test.evidence["log10_p_adjusted"],
                 "confirmatory": (test.run, test.name) in confirmatory,
+                "with_left_out": asdict(verified.wholes[test.what]) if test.what in verified.wholes else None,
             }
             for test in verified.tests
         ],

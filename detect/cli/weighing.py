@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from detect.fed import Probe
     from detect.observation import Excess, Expectation
     from detect.questioned.answer_ids import AnswerReader, Listed
+    from detect.questioned.prompts import Prompts
     from detect.questioned.responses import Response
     from detect.questioned.sampled import Answers
     from watermark.keys import Key
@@ -60,24 +61,22 @@ class Answered:
         cls,
         responses: Sequence[Response],
         reader: AnswerReader,
-        prompts: Sequence[Document],
-        plain_prompts: Sequence[Document],
+        prompts: Prompts,
         *,
         lists_wanted: bool,
     ) -> Answered:
         """Of a server.
 
         Args:
-            prompts: by the number a response knows its prompt by, in the key's token ids.
-            plain_prompts: in every other form they were given in.
+            prompts: a response knows the number of its prompt among those seen.
             lists_wanted: log-probabilities were asked for; what a server sends unasked does not choose the weights.
         """
         from detect.fed import Probe
 
         answered = [one for one in responses if reader.length(one)]
-        probes = [Probe(prompts[one.prompt], reader.read(one).ids) for one in answered]
+        probes = [Probe(prompts.seen[one.prompt], reader.read(one).ids) for one in answered]
         listed = [reader.alternatives(one) if lists_wanted else None for one in answered]
-        return cls(probes, [*prompts, *plain_prompts], listed, (SERVER_NOTE,))
+        return cls(probes, prompts.left_out, listed, (SERVER_NOTE,))
 
 
 class Weighed(NamedTuple):

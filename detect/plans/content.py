@@ -16,6 +16,7 @@ from detect.plans.parts import (
     NEED_REFERENCE,
     TESTS,
     Inclusion,
+    PlannedExclusion,
     PlannedLineup,
     PlannedProbes,
     PlannedSampling,
@@ -40,6 +41,7 @@ _MEMBERS = (
         "primary",
         "tests",
         "probes",
+        "left_out",
         "reference",
         "frequencies",
         "positive_control",
@@ -73,6 +75,8 @@ class PlanContent:
             settings included, that makes ids of text; None: it is left open, so results are exploratory.
         primary: one of TESTS; every other test's p is adjusted for their number.
         tests: all tests that will be run, the primary one included.
+        left_out: the prompts in that tokenizer's ids, whose pairs a count leaves out; None: that is left open, so
+            results of a count are exploratory.
         reference: digest of the reference model, or None.
         frequencies: SHA-256 of the unmarked text in which contexts are counted, as `PlannedProbes` has it; None: the
             reference says what is frequent.
@@ -96,6 +100,7 @@ class PlanContent:
     primary: str
     tests: tuple[str, ...]
     probes: PlannedProbes
+    left_out: PlannedExclusion | None
     reference: str | None
     frequencies: str | None
     positive_control: PositiveControl | None
@@ -130,6 +135,7 @@ class PlanContent:
             "primary": {"test": test, "weights": weights},
             "tests": list(self.tests),
             "probes": asdict(self.probes),
+            "left_out": None if self.left_out is None else asdict(self.left_out),
             "reference": None if self.reference is None else {"digest": self.reference},
             "frequencies": None if self.frequencies is None else {"sha256": self.frequencies},
             "positive_control": None if self.positive_control is None else asdict(self.positive_control),
@@ -173,7 +179,11 @@ class PlanContent:
             what: _digest_in(content[what], what, member)
             for what, member in (("reference", "digest"), ("frequencies", "sha256"), ("tokenizer", "fingerprint"))
         }
-        parts = {"positive_control": PositiveControl, "sampling": PlannedSampling}
+        parts = {
+            "left_out": PlannedExclusion,
+            "positive_control": PositiveControl,
+            "sampling": PlannedSampling,
+        }
         read = {
             name: None if content[name] is None else part(kind, content[name], name) for name, kind in parts.items()
         }
@@ -241,6 +251,10 @@ class PlanContent:
         sampled = any(test.startswith("sampled/") for test in self.tests)
         if sampled != (self.sampling is not None):
             raise InputError("a plan says how answers are sampled where it has a sampled test, and only there")
+        if self.left_out is not None and (COUNTED not in self.tests or self.tokenizer is None):
+            raise InputError(
+                f"a plan says which ids a count leaves out where it has {COUNTED} and a tokenizer, and only there"
+            )
         if sampled and not self.probes.prompts:
             raise InputError("the probes hold no prompts, which a sampled test needs; give rows with `prompt`")
         if self.sampling is not None and self.sampling.tokens is None and self.stopping == FIXED:

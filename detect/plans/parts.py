@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
 import rfc8785
 
+from detect.fed import documents_digest
 from detect.readers import Row
 from detect.wording import amount
 from watermark.errors import CommitmentError, InputError, KeyFileError
@@ -17,6 +18,7 @@ from watermark.keys import Commitment, Leaf
 from watermark.keys.commitment import root_from
 from watermark.keys.members import hex_digits, integer, members, number
 from watermark.keys.opening import MAX_LEAVES
+from watermark.windows import Document
 
 WEIGHTS = {"sampled": ("distinct", "excess"), "reading": ("difference", "mass")}
 TESTS = tuple(f"{test}/{weights}" for test, choices in WEIGHTS.items() for weights in choices)
@@ -83,6 +85,31 @@ class PlannedProbes:
         if not count:
             raise InputError("there are no probes; give at least one row")
         return cls(digest.hexdigest(), count, len(prompts - {"", ()}))
+
+
+@dataclass(frozen=True)
+class PlannedExclusion:
+    """The prompts in the key's token ids, in every form that is left out: pairs that occur in one count nowhere.
+
+    Whoever could choose these ids after the answers could leave out just the red pairs of them.
+
+    Attributes:
+        rows: how many.
+        sha256: `detect.fed.documents_digest` of them, in order.
+    """
+
+    rows: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        with as_input():
+            integer(self.rows, "left_out.rows", 1, MOST)
+            hex_digits(self.sha256, "left_out.sha256")
+
+    @classmethod
+    def of(cls, prompts: Sequence[Document]) -> PlannedExclusion:
+        """Identify what is left out (InputError: it is nothing)."""
+        return cls(len(prompts), documents_digest(prompts))
 
 
 def _content(row: Row) -> dict[str, Any]:

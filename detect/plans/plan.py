@@ -21,6 +21,7 @@ from detect.plans.parts import (
     NEED_REFERENCE,
     TESTS,
     Inclusion,
+    PlannedExclusion,
     PlannedLineup,
     PlannedProbes,
     PlannedSampling,
@@ -33,6 +34,7 @@ from watermark.files import new_file
 from watermark.keys import UNTIMESTAMPED_NOTE, Key
 from watermark.keys.commitment import CREATED_FORMAT
 from watermark.keys.members import read_document
+from watermark.windows import Document
 
 DEFAULT_DECOYS = 1000
 PREDATE_NOTE = (
@@ -68,6 +70,7 @@ class Plan(PlanContent):
         key_check: str | None = None,
         access: str | None = None,
         tokenizer: str | None = None,
+        left_out: PlannedExclusion | None = None,
         reference: str | None = None,
         frequencies: str | None = None,
         positive_control: PositiveControl | None = None,
@@ -119,6 +122,7 @@ class Plan(PlanContent):
             primary=primary,
             tests=tuple(test for test in TESTS if test in wanted),
             probes=PlannedProbes.of(rows),
+            left_out=left_out,
             reference=reference,
             frequencies=frequencies,
             positive_control=positive_control,
@@ -209,6 +213,19 @@ class Plan(PlanContent):
             )
         self._checked.add("probes")
 
+    def check_left_out(self, prompts: Sequence[Document]) -> None:
+        """Raise InputError unless a count leaves out what the plan says, where it says so.
+
+        Args:
+            prompts: in the planned tokenizer's ids, in every form that is left out.
+        """
+        if self.left_out is not None and PlannedExclusion.of(prompts) != self.left_out:
+            raise InputError(
+                "the prompts' token ids are not those of the plan, although probes and tokenizer are: another version "
+                "of Taggant, or of the tokenizer's library, made the plan; use that one"
+            )
+        self._checked.add("left out")
+
     def check_reference(self, digest: str | None) -> None:
         """Raise InputError unless this is the planned reference; None: there is none, or no planned test needs it."""
         if digest is not None or set(NEED_REFERENCE) & set(self.tests):
@@ -255,6 +272,7 @@ class Plan(PlanContent):
         """Which of the checks above have not been passed."""
         needed = ["key", "key check", "access", "tokenizer", "probes", "reference", "frequencies", "settings"]
         needed += ["sampling"] if self.sampling is not None else []
+        needed += ["left out"] if self.left_out is not None else []
         return tuple(name for name in needed if name not in self._checked)
 
     @property
@@ -273,6 +291,8 @@ class Plan(PlanContent):
         reasons = [] if not self.unchecked else [f"not checked against the plan: {', '.join(self.unchecked)}"]
         reasons += [] if self.inclusion is not None else ["no key commitment in the plan"]
         reasons += [] if self.tokenizer is not None else ["no tokenizer in the plan"]
+        settled = self.left_out is not None or self.tokenizer is None or COUNTED not in self.tests
+        reasons += [] if settled else ["the plan does not say in which ids a count leaves its prompts out"]
         return tuple(reasons)
 
     @property

@@ -12,7 +12,7 @@ from detect.normalise import normalise
 from detect.readers import Row
 from detect.visible import one_line
 from detect.wording import amount
-from watermark.engines.answers import chat_prompt_ids
+from watermark.engines.chat import chat_prompt_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from watermark.engines.answers import chat_prompt_ids
+from watermark.engines.chat import chat_prompt_ids
 from watermark.windows import Document
 
 if TYPE_CHECKING:

@@ -166,6 +166,13 @@ def _counted(given: Given, test: RecordedTest) -> dict[str, Text | None]:
         else probability_words(one["log10_p_saddlepoint"]),
         "z, for display": None if one["z_score"] is None else number(one["z_score"]),
     }
+    whole = given.verified.wholes.get(test.what)
+    if whole is not None:
+        value = e_words(whole.log10_e or 0.0) if whole.log10_p is None else probability_words(whole.log10_p)
+        values[words.WITH_LEFT_OUT] = filled(
+            words.WHOLE, left_out=amount(whole.left_out, "pair"), green=f"{whole.n_green:,}", all=f"{whole.n_scored:,}",
+            value=filled("{} {}", "e-value" if whole.log10_p is None else "p", value),
+        )  # fmt: skip
     if sequential is not None:
         after = amount(sequential["n_answers"], "answer")
         values["ended"] = f"{ENDS[sequential['stopped']]}, after {after}"

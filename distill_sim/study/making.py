@@ -174,7 +174,7 @@ def _attack(context: StageContext, step: Step, rows: list[CorpusRow], tokenizer:
 
 def respelled(context: StageContext) -> None:
     """A corpus in another tokenizer's tokens. Settings: corpus, model (whose). Private: model."""
-    from watermark.engines.answers import chat_prompt_ids
+    from watermark.engines.chat import chat_prompt_ids
     from watermark.engines.models import load_tokenizer
 
     tokenizer = load_tokenizer(model_directory(context))
@@ -305,7 +305,8 @@ def imitated(context: StageContext) -> None:
     Settings: model, bias (a needed `imitation`), prompts, sampling, delta, seed. Private: model.
     """
     from distill_sim.bias import Bias, biased
-    from watermark.engines.answers import Sampling, answer, chat_prompt_ids
+    from watermark.engines.answers import Sampling, answer
+    from watermark.engines.chat import chat_prompt_ids
     from watermark.engines.models import load_model, load_tokenizer
 
     settings = context.settings

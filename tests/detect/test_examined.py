@@ -154,7 +154,7 @@ def test_what_was_not_checked_is_named() -> None:
     one.check_key(KEY)
     found = sequential(one)
     assert found.status == "exploratory"
-    missing = "key check, access, tokenizer, probes, reference, frequencies, settings, sampling"
+    missing = "key check, access, tokenizer, probes, reference, frequencies, settings, sampling, left out"
     assert found.notes[-1].endswith(f"not checked against the plan: {missing}")
 
 

@@ -38,7 +38,8 @@ from tests import tiny
 from tests.detect.questioned import tokenizers
 from tests.distill_sim.test_corpus import ROW
 from tests.watermark.engines.helpers import model, tokenizer
-from watermark.engines.answers import Sampling, chat_prompt_ids
+from watermark.engines.answers import Sampling
+from watermark.engines.chat import chat_prompt_ids
 from watermark.engines.models import load_model, load_tokenizer
 from watermark.files import write_json
 from watermark.windows import WindowRule

@@ -23,7 +23,8 @@ from distill_sim.pipeline import Pipeline, run_stage
 from distill_sim.stages import ANSWERS, CORPUS, FLUENCY, READING, STUDENT
 from tests import tiny
 from tests.distill_sim.small import CONDITION, STAGES, make_key, plan
-from watermark.engines.answers import Sampling, answer, chat_prompt_ids
+from watermark.engines.answers import Sampling, answer
+from watermark.engines.chat import chat_prompt_ids
 from watermark.engines.models import load_model, load_tokenizer, model_digest
 from watermark.errors import InputError, KeyFileError
 from watermark.keys import Key

@@ -15,7 +15,7 @@ import pytest
 from distill_sim import texts
 from distill_sim.texts import DOMAINS, FILE, PROMPT_WORDS, SHARES, human_rows, passages
 from tests.watermark.engines.helpers import tokenizer
-from watermark.engines.answers import chat_prompt_ids
+from watermark.engines.chat import chat_prompt_ids
 
 EVERY = [passage for part in SHARES for passage in passages(part)]
 

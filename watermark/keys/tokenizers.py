@@ -99,9 +99,33 @@ class TokenizerIdentity:
 
 def tokens_sha256(tokens: Sequence[str | None], special_ids: Sequence[int]) -> str:
     """Return the tokenizer hash of the design over all tokens by id (None: a hole) and the special ids."""
-    digest = hashlib.sha256(b"".join([framed((token or "").encode("utf-8")) for token in tokens]))
-    digest.update(b"".join([i.to_bytes(4, "little") for i in special_ids]))
-    return digest.hexdigest()
+    return _sha256(_vocabulary(tokens), special_ids)
+
+
+def vocabulary_of(tokenizer: TokenizerLike) -> bytes:
+    """All tokens by id, as the tokenizer hash takes them in: that hash shows to whoever has them which ids are special.
+
+    Raises:
+        UnsupportedError: the tokenizer cannot list its tokens, or `check_vocabulary` could not tell where they end.
+    """
+    found = _vocabulary(_tokens(tokenizer, len(tokenizer)))
+    if not _ends_clearly(*_counted(found)):
+        raise UnsupportedError("the tokenizer's last token is empty or holds a zero byte")
+    return found
+
+
+def check_vocabulary(vocabulary: bytes, special_ids: Sequence[int], vocab_size: int, sha256: str) -> None:
+    """Raise KeyFileError unless these are the tokens and the special ids that a tokenizer hash was made of.
+
+    The hash runs over the tokens, each behind its length, and then the ids, with nothing between. To move that border
+    would make a last token of special ids, which end in a zero byte: below 2^24 all do. So the last token must not hold
+    any, nor be empty, and nothing but these tokens and these ids has this hash.
+    """
+    count, last = _counted(vocabulary)
+    if count != vocab_size or not _ends_clearly(count, last):
+        raise KeyFileError(f"the vocabulary is not one of {vocab_size:,} whole tokens")
+    if _sha256(vocabulary, special_ids) != sha256:
+        raise KeyFileError("the vocabulary, and the ids that are said to be special, are not those of the tokenizer")
 
 
 def special_ids_digest(special_ids: Sequence[int], vocab_size: int) -> str:
@@ -116,6 +140,30 @@ def check_special_ids(ids: object, vocab_size: int, name: str) -> None:
     previous = -1
     for token in ids:
         previous = integer(token, f"{name} (ascending)", previous + 1, vocab_size - 1)
+
+
+def _vocabulary(tokens: Sequence[str | None]) -> bytes:
+    return b"".join([framed((token or "").encode("utf-8")) for token in tokens])
+
+
+def _counted(vocabulary: bytes) -> tuple[int, bytes]:
+    """How many tokens there are, and the last (KeyFileError: it is cut)."""
+    count, start, at = 0, 0, 0
+    while at < len(vocabulary):
+        start, at, count = at + 4, at + 4 + int.from_bytes(vocabulary[at : at + 4], "little"), count + 1
+    if at != len(vocabulary):
+        raise KeyFileError("the vocabulary ends within a token")
+    return count, vocabulary[start:]
+
+
+def _ends_clearly(count: int, last: bytes) -> bool:
+    return 0 < count < 1 << 24 and bool(last) and 0 not in last
+
+
+def _sha256(vocabulary: bytes, special_ids: Sequence[int]) -> str:
+    digest = hashlib.sha256(vocabulary)
+    digest.update(b"".join([i.to_bytes(4, "little") for i in special_ids]))
+    return digest.hexdigest()
 
 
 def _tokens(tokenizer: TokenizerLike, size: int) -> list[str | None]:

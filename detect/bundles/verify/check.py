@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from detect.bundles.refused import Refused
 from detect.bundles.seal import FILES
 from detect.bundles.signer import PublicKey
 from detect.bundles.verify.judgement import check_family, check_order
+from detect.bundles.verify.leftout import Whole, whole_of
 from detect.bundles.verify.manifest import Files, Manifest, check_signers, keys_in
 from detect.bundles.verify.marked import Marked, read_mark
 from detect.bundles.verify.numbers import check_numbers
@@ -35,6 +36,7 @@ class Verified:
 
     Attributes:
         confirmatory: the tests that are, by the log.
+        wholes: of counts under an opened key, by `what` of a test: what they were with the pairs they leave out.
         unchecked: what could not be checked, for people.
     """
 
@@ -45,6 +47,7 @@ class Verified:
     stamps: tuple[Stamped, ...]
     families: tuple[RecordedFamily, ...] = field(repr=False)
     confirmatory: tuple[RecordedTest, ...] = field(repr=False)
+    wholes: Mapping[str, Whole] = field(repr=False)
     unchecked: tuple[str, ...]
 
     def read(self, name: str) -> bytes:
@@ -121,11 +124,16 @@ def verify_files(
     on_check("responses", str(answered))
     for family in families:
         check_family(family, log)
-    on_check("findings", "; ".join(f"{test.what}: {test.evidence['finding']}" for test in tests) or "none")
+    wholes = {test.what: whole for test in tests if (whole := whole_of(test, marked)) is not None}
+    on_check("findings", "; ".join(_of_finding(test, wholes.get(test.what)) for test in tests) or "none")
     confirmatory = check_order(tests, log, lambda name: files[f"{FILES}/{name}"])
     on_check("order", f"{len(confirmatory)} of {amount(len(tests), 'test')} confirmatory by the log")
-    unchecked = unchecked_of(bool(trusted), bool(roots), tokens is not None, marked, stamps, tests, answered, log)
-    return Verified(files, manifest, log, marked, tuple(stamps), tuple(families), tuple(confirmatory), unchecked)
+    unchecked = unchecked_of(
+        bool(trusted), bool(roots), tokens is not None, marked, stamps, tests, answered, log, confirmatory
+    )
+    return Verified(
+        files, manifest, log, marked, tuple(stamps), tuple(families), tuple(confirmatory), wholes, unchecked
+    )
 
 
 def _read_log(files: Files, manifest: Manifest, keys: dict[str, PublicKey]) -> Log:
@@ -161,6 +169,10 @@ def _check_special_ids(marked: Marked, tokens: Tokens | None) -> None:
         return
     if marked.special_ids != tokens.special_ids:
         raise Refused("mark", f"{MARK}: other special ids than those of the mark's tokenizer")
+
+
+def _of_finding(test: RecordedTest, whole: Whole | None) -> str:
+    return f"{test.what}: {test.evidence['finding']}{'' if whole is None else f' ({whole})'}"
 
 
 def _of_stamps(stamps: Sequence[Stamped], rooted: bool) -> str:

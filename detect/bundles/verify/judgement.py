@@ -9,6 +9,7 @@ from detect.bundles.custody import Log
 from detect.bundles.material import COUNT, SCAN, WEIGHTS
 from detect.bundles.order import ReadFile, shortcomings
 from detect.bundles.refused import Refused
+from detect.bundles.verify.leftout import COUNTS, leaves_out_as_planned
 from detect.bundles.verify.numbers import TOLERANCE
 from detect.bundles.verify.runs import RecordedFamily, RecordedTest
 from detect.evidence import (
@@ -89,6 +90,10 @@ def check_order(tests: Sequence[RecordedTest], log: Log, read: ReadFile) -> list
             raise Refused("premature", f"{test.what} is called confirmatory, and is none of the plan's tests")
         if test.plan is not None and test.plan.tokenizer is None:
             raise Refused("premature", f"{test.what} is called confirmatory, and the plan names no tokenizer")
+        if test.kind in COUNTS and not leaves_out_as_planned(test):
+            raise Refused(
+                "premature", f"{test.what} is called confirmatory, and leaves out other ids than its plan says"
+            )
         if test.evidence["finding"] == "detected" and not _opened(test, confirmatory):
             raise Refused(
                 "premature", f"{test.what} is called confirmatory, and the primary test found nothing that is"

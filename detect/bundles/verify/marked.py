@@ -13,13 +13,14 @@ from detect.bundles.environment import FORMAT as ENVIRONMENT_FORMAT
 from detect.bundles.held import MARK
 from detect.bundles.mark import Mark
 from detect.bundles.refused import Refused
-from detect.bundles.seal import ENVIRONMENT, FILES, OPENING
+from detect.bundles.seal import ENVIRONMENT, FILES, OPENING, VOCABULARY
 from detect.bundles.verify.manifest import Files
 from detect.keycheck import check_of
 from detect.plans.plan import Plan
-from watermark.errors import CommitmentError, TaggantError
+from watermark.errors import CommitmentError, KeyFileError, TaggantError
 from watermark.greenlist import GreenList
 from watermark.keys import Commitment, Opening, key_id, verify_opening
+from watermark.keys.tokenizers import check_vocabulary
 
 _PARAMETERS = ("scheme", "gamma_65536", "context_width", "tokenizer_sha256", "vocab_size", "special_ids")
 
@@ -31,11 +32,13 @@ class Marked:
     Attributes:
         opening: None: the key is not handed over.
         plans: by their digests.
+        shown: the tokens are there that the tokenizer's hash is of, which shows the special ids.
     """
 
     mark: Mark
     opening: Opening | None = field(repr=False)
     plans: Mapping[str, Plan]
+    shown: bool = False
 
     @property
     def opened(self) -> bool:
@@ -89,6 +92,7 @@ def read_mark(files: Files, log: Log, opened: bool) -> Marked:
     1. mark.json; every entry of the log is about this key.
     2. Every check of the key, commitment and plan is the one that the log says, and shows what it says.
     3. The opened key gives this key id, and its path leads to a root; one that was committed to, if the log has any.
+    4. The tokens, where they are there, and the special ids are those of the tokenizer that the key id is of.
 
     Args:
         opened: what the manifest says.
@@ -119,7 +123,7 @@ def read_mark(files: Files, log: Log, opened: bool) -> Marked:
             _check_inclusion(plan, name)
             plans[plan.digest] = plan
     opening = _read_opening(files, log, mark, opened)
-    return Marked(mark, opening, plans)
+    return Marked(mark, opening, plans, _check_vocabulary(files, mark))
 
 
 def _root(plan: Plan) -> str | None:
@@ -186,6 +190,19 @@ def _read_opening(files: Files, log: Log, mark: Mark, opened: bool) -> Opening |
     if committed and (opening.root, opening.size) not in committed:
         raise Refused("commitment", f"{OPENING}: it leads to a root that was not committed")
     return opening
+
+
+def _check_vocabulary(files: Files, mark: Mark) -> bool:
+    """Whether the mark's tokens are there; that they are its (Refused)."""
+    if VOCABULARY not in files:
+        return False
+    if mark.tokenizer_sha256 is None or mark.vocab_size is None:
+        raise Refused("mark", f"{VOCABULARY} is there, and the mark names no tokenizer")
+    try:
+        check_vocabulary(files[VOCABULARY], mark.special_ids, mark.vocab_size, mark.tokenizer_sha256)
+    except KeyFileError as error:
+        raise Refused("mark", f"{VOCABULARY}: {error}") from None
+    return True
 
 
 def _check_key_id(opening: Opening, mark: Mark) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from detect.bundles.custody import Log
 from detect.bundles.material import E_PROCESS, SCAN
+from detect.bundles.verify.leftout import leaves_out_freely
 from detect.bundles.verify.marked import Marked
 from detect.bundles.verify.responses import Answered
 from detect.bundles.verify.runs import RecordedTest, asks_server
@@ -22,7 +23,8 @@ UNSTAMPED = (
 )
 CONTACT = "that the first contact with the model came after the timestamp of its plan: the signer's word"
 SPECIAL = "which ids are special: pairs with one count nowhere, and the list is the examiner's word"
-PROMPTS = "what was fed in as prompts, in ids: its pairs count nowhere, and it is the examiner's word"
+PROMPTS = "which ids were fed in as prompts, whose pairs count nowhere: the examiner's word"
+MOST_NAMED = 3
 NOTES = "the notes of tests: the examiner's words"
 
 
@@ -35,6 +37,7 @@ def unchecked_of(
     tests: Sequence[RecordedTest],
     answered: Answered,
     log: Log,
+    confirmatory: Sequence[RecordedTest],
 ) -> tuple[str, ...]:
     """What could not be checked, for people.
 
@@ -42,6 +45,7 @@ def unchecked_of(
         trusted: signers were held against keys that are trusted.
         rooted: the same of timestamps.
         tokenized: the mark's tokenizer is at hand, which the key's id is of.
+        confirmatory: those of the tests that are, by the log.
     """
     found = []
     if not marked.opened and tests:
@@ -65,8 +69,13 @@ def unchecked_of(
     models = [entry.details for _, entry in log.of("begun") if entry.details["questioned"] is not None]
     found += [AT_HAND] if any(not asks_server(one) for one in models) else []
     if tests:
-        bound = tokenized and marked.opened and marked.mark.tokenizer_sha256 is not None
-        found += [BEFORE, *([] if bound else [f"{SPECIAL} (--tokenizer, with the key opened)"]), PROMPTS, NOTES]
+        bound = marked.mark.tokenizer_sha256 is None or (marked.opened and (tokenized or marked.shown))
+        found += [BEFORE, *([] if bound else [f"{SPECIAL} (--tokenizer, with the key opened)"])]
+        free = [test.what for test in tests if leaves_out_freely(test, test in confirmatory)]
+        if free:
+            all_of_many = len(free) > MOST_NAMED
+            found.append(f"{PROMPTS}; of {amount(len(free), 'test') if all_of_many else ', '.join(free)}")
+        found.append(NOTES)
     return tuple(found)
 
 

@@ -39,16 +39,20 @@ from detect.sequential import Sequential, SequentialTally
 from tests.detect.bundles.helpers import sealed_files
 from tests.detect.bundles.served import FED, SERVER, documents_of, log_of
 from tests.detect.bundles.tsa import STAMPED, Authority
-from tests.detect.material import make_key
-from tests.detect.plans.test_plan import follow, plan
+from tests.detect.material import make_key, secret
+from tests.detect.plans.test_plan import PROMPT_IDS, follow, plan
 from tests.detect.test_sequential import marked_answers
 from watermark.greenlist import GreenList
-from watermark.keys import Commitment, Key, Leaf
+from watermark.keys import Commitment, Key, Leaf, Parameters, TokenizerIdentity
+from watermark.keys.tokenizers import tokens_sha256
 from watermark.windows import Pairs, WindowRule
 
 KEY = make_key(0)
 WIDE = make_key(1, h=2, special=(0, 1, 7))  # context of two tokens, special ids
 LONG = make_key(2, gamma_65536=30000, h=5)  # contexts that are hashed into the nonce
+TOKENS, SPECIAL = [f"t{i}" for i in range(2000)], (0, 1, 7)
+VOCABULARY = b"".join(len(one).to_bytes(4, "little") + one.encode() for one in TOKENS)
+SHOWN = Key(secret(3), Parameters(16384, 2.0, 1, TokenizerIdentity("", tokens_sha256(TOKENS, SPECIAL), 2000, SPECIAL)))
 DIGEST = "ab" * 32
 CHECKED = "cd" * 32  # digest of the human text of the key's check
 MODEL = {"model": "34" * 32}
@@ -56,6 +60,7 @@ SEED = hashlib.sha256(b"line-up").digest()
 INPUTS = [{"name": "answers.jsonl", "sha256": DIGEST, "bytes": 4096}]
 BEGUN = STAMPED - timedelta(hours=2)  # when cases are opened
 Files = dict[str, bytes]
+assert PROMPT_IDS == FED  # what plans leave out is what servers were asked
 
 
 def signer(number: int) -> Signer:
@@ -126,7 +131,13 @@ def leaves_of(key: Key) -> list[Leaf]:
 
 
 def sealed(
-    directory: Path, key: Key, make: Callable[[Made], None], *, opened: bool = True, stamped: bool = False
+    directory: Path,
+    key: Key,
+    make: Callable[[Made], None],
+    *,
+    opened: bool = True,
+    stamped: bool = False,
+    vocabulary: bytes | None = None,
 ) -> Files:
     """The files of a bundle."""
     clock = Clock()
@@ -139,7 +150,7 @@ def sealed(
         make(made)
         committed = any(case.log.of("committed"))
         opening = opening_of(case.held, key, leaves_of(key) if committed else ()) if opened else None
-        return sealed_files(case, opening, made.stamp if stamped else None)
+        return sealed_files(case, opening, made.stamp if stamped else None, vocabulary)
 
 
 @lru_cache
@@ -229,7 +240,7 @@ def weighed(key: Key, observed: Reading | Excess) -> Examined:
 
 
 def asked(
-    key: Key, one: Plan, level: float, green: float, number: int, *, decoys: int = 19, prompts: Sequence[Any] = ()
+    key: Key, one: Plan, level: float, green: float, number: int, *, decoys: int = 19, prompts: Sequence[Any] = FED
 ) -> Examined:
     """An e-process over made-up answers; one was never given."""
     answers: list[list[int]] = documents(key, green, number)
@@ -283,7 +294,7 @@ def checked_texts(made: Made) -> None:
 def planned(made: Made, *, green: float = 0.6, number: int = 30, stamped: bool = False) -> None:
     made.commit(stamped=stamped)
     one = made.plan(stamped=stamped, effect=0.5)
-    tests = {"sampled/distinct": asked(made.key, one, one.alpha, green, number, prompts=[[3, 4, 5], [6, 7]])}
+    tests = {"sampled/distinct": asked(made.key, one, one.alpha, green, number)}
     made.run("suspect", planned_families(made, one, tests), plan=one, questioned=MODEL)
 
 
@@ -298,7 +309,7 @@ def served(made: Made, *, green: float = 0.6, number: int = 12, stopped: Sequenc
     """
     made.commit()
     one = made.plan(effect=0.5, access="chat")
-    test = asked(made.key, one, one.alpha, green, number, prompts=FED)
+    test = asked(made.key, one, one.alpha, green, number)
     answers: Any = _seen(test).documents
     log = log_of(one, answers, OF_TEXT)
     for size, reason in stopped:
@@ -395,6 +406,8 @@ GOOD: dict[str, Callable[[Path], Files]] = {
     "texts-checked": lambda at: sealed(at, KEY, checked_texts),
     "texts-wide": lambda at: sealed(at, WIDE, texts),
     "texts-long": lambda at: sealed(at, LONG, texts),
+    "texts-shown": lambda at: sealed(at, SHOWN, texts, vocabulary=VOCABULARY),
+    "texts-shown-closed": lambda at: sealed(at, SHOWN, texts, opened=False, vocabulary=VOCABULARY),
     "early": lambda at: sealed(at, KEY, planned),
     "early-closed": lambda at: sealed(at, KEY, planned, opened=False),
     "server": lambda at: sealed(at, KEY, served),

@@ -81,9 +81,11 @@ def new_case(directory: Path) -> Case:
     return case
 
 
-def sealed_files(case: Case, opening: Opening | None = None, stamp: Stamp | None = None) -> dict[str, bytes]:
+def sealed_files(
+    case: Case, opening: Opening | None = None, stamp: Stamp | None = None, vocabulary: bytes | None = None
+) -> dict[str, bytes]:
     """The files of a bundle of a case, which records it."""
-    sealed = seal_case(case, opening, stamp)
+    sealed = seal_case(case, opening, stamp, vocabulary)
     case.write(sealed.entry)
     return dict(sealed.files)
 

@@ -31,7 +31,11 @@ def pool(tmp_path: Path) -> Path:
     """Texts of different lengths, ids, a prompt alone, and one probe twice."""
     texts = [text[: 60 + 25 * i] for i, text in enumerate(docstrings()[:8])]
     rows: list[dict[str, Any]] = [{"id": f"t{i}", "prompt": f"Question {i}?", "text": t} for i, t in enumerate(texts)]
-    rows += [{"token_ids": list(range(60, 130)), "prompt_ids": [5, 6]}, {"prompt": "Why?"}, {**rows[3], "id": "again"}]
+    rows += [
+        {"token_ids": list(range(60, 130)), "prompt_ids": [5, 6], "prompt": "So?"},
+        {"prompt": "Why?"},
+        {**rows[3], "id": "again"},
+    ]
     return write_rows(tmp_path / "pool.jsonl", rows)
 
 

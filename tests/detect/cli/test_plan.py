@@ -383,8 +383,13 @@ def test_options_of_a_plan_need_its_file(option: str, cli: Cli) -> None:
     cli("plan", option, value).refused(2, option, "-o PLAN.json")
 
 
-def test_torch_is_only_needed_for_models(key: Path, probes: Path, tmp_path: Path) -> None:
-    """A plan without models is made on a machine that could not load one."""
+@pytest.mark.parametrize("whose", ["key", "text_key"])
+def test_torch_is_only_needed_for_models(
+    whose: str, probes: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """A plan without models is made on a machine that could not load one; a tokenizer needs none."""
     (tmp_path / "torch.py").write_text("raise ImportError('none here')\n")
+    key = request.getfixturevalue(whose)
     done = execute("plan", "-o", tmp_path / "p", "--key", key, "--probes", probes, PYTHONPATH=str(tmp_path))
     assert done.code == 0, done
+    assert (Plan.load(tmp_path / "p").left_out is None) == (whose == "key")

@@ -15,6 +15,7 @@ from detect.bundles.custody import Log
 from detect.bundles.signer import PublicKey
 from tests.detect.bundles.helpers import events, payloads
 from tests.detect.cli.helpers import SPEECH, Cli, names, save_key, secrets_of
+from tests.tools.second import second
 from watermark import Key
 from watermark.errors import InputError
 from watermark.keys import Commitment, Opening, verify_opening
@@ -188,3 +189,52 @@ def test_a_log_that_cannot_be_written_leaves_no_bundle(
     monkeypatch.setattr("detect.bundles.case.Case.write", full)
     cli("seal", case, "-o", place).refused(3, "custody.jsonl cannot be written")
     assert names(Path()) == there
+
+
+# --- what shows the special ids ---
+
+
+def second_verifier(bundle: str) -> str:
+    *_, last = second.verify(Path(bundle))
+    return str(last)
+
+
+def test_an_opened_bundle_shows_the_tokens_of_the_keys_tokenizer(cli: Cli, case: Path, text_key: Path) -> None:
+    command = ["seal", case, "--open-key", "--key", "b.key", "--leaves", "leaves.json"]
+    assert cli(*command, "-o", "bundle.zip").code == 0
+    files, mark = read_bundle("bundle.zip"), Key.load("b.key").tokenizer
+    assert mark is not None
+    ids = b"".join(one.to_bytes(4, "little") for one in mark.special_ids)
+    assert hashlib.sha256(files["vocabulary.bin"] + ids).hexdigest() == mark.sha256
+    verified = cli("verify", "bundle.zip")
+    assert verified.code == 0
+    assert "special" not in verified.out
+    assert second_verifier("bundle.zip").startswith("PASSED")
+    assert "special" not in second_verifier("bundle.zip")
+
+
+def test_without_the_tokenizer_the_special_ids_stay_a_word(cli: Cli, case: Path) -> None:
+    content = json.loads(Path("b.key").read_text())
+    kept, content["tokenizer"]["name"] = content["tokenizer"]["name"], str(Path("gone").resolve())
+    Path("b.key").write_text(json.dumps(content))
+    command = ["seal", case, "--open-key", "--key", "b.key", "--leaves", "leaves.json"]
+    result = cli(*command, "-o", "without.zip")
+    assert result.code == 0
+    assert "cannot check which ids are special. Give --tokenizer" in result.notes
+    assert "vocabulary.bin" not in read_bundle("without.zip")
+    assert "which ids are special" in cli("verify", "without.zip").out
+    assert "which ids are special" in second_verifier("without.zip")
+    assert cli(*command, "-o", "with.zip", "--tokenizer", kept).code == 0
+    assert "vocabulary.bin" in read_bundle("with.zip")
+    assert cli("seal", case, "-o", "closed.zip").code == 0
+    assert "vocabulary.bin" not in read_bundle("closed.zip")
+    assert cli("seal", case, "-o", "closed-with.zip", "--tokenizer", kept).code == 0
+    assert "vocabulary.bin" in read_bundle("closed-with.zip")
+    assert "which ids are special" in cli("verify", "closed-with.zip").out  # whose the hash is, is not shown
+
+
+def test_another_tokenizer_is_refused(cli: Cli, case: Path, foreign_model: Path) -> None:
+    cli("seal", case, "-o", "bundle.zip", "--tokenizer", foreign_model).refused(5, "is not the tokenizer of the case")
+    cli("seal", case, "-o", "bundle.zip", "--tokenizer", "nowhere").refused(3, "nowhere")
+    assert not Path("bundle.zip").exists()
+    assert events(case)[-1] == "finished"

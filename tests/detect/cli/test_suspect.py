@@ -20,7 +20,7 @@ from tests import tiny
 from tests.detect.cli.helpers import EVIDENCE, LINEUP, SPEECH, Cli, read_rows, save_key, write_rows
 from tests.watermark.engines.helpers import tokenizer
 from watermark import Key
-from watermark.engines.answers import chat_prompt_ids
+from watermark.engines.chat import chat_prompt_ids
 from watermark.greenlist import GreenList
 
 COMPARED = [*EVIDENCE, "comparisons"]

@@ -20,7 +20,7 @@ from tests.detect.cli.helpers import EVIDENCE, EXECUTABLE, LINEUP, Cli, environm
 from tests.detect.questioned.fake_server import FakeServer, Handler, Question
 from tests.watermark.engines.helpers import tokenizer
 from watermark import Key
-from watermark.engines.answers import chat_prompt_ids
+from watermark.engines.chat import chat_prompt_ids
 from watermark.greenlist import GreenList
 
 SENTINEL = "sk-sentinel-77ab03ee91"

@@ -26,7 +26,7 @@ from tests.detect.questioned.fake_server import FakeServer, Question
 from tests.detect.test_sequential import in_a_loop
 from tests.watermark.engines.helpers import tokenizer
 from watermark import Key
-from watermark.engines.answers import chat_prompt_ids
+from watermark.engines.chat import chat_prompt_ids
 from watermark.greenlist import GreenList
 from watermark.keys import UNTIMESTAMPED_NOTE
 

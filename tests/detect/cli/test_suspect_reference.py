@@ -19,7 +19,7 @@ from tests.detect.questioned import table_model
 from tests.detect.questioned.fake_server import FakeServer, Question
 from tests.watermark.engines.helpers import tokenizer
 from watermark import Key
-from watermark.engines.answers import chat_prompt_ids
+from watermark.engines.chat import chat_prompt_ids
 from watermark.engines.models import load_model, model_digest
 
 pytestmark = pytest.mark.usefixtures("here", "unconfigured")

@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 
 from detect.exact.power import pairs_needed
 from detect.plans.content import COUNTED
-from detect.plans.parts import NEED_REFERENCE, TESTS, Inclusion, PlannedProbes, PlannedSampling, PositiveControl
+from detect.plans.parts import (
+    NEED_REFERENCE,
+    TESTS,
+    Inclusion,
+    PlannedExclusion,
+    PlannedProbes,
+    PlannedSampling,
+    PositiveControl,
+)
 from detect.plans.plan import UNCOMMITTED_NOTE, Plan
 from detect.readers.row import Row, make_row
 from tests.detect.material import make_key, secret
@@ -33,6 +41,7 @@ def rows(*members: dict[str, Any]) -> list[Row]:
     return [make_row(one, "probes.jsonl", n, prompts_only_ok=True) for n, one in enumerate(members, 1)]
 
 
+PROMPT_IDS = [[3, 4, 5], [6, 7]]  # in which a count leaves the prompts out
 PROBES = rows(
     {"id": "x", "prompt": "Why?", "text": "Because it is so.", "more": 1},
     {"prompt": "Étoile 😀\n", "token_ids": [5, 6, 7]},
@@ -50,6 +59,8 @@ def plan(**changes: Any) -> Plan:
     values: dict[str, Any] = {"primary": COUNTED, "sampling": PlannedSampling(), "seed": SEED, "created": MOMENT}
     values |= {"inclusion": inclusion(), "tokenizer": "ef" * 32}
     values |= changes
+    if values["tokenizer"] is not None and COUNTED in {values["primary"], *values.get("also", ())}:
+        values = {"left_out": PlannedExclusion.of(PROMPT_IDS)} | values
     return Plan.make(values.pop("key", KEY), values.pop("rows", PROBES), **values)
 
 
@@ -112,6 +123,9 @@ def test_every_member_moves_the_digest() -> None:
         plan(positive_control=PositiveControl(DIGEST, "x")),
         plan(tokenizer=DIGEST),
         plan(tokenizer=None),
+        plan(left_out=None),
+        plan(left_out=PlannedExclusion.of(PROMPT_IDS[::-1])),
+        plan(left_out=PlannedExclusion.of([*PROMPT_IDS, []])),
         plan(key_check=DIGEST),
         plan(key_check=DIGEST[::-1]),
         plan(access="completions"),
@@ -269,6 +283,8 @@ def follow(one: Plan, **other: Any) -> None:
     one.check_probes(other.get("rows", PROBES))
     one.check_reference(other.get("reference", one.reference))
     one.check_frequencies(other.get("frequencies", None if one.frequencies is None else PROBES[:1]))
+    if one.left_out is not None:
+        one.check_left_out(other.get("prompts", PROMPT_IDS))
     if one.sampling is not None:
         sampling = {name: getattr(one.sampling, name) for name in PlannedSampling.__dataclass_fields__}
         one.check_sampling(**{**sampling, **other.get("sampling", {})})
@@ -306,6 +322,31 @@ def test_without_a_commitment_it_never_is() -> None:
     assert one.unchecked == ()
     assert not one.is_confirmatory
     assert UNCOMMITTED_NOTE in one.notes
+
+
+def test_what_is_left_out_by_hand() -> None:
+    """Of each prompt its length, then its ids, as little-endian uint32."""
+    written = b"".join(one.to_bytes(4, "little") for one in (3, 3, 4, 5, 2, 6, 7))
+    assert PlannedExclusion.of(PROMPT_IDS) == PlannedExclusion(2, hashlib.sha256(written).hexdigest())
+    assert PlannedExclusion.of([[3], [4]]) != PlannedExclusion.of([[3, 4], []])
+    with pytest.raises(InputError, match=r"left_out\.rows"):
+        PlannedExclusion.of([])
+
+
+def test_other_ids_left_out_than_planned_are_refused() -> None:
+    for other in (PROMPT_IDS[:1], PROMPT_IDS[::-1], [*PROMPT_IDS, [8, 9]]):
+        with pytest.raises(InputError, match="prompts' token ids are not those of the plan"):
+            follow(plan(), prompts=other)
+
+
+def test_without_what_is_left_out_it_never_is() -> None:
+    one = plan(left_out=None)
+    follow(one)
+    assert one.unchecked == ()
+    assert one.shortcomings == ("the plan does not say in which ids a count leaves its prompts out",)
+    for changes in ({"tokenizer": None}, {"primary": "reading/mass", "sampling": None}):
+        with pytest.raises(InputError, match="and only there"):
+            plan(left_out=PlannedExclusion.of(PROMPT_IDS), **changes)
 
 
 def test_without_a_tokenizer_it_never_is() -> None:
@@ -473,6 +514,8 @@ def test_contradictions_are_refused(changes: dict[str, Any], reason: str) -> Non
         (PositiveControl, {"digest": "x"}),
         (PositiveControl, {"digest": DIGEST, "note": "n" * 401}),
         (PlannedProbes, {"sha256": DIGEST, "rows": 1, "prompts": 2}),
+        (PlannedExclusion, {"rows": 0, "sha256": DIGEST}),
+        (PlannedExclusion, {"rows": 1, "sha256": "x"}),
     ],
     ids=str,
 )

@@ -195,7 +195,7 @@ def test_a_list_of_what_the_reference_says_weighs_nothing(reference: Any, answer
         ]
     found = unscaled(reference, answered, rule=WindowRule(1, SPECIALS), vocab_size=V, listed=lists)
     assert found.n_listed == found.n_positions > 100
-    assert np.abs(found.weights).max() < 1e-4
+    assert not len(found.weights)  # rounding is no weight
 
 
 def _listed(log_p: np.ndarray, k: int, said: int) -> Listed:

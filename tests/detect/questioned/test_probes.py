@@ -10,7 +10,7 @@ import pytest
 from detect.questioned.probes import apart_notes, fed_words, make_probes, plain_prompts
 from detect.readers.row import Row
 from tests import tiny
-from watermark.engines.answers import chat_prompt_ids
+from watermark.engines.chat import chat_prompt_ids
 from watermark.engines.models import load_tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")

@@ -34,7 +34,8 @@ from tests.detect.questioned import tokenizers
 from tests.distill_sim.test_corpus import ROW
 from tests.watermark.engines.helpers import model, tokenizer
 from tests.watermark.keys.helpers import assert_one_line
-from watermark.engines.answers import Sampling, answer, chat_prompt_ids
+from watermark.engines.answers import Sampling, answer
+from watermark.engines.chat import chat_prompt_ids
 from watermark.engines.models import load_model, load_tokenizer
 from watermark.errors import InputError
 from watermark.windows import WindowRule

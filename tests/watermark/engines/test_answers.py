@@ -15,7 +15,8 @@ from transformers import GenerationConfig
 from tests.watermark.engines.helpers import VOCABULARY, green_of_scored, key_for, model, tokenizer
 from watermark import Key
 from watermark.engines import answers as answers_module
-from watermark.engines.answers import Sampling, answer, answer_resumably, chat_prompt_ids
+from watermark.engines.answers import Sampling, answer, answer_resumably
+from watermark.engines.chat import chat_prompt_ids
 from watermark.engines.transformers import EachItsOwn, GreenListProcessor
 from watermark.errors import InputError, ModelError, TokenizerMismatchError
 from watermark.journal import Journal

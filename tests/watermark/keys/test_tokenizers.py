@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from tests.watermark.keys.helpers import assert_one_line, make_key
 from watermark.errors import KeyFileError, TokenizerMismatchError, UnsupportedError
 from watermark.keys import Key, TokenizerIdentity
-from watermark.keys.tokenizers import tokens_sha256
+from watermark.keys.tokenizers import check_vocabulary, tokens_sha256, vocabulary_of
 
 
 class FakeTokenizer:
@@ -185,3 +186,62 @@ def test_a_transformers_tokenizer() -> None:
     fast.add_tokens(["later"])
     with pytest.raises(TokenizerMismatchError):
         key.check_tokenizer(fast)
+
+
+# --- what shows the special ids ---
+
+
+def vocabulary_by_hand(tokens: list[str | None]) -> bytes:
+    return b"".join(bytes([len(t), 0, 0, 0]) + t for t in ((token or "").encode() for token in tokens))
+
+
+def test_the_vocabulary_and_the_special_ids_are_what_the_hash_is_of() -> None:
+    tokens, special = ["a", None, "é", "</s"], (2,)
+    vocabulary = vocabulary_of(FakeTokenizer(tokens, special))
+    assert vocabulary == vocabulary_by_hand(tokens)
+    check_vocabulary(vocabulary, special, 4, by_hand(tokens, special))
+    for ids in ((), (1,), (3,), (1, 2), (2, 3)):
+        with pytest.raises(KeyFileError, match="said to be special"):
+            check_vocabulary(vocabulary, ids, 4, by_hand(tokens, special))
+
+
+@given(
+    st.lists(st.text(st.characters(min_codepoint=0, max_codepoint=300), max_size=6), min_size=1, max_size=8),
+    st.sets(st.integers(0, 40), max_size=6),
+)
+def test_nothing_but_these_tokens_and_ids_passes(tokens: list[str], ids: set[int]) -> None:
+    """Wherever else in the hashed bytes the border between tokens and ids is put, whatever size is said."""
+    special = tuple(sorted(ids))
+    vocabulary = vocabulary_by_hand([*tokens, "end"])
+    sha256, whole = by_hand([*tokens, "end"], special), vocabulary + b"".join(i.to_bytes(4, "little") for i in special)
+    passed = []
+    for border in range(len(whole) + 1):
+        rest = whole[border:]
+        if len(rest) % 4:
+            continue
+        others = tuple(int.from_bytes(rest[i : i + 4], "little") for i in range(0, len(rest), 4))
+        for size in range(1, len(tokens) + len(special) + 3):
+            if list(others) != sorted(set(others)) or (others and others[-1] >= max(size, 41)):
+                continue  # no list of special ids
+            with contextlib.suppress(KeyFileError):
+                check_vocabulary(whole[:border], others, size, sha256)
+                passed.append((border, size))
+    assert passed == [(len(vocabulary), len(tokens) + 1)]
+
+
+@pytest.mark.parametrize("last", ["", None, "a\0"], ids=repr)
+def test_a_vocabulary_whose_end_is_not_clear_is_not_handed_over(last: str | None) -> None:
+    with pytest.raises(UnsupportedError, match="last token is empty or holds a zero byte"):
+        vocabulary_of(FakeTokenizer(["a", last]))
+    vocabulary = vocabulary_by_hand(["a", last])
+    with pytest.raises(KeyFileError, match="not one of 2 whole tokens"):
+        check_vocabulary(vocabulary, (), 2, hashlib.sha256(vocabulary).hexdigest())
+
+
+def test_a_cut_vocabulary() -> None:
+    vocabulary = vocabulary_by_hand(["a", "bc"])
+    for n in (1, 4, 6, 10):
+        with pytest.raises(KeyFileError, match="ends within a token"):
+            check_vocabulary(vocabulary[:n], (), 2, hashlib.sha256(vocabulary[:n]).hexdigest())
+    with pytest.raises(KeyFileError, match="not one of 1 whole tokens"):
+        check_vocabulary(b"", (), 1, hashlib.sha256(b"").hexdigest())

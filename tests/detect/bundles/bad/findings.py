@@ -296,7 +296,25 @@ def control_that_was_not_planned(d: Draft) -> None:
 
 @bad("premature", "early")
 def confirmatory_without_a_planned_tokenizer(d: Draft) -> None:
-    replan(d, d.json(PLAN) | {"tokenizer": None})
+    replan(d, d.json(PLAN) | {"tokenizer": None, "left_out": None})
+
+
+@bad("premature", "early")
+def confirmatory_by_a_plan_that_does_not_say_what_is_left_out(d: Draft) -> None:
+    replan(d, d.json(PLAN) | {"left_out": None})
+
+
+@bad("premature", "early")
+def more_left_out_than_was_planned(d: Draft) -> None:
+    """A pair that nobody said, so that every number stays; red ones that were said would be left out as easily."""
+    name = "case/runs/0001/sampled-distinct.prompts.jsonl"
+    d.files[name] += b'{"id":null,"token_ids":[400000,400001]}\n'
+
+
+@bad("premature", "server")
+def prompts_left_out_in_another_order_than_planned(d: Draft) -> None:
+    name = "case/runs/0001/sampled-distinct.prompts.jsonl"
+    d.files[name] = b"".join(reversed(d.files[name].splitlines(keepends=True)))
 
 
 @bad("premature", "early")

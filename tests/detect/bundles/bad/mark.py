@@ -13,7 +13,7 @@ from tests.detect.bundles.bad.registry import (
     good,
 )
 from tests.detect.bundles.draft import Draft
-from tests.detect.bundles.factory import KEY
+from tests.detect.bundles.factory import KEY, VOCABULARY
 from tests.detect.material import make_key
 from watermark.keys import Commitment, Leaf
 
@@ -36,6 +36,50 @@ def run_of_another_key(d: Draft) -> None:
 @bad("mark")
 def mark_of_another_key(d: Draft) -> None:
     d.change("mark.json", key_id=make_key(9).key_id)
+
+
+def other_special_ids(d: Draft, ids: list[int], **more: Any) -> None:
+    """In mark and opening alike: the key id is of the tokenizer's hash, which stays."""
+    for name in ("mark.json", "opening.json"):
+        d.change(name, special_ids=ids, **more)
+
+
+@bad("mark", "texts-shown")
+def special_ids_that_are_not_the_tokenizers(d: Draft) -> None:
+    other_special_ids(d, [0, 1, 7, 8])
+
+
+@bad("mark", "texts-shown")
+def special_id_that_was_left_out(d: Draft) -> None:
+    other_special_ids(d, [0, 1])
+
+
+@bad("mark", "texts-shown")
+def special_id_taken_for_an_empty_token(d: Draft) -> None:
+    """The hash stays: the id 0 is the same four bytes as an empty token behind its length."""
+    d.files["vocabulary.bin"] += bytes(4)
+    other_special_ids(d, [1, 7], vocab_size=2001)
+
+
+@bad("mark", "texts-shown")
+def vocabulary_of_another_tokenizer(d: Draft) -> None:
+    d.files["vocabulary.bin"] = d.files["vocabulary.bin"].replace(b"t7", b"u7", 1)
+
+
+@bad("mark", "texts-shown")
+def vocabulary_that_was_cut(d: Draft) -> None:
+    d.files["vocabulary.bin"] = d.files["vocabulary.bin"][:-1]
+
+
+@bad("mark", "texts-shown-closed")
+def vocabulary_without_its_last_token(d: Draft) -> None:
+    d.files["vocabulary.bin"] = d.files["vocabulary.bin"][:-9]
+    d.change("mark.json", vocab_size=1999)
+
+
+@bad("mark")
+def vocabulary_of_a_mark_without_a_tokenizer(d: Draft) -> None:
+    d.files["vocabulary.bin"] = VOCABULARY
 
 
 @bad("key-id")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import math
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from scipy.integrate import quad
+from scipy.stats import binom
 
 from detect.bundles.container import read_bundle
 from detect.bundles.refused import CODES, Refused
@@ -18,11 +22,32 @@ from detect.bundles.seal import write_bundle
 from detect.bundles.verify.check import verify_bundle, verify_files
 from detect.bundles.verify.responses import Tokens
 from detect.bundles.verify.unchecked import AT_HAND, BEFORE, CONTACT, NOTES, PROMPTS, SPECIAL, UNSTAMPED
+from detect.decoys import lineup
+from detect.examined import Examined
+from detect.observation import Texts
+from detect.sequential import Sequential
 from tests.detect.bundles.bad.mutations import BAD, good, made
+from tests.detect.bundles.bad.registry import case_of
 from tests.detect.bundles.draft import Draft
-from tests.detect.bundles.factory import GOOD, KEY, WIDE, authority, planned, sealed, signer
+from tests.detect.bundles.factory import (
+    GOOD,
+    KEY,
+    MODEL,
+    SEED,
+    SHOWN,
+    WIDE,
+    Made,
+    authority,
+    documents,
+    planned,
+    planned_families,
+    sealed,
+    signer,
+)  # fmt: skip
 from tests.detect.bundles.helpers import refused
+from tests.detect.bundles.served import FED
 from tests.detect.bundles.verify.both import NAMED, first_code, first_outcome, verified
+from tests.detect.material import distinct_pairs, is_green
 from tests.tools.second import FILE, check_of, outcome_of, second
 
 HERE = Path(__file__).parents[1] / "bad"
@@ -48,7 +73,7 @@ def test_what_could_not_be_checked_is_said() -> None:
     assert closed.unchecked[0].startswith("colours: the key is not opened")
     assert closed.unchecked[1:] == (whose, UNSTAMPED, *ALWAYS)
     lines = list(second.verify(good("early-closed")))
-    for words in (whose, UNSTAMPED, AT_HAND, BEFORE, SPECIAL, PROMPTS, NOTES, "the key is not opened"):
+    for words in (whose, UNSTAMPED, AT_HAND, BEFORE, NOTES, "the key is not opened"):
         assert words in lines[-1]
     assert "by the log" not in lines[-1]
     stamped = verified(good("stamped"), [authority().root])
@@ -58,7 +83,83 @@ def test_what_could_not_be_checked_is_said() -> None:
     assert "scan" in list(second.verify(good("text")))[-1]
 
 
-ALWAYS = (AT_HAND, BEFORE, f"{SPECIAL} (--tokenizer, with the key opened)", PROMPTS, NOTES)  # of a model at hand
+ALWAYS = (AT_HAND, BEFORE, NOTES)  # of a model at hand
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("text", False), ("texts-wide", True), ("texts-shown", False), ("texts-shown-closed", True)],
+)
+def test_special_ids_are_a_word_unless_the_tokens_show_them(name: str, word: bool) -> None:
+    """Under an opened key; a mark without a tokenizer has none."""
+    assert any(SPECIAL in one for one in verified(good(name)).unchecked) == word
+    assert ("which ids are special" in list(second.verify(good(name)))[-1]) == word
+
+
+@pytest.mark.parametrize(
+    ("name", "free"),
+    [
+        ("early", []),
+        ("server", []),
+        ("text", ["run 0001, text", "run 0001, text/scan"]),
+        (
+            "weights",
+            [f"run 0001, {one}" for one in ("reading/difference", "sampled/excess", "reading/difference/control")],
+        ),
+        ("attributed", []),  # no prompts were given
+    ],
+)
+def test_prompts_are_a_word_unless_a_plan_settled_their_ids(name: str, free: list[str]) -> None:
+    first, last = verified(good(name)).unchecked, list(second.verify(good(name)))[-1]
+    assert [one for one in first if one.startswith(PROMPTS)] == ([f"{PROMPTS}; of {', '.join(free)}"] if free else [])
+    assert re.findall(r"(run \d+, \S+): which ids were fed in as prompts", last) == free
+
+
+def test_what_a_count_were_with_what_it_leaves_out() -> None:
+    """Counted here once more, colour by colour."""
+    files = good("texts-shown")
+    evidence = json.loads(files["case/runs/0001/text.json"])
+    rows = [json.loads(line)["token_ids"] for line in files["case/runs/0001/text.documents.jsonl"].splitlines()]
+    pairs = distinct_pairs(rows, [], 1, SHOWN.special_ids)
+    green, n = sum(is_green(SHOWN, pair) for pair in pairs), len(pairs)
+    assert n > evidence["n_scored"]
+    whole = verified(files).wholes["run 0001, text"]
+    assert (whole.left_out, whole.n_scored, whole.n_green) == (n - evidence["n_scored"], n, green)
+    assert whole.log10_p == pytest.approx(binom.logsf(green - 1, n, SHOWN.gamma) / math.log(10), rel=1e-9)
+    assert any(f"run 0001, text: detected ({whole})" == line for line in second.verify(files))
+
+
+def repeating(made: Made) -> None:
+    """An e-process over answers of which the first says a prompt again."""
+    made.commit()
+    one = made.plan(effect=0.5)
+    answers = documents(KEY, 0.6, 30)
+    answers[0][:3] = [3, 4, 5]
+    test = Sequential(KEY, FED, one.alpha, one.maximum_pairs or 0)
+    for index, ids in enumerate(answers):
+        test.add(index, ids)
+    seen = Examined(test.result(), [], lineup(test.result(), 19, seed=SEED), observed=Texts(answers, FED))
+    made.run("suspect", planned_families(made, one, {"sampled/distinct": seen}), plan=one, questioned=MODEL)
+
+
+def test_what_an_e_process_were_with_what_it_leaves_out() -> None:
+    files = case_of(repeating)
+    evidence = json.loads(files["case/runs/0001/sampled-distinct.json"])
+    lines = files["case/runs/0001/sampled-distinct.documents.jsonl"].splitlines()
+    rows, room = [], evidence["n_tokens"]
+    for ids in (json.loads(line)["token_ids"] for line in lines):
+        rows.append(ids[:room])
+        room -= len(rows[-1])
+    pairs = distinct_pairs(rows, [], 1)
+    green, n = sum(is_green(KEY, pair) for pair in pairs), len(pairs)
+    whole = verified(files).wholes["run 0001, sampled/distinct"]
+    assert (whole.left_out, whole.n_scored, whole.n_green) == (2, n, green)
+    mixture, _ = quad(
+        lambda q: (q / 0.25) ** green * ((1 - q) / 0.75) ** (n - green) / 0.75, 0.25, 1, points=[green / n]
+    )
+    assert whole.log10_e == pytest.approx(math.log10(mixture), rel=1e-6)
+    assert whole.log10_p is None
+    assert any(str(whole) in line for line in second.verify(files))
 
 
 def test_special_ids_are_held_against_the_marks_tokenizer() -> None:
