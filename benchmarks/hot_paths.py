@@ -38,7 +38,7 @@ from watermark.chacha_numba import (
     _tile_words,
     _Vectors,
     count_below,
-    green_row,
+    green_bits,
     lay_out,
     values,
 )
@@ -168,18 +168,18 @@ def rows() -> dict[str, Any]:
     from watermark.engines.bias_numba import add_biases
 
     vocabulary, key = 128_000, bytes(range(32))
-    nonce, words, out = chacha.nonce_of([5]), chacha.key_words(key), np.empty(vocabulary, dtype=np.bool_)
+    nonce, words, out = chacha.nonce_of([5]), chacha.key_words(key), np.empty(vocabulary // 32, dtype=np.uint32)
     logits = torch.randn(1, vocabulary).numpy()
-    marked, slots, table = np.empty_like(logits), np.zeros(1, dtype=np.int64), out.view(np.uint8)[None]
+    marked, slots, delta = np.empty_like(logits), np.zeros(1, dtype=np.int64), np.float32(2)
     threshold = np.uint16(16384)
 
     def by_openssl() -> None:
-        np.less(chacha.scratch_row(key, nonce, vocabulary), threshold, out=out)
+        out[:] = np.packbits(chacha.scratch_row(key, nonce, vocabulary) < threshold, bitorder="little").view("<u4")
 
     seconds = {
-        "compiled": cpu_seconds(lambda: green_row(words, nonce, threshold, out), 50),
+        "compiled": cpu_seconds(lambda: green_bits(words, nonce, threshold, out), 50),
         "by_openssl": cpu_seconds(by_openssl, 50),
-        "added_to_logits": cpu_seconds(lambda: add_biases(logits, table, slots, np.float32(2), marked), 50),
+        "added_to_logits": cpu_seconds(lambda: add_biases(logits, out[None], slots, vocabulary, delta, marked), 50),
         "copy_of_the_logits": cpu_seconds(lambda: np.copyto(marked, logits), 50),
     }
     cycles = clock() * 1e9 * seconds["compiled"] / (vocabulary / 32)

@@ -26,7 +26,7 @@ from watermark.words import CHACHA_CONSTANTS
 LANES = 128  # blocks whose words are in memory at once: 8 KiB, beside the tokens' places
 _WIDTH, _TOGETHER = 16, 2  # words in a vector; vectors of each state word, so that no unit waits for a result
 _WORDS = 16 * LANES
-_ROW = 32 * _WIDTH * _TOGETHER  # tokens whose colours are made at once
+_BLOCKS = _WIDTH * _TOGETHER  # that are made at once
 _CONSTANTS = np.array(CHACHA_CONSTANTS, dtype=np.uint32)
 _QUARTERS = (
     *((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15)),
@@ -116,7 +116,7 @@ class _Vectors:
         self.builder = builder
         self.word, self.kind = ir.IntType(32), ir.VectorType(ir.IntType(32), _WIDTH)
         rotate = ir.FunctionType(self.kind, [self.kind] * 3)
-        self._rotate = cgutils.get_or_insert_function(builder.module, rotate, f"llvm.fshl.v{_WIDTH}i32")
+        self.rotate = cgutils.get_or_insert_function(builder.module, rotate, f"llvm.fshl.v{_WIDTH}i32")
 
     def pointer(self, base: Any, offset: int, kind: Any) -> Any:
         """To `offset` bytes behind an address."""
@@ -144,7 +144,7 @@ class _Vectors:
                         state[a] = build.add(state[a], state[b])
                         mixed = build.xor(state[d], state[a])
                         turn = ir.Constant(self.kind, [count] * _WIDTH)
-                        state[d] = build.call(self._rotate, [mixed, mixed, turn])
+                        state[d] = build.call(self.rotate, [mixed, mixed, turn])
             for kept, state in zip(cells, states, strict=True):
                 for cell, value in zip(kept, state, strict=True):
                     build.store(value, cell)
@@ -179,18 +179,18 @@ def _chacha_blocks(typing_context, head, tile, words):  # type: ignore[no-untype
 
 @intrinsic
 def _green_blocks(typing_context, head, counter, threshold, out):  # type: ignore[no-untyped-def]
-    """Colours of the tokens of 32 consecutive blocks.
+    """Colours of the tokens of 32 consecutive blocks, a bit each.
 
     Args:
         head: address of uint32[16], the state; its counter (word 12) is not looked at.
         counter: uint32, of the first block.
         threshold: uint16, values below it are green.
-        out: address of bool[1024], written.
+        out: address of uint32[32], written: bit t of a block's word is its token t.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         code, (head, counter, threshold, out) = _Vectors(builder), arguments
-        halves, pair = ir.VectorType(ir.IntType(16), 2 * _WIDTH), ir.VectorType(ir.IntType(16), _WIDTH)
+        halves, bits = ir.VectorType(ir.IntType(16), 2 * _WIDTH), ir.IntType(2 * _WIDTH)
         state = [code.everywhere(code.load(head, 4 * j, code.word)) for j in range(16)]
         initial = []
         for part in range(_TOGETHER):
@@ -201,25 +201,28 @@ def _green_blocks(typing_context, head, counter, threshold, out):  # type: ignor
         zeros = ir.Constant(ir.VectorType(code.word, 2 * _WIDTH), [0] * 2 * _WIDTH)
         limit = builder.shuffle_vector(one, one, zeros)
         for part, found in enumerate(code.chacha(initial)):
-            green = [builder.icmp_unsigned("<", builder.bitcast(value, halves), limit) for value in found]
-            bytes_of = [builder.zext(one, ir.VectorType(ir.IntType(8), 2 * _WIDTH)) for one in green]
-            rows = _transposed(builder, [builder.bitcast(one, pair) for one in bytes_of])
-            for lane, row in enumerate(rows):  # two bytes of each word: the block's tokens in order
-                place = 2 * _WIDTH * (part * _WIDTH + lane)
-                builder.store(row, code.pointer(out, place, pair), align=1)
+            green = ir.Constant(code.kind, ir.Undefined)
+            for j, value in enumerate(found):  # two bits of word j of each of the 16 blocks
+                below = builder.icmp_unsigned("<", builder.bitcast(value, halves), limit)
+                green = builder.insert_element(green, builder.bitcast(below, bits), ir.Constant(code.word, j))
+            builder.store(_turned(code, green), code.pointer(out, 4 * part * _WIDTH, code.kind), align=4)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.uint32, types.uint16, types.int64), generate
 
 
-def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
-    """Sixteen vectors of sixteen, columns for rows: interleaved with the row eight below, four times."""
-    half = _WIDTH // 2
-    kind = ir.VectorType(ir.IntType(32), _WIDTH)
-    lower = ir.Constant(kind, [i for lane in range(half) for i in (lane, _WIDTH + lane)])
-    upper = ir.Constant(kind, [i for lane in range(half, _WIDTH) for i in (lane, _WIDTH + lane)])
-    for _ in range(half.bit_length()):
-        rows = [builder.shuffle_vector(rows[i], rows[i + half], mask) for i in range(half) for mask in (lower, upper)]
+def _turned(code: _Vectors, rows: Any) -> Any:
+    """Sixteen words of sixteen pairs of bits, columns for rows: blocks of 8, 4, 2 and 1 pairs change places."""
+    build = code.builder
+    for step in (8, 4, 2, 1):
+        lower = sum(0b11 << 2 * pair for pair in range(_WIDTH) if not pair & step)
+        keep = [lower if not lane & step else lower << 2 * step for lane in range(_WIDTH)]
+        turn = [2 * step if not lane & step else 32 - 2 * step for lane in range(_WIDTH)]
+        other = build.shuffle_vector(
+            rows, rows, ir.Constant(ir.VectorType(code.word, _WIDTH), [lane ^ step for lane in range(_WIDTH)])
+        )
+        kept, moved = (build.and_(one, ir.Constant(code.kind, keep)) for one in (rows, other))
+        rows = build.or_(kept, build.call(code.rotate, [moved, moved, ir.Constant(code.kind, turn)]))
     return rows
 
 
@@ -280,14 +283,14 @@ def count_below(keys, thresholds, blocks, places, ends, counts):  # type: ignore
 
 
 @njit(cache=True, nogil=True)
-def green_row(key_words, nonce, threshold, out):  # type: ignore[no-untyped-def]
-    """out[t] = whether u of token t lies below the threshold.
+def green_bits(key_words, nonce, threshold, out):  # type: ignore[no-untyped-def]
+    """Bit t % 32 of out[t // 32] = whether u of token t lies below the threshold.
 
     Args:
         key_words: uint32[8].
         nonce: uint32[3].
         threshold: uint16.
-        out: bool[V], written.
+        out: uint32[W], written.
     """
     state = np.empty(16, dtype=np.uint32)
     for j in range(4):
@@ -296,14 +299,13 @@ def green_row(key_words, nonce, threshold, out):  # type: ignore[no-untyped-def]
         state[4 + j] = key_words[j]
     for j in range(3):
         state[13 + j] = nonce[j]
-    whole = out.shape[0] // _ROW * _ROW
-    for start in range(0, whole, _ROW):
-        _green_blocks(state.ctypes.data, np.uint32(start >> 5), threshold, out.ctypes.data + start)
+    whole = out.shape[0] // _BLOCKS * _BLOCKS
+    for start in range(0, whole, _BLOCKS):
+        _green_blocks(state.ctypes.data, np.uint32(start), threshold, out.ctypes.data + 4 * start)
     if whole < out.shape[0]:
-        rest = np.empty(_ROW, dtype=np.bool_)
-        _green_blocks(state.ctypes.data, np.uint32(whole >> 5), threshold, rest.ctypes.data)
-        for i in range(whole, out.shape[0]):
-            out[i] = rest[i - whole]
+        rest = np.empty(_BLOCKS, dtype=np.uint32)
+        _green_blocks(state.ctypes.data, np.uint32(whole), threshold, rest.ctypes.data)
+        out[whole:] = rest[: out.shape[0] - whole]
 
 
 def keystream_u16(

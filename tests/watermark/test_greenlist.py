@@ -21,7 +21,7 @@ from tests.watermark import openssl
 from tests.watermark.keys.helpers import SECRET, assert_no_secret, make_key
 from watermark import GreenList, Key, chacha
 from watermark.errors import KeyFileError
-from watermark.greenlist import MAX_TOKEN_ID
+from watermark.greenlist import MAX_TOKEN_ID, colours_of
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 GOLDEN: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "golden" / "greenlist.json").read_text())
@@ -332,17 +332,17 @@ def test_the_green_list_shows_and_pickles_no_key() -> None:
 def test_a_row_is_filled_for_token_ids_only(token: int, place: int) -> None:
     green = GreenList.from_chacha_key(bytes(32), 16384, 2)
     context = [7, 7]
-    out = np.zeros(100, dtype=np.bool_)
-    green.fill_row(context, out)
+    out = np.zeros(4, dtype=np.uint32)
+    green.fill_bits(context, out)
     before = out.copy()
     assert before.any()
     context[place] = token
     with pytest.raises(ValueError, match=f"found {token}"):
-        green.fill_row(context, out)
+        green.fill_bits(context, out)
     assert np.array_equal(out, before)
     context[place] = 0xFFFFFFFE
-    green.fill_row(context, out)
-    assert np.array_equal(out, green.mask(np.array([context]), 100)[0])
+    green.fill_bits(context, out)
+    assert np.array_equal(colours_of(out, 100), green.mask(np.array([context]), 100)[0])
 
 
 @pytest.mark.parametrize("width", [0, 1, 4])
@@ -350,7 +350,12 @@ def test_rows_by_openssl_and_by_the_compiled_kernel_are_the_same(width: int, mon
     import watermark.chacha_numba  # noqa: F401
 
     mark, contexts = mark_of(0, width=width), np.arange(3 * width).reshape(3, width)
-    compiled = mark.mask(contexts, 1500)
+    compiled, bits = mark.mask(contexts, 1500), [np.zeros(47, dtype=np.uint32) for _ in range(2)]
+    mark.fill_bits(contexts[2].tolist(), bits[0])
     monkeypatch.setattr(chacha, "COMPILED", "not loaded")
-    monkeypatch.setattr("watermark.chacha_numba.green_row", None)  # would fail if it were called
+    monkeypatch.setattr("watermark.chacha_numba.green_bits", None)  # would fail if it were called
     assert np.array_equal(mark.mask(contexts, 1500), compiled)
+    mark.fill_bits(contexts[2].tolist(), bits[1])
+    assert np.array_equal(*bits)
+    assert [int(bits[0][t // 32]) >> t % 32 & 1 for t in range(1500)] == compiled[2].astype(int).tolist()
+    assert np.array_equal(colours_of(bits[0], 1500), compiled[2])

@@ -6,23 +6,24 @@ tokenizer are left alone: models are often wider.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from watermark.engines.row_cache import Context, RowCache
+from watermark.engines.row_cache import Context, Row, RowCache
 from watermark.errors import TokenizerMismatchError
-from watermark.greenlist import GreenList
+from watermark.greenlist import GreenList, colours_of
 from watermark.keys import Key
 
-CACHE_BYTES = 256 << 20  # rows of recurring contexts: 2,000 at 128k tokens, 5,400 at 49k
+CACHE_BYTES = 256 << 20  # rows of recurring contexts: 16,700 at 128k tokens, 43,000 at 49k
 # How much wider than the tokenizer logits may be: models are padded to round numbers (phi-2 by 905, DeepSeek by 2.4 %).
 PADDING_COLUMNS, PADDING_SHARE = 1024, 0.05
 
-_ONE_PASS = {torch.float32: np.float32, torch.float64: np.float64}  # types that NumPy has too
+_ONE_PASS = (torch.float32, torch.float64)  # types that NumPy has too
 
 
 class GreenBias:
@@ -51,7 +52,10 @@ class GreenBias:
         self._colourable = vocab_size if key.tokenizer is None else key.tokenizer.vocab_size
         self._special_set = frozenset(key.special_ids)
         self._special_ids = {"cpu": torch.tensor(sorted(key.special_ids), dtype=torch.long)}  # a copy per device
-        self._rows = RowCache(cache_bytes, self._colourable)
+        markable = np.ones(-(-self._colourable // 32) * 32, dtype=np.bool_)
+        markable[list(key.special_ids)] = False
+        self._markable = np.packbits(markable, bitorder="little").view("<u4")
+        self._rows = RowCache(cache_bytes, len(self._markable))
 
     def added(self, contexts: Tensor, scores: Tensor, *, in_place: bool = False) -> Tensor:
         """`scores` + δ on green, a new tensor unless `in_place`.
@@ -71,20 +75,12 @@ class GreenBias:
     def _add_from_cache(self, contexts: Tensor, scores: Tensor, out: Tensor) -> None:
         wanted = [one if self._special_set.isdisjoint(one) else None for one in map(tuple, contexts.tolist())]
         together = scores.dtype in _ONE_PASS and scores.is_contiguous()
-        if together:  # rows are made by compiled code then, too; not before: vLLM 0.32 on a CPU won't start after numba
-            import watermark.chacha_numba
-            import watermark.engines.bias_numba  # noqa: F401
+        add = self._added_together(scores, out) if together else partial(self._add_one_by_one, scores, out)
         at = 0
         while at < len(wanted):
             with self._rows.lock:  # until the rows are used: other threads' contexts may take their places
-                end = at + self._rows.room
-                slots = self._slots(wanted[at:end])
-                given = scores[at:end]
-                written = given if out is scores else out[at:end]
-                if together:
-                    self._add_together(slots, given, written)
-                else:
-                    self._add_one_by_one(slots, given, written)
+                end = min(at + self._rows.room, len(wanted))
+                add(self._slots(wanted[at:end]), at, end)
             at = end
 
     def _slots(self, wanted: Sequence[Context | None]) -> list[int]:
@@ -92,34 +88,35 @@ class GreenBias:
         found = iter(self._rows.slots([one for one in wanted if one is not None], self._fill_green))
         return [-1 if one is None else next(found) for one in wanted]
 
-    def _add_together(self, slots: list[int], scores: Tensor, out: Tensor) -> None:
-        """All rows in one pass: at 1,000 tokens of vocabulary a call a row costs as much as its sums."""
-        from watermark.engines.bias_numba import add_biases, add_biases_in_place
+    def _added_together(self, scores: Tensor, out: Tensor) -> Callable[[list[int], int, int], None]:
+        """Adds to some rows in one pass: at 1,000 tokens of vocabulary a call a row costs as much as its sums."""
+        # Rows are made by compiled code then, too; not before: vLLM 0.32 on a CPU won't start after numba
+        import watermark.chacha_numba  # noqa: F401
+        from watermark.engines.bias_numba import add_biases
 
-        delta, table, places = _ONE_PASS[scores.dtype](self._delta), self._rows.table.numpy(), np.array(slots)
-        if out is scores:
-            add_biases_in_place(out.numpy(), table, places, delta)
-        else:
-            add_biases(scores.numpy(), table, places, delta, out.numpy())
+        given, written = scores.numpy(), out.numpy()
+        delta, width = given.dtype.type(self._delta), self._colourable
 
-    def _add_one_by_one(self, slots: list[int], scores: Tensor, out: Tensor) -> None:
+        def add(slots: list[int], at: int, end: int) -> None:
+            add_biases(given[at:end], self._rows.table, np.array(slots), width, delta, written[at:end])
+
+        return add
+
+    def _add_one_by_one(self, scores: Tensor, out: Tensor, slots: list[int], at: int, end: int) -> None:
         width = self._colourable
-        for slot, given, row in zip(slots, scores, out, strict=True):
+        for slot, given, row in zip(slots, scores[at:end], out[at:end], strict=True):
             if slot < 0:
                 row.copy_(given)
                 continue
-            torch.add(given[:width], self._rows.table[slot], alpha=self._delta, out=row[:width])
+            # bytes, because torch takes nine times as long to convert bools
+            green = torch.from_numpy(colours_of(self._rows.table[slot], width).view(np.uint8))
+            torch.add(given[:width], green, alpha=self._delta, out=row[:width])
             row[width:] = given[width:]
 
-    def _fill_green(self, context: Context, row: Tensor) -> None:
-        """1 on green columns but special ones, 0 elsewhere: into `row`, uint8 [colourable].
-
-        Bytes, because torch takes nine times as long to convert bools; and no bias in the dtype of the scores, which
-        would take four times the memory and, on the way through it, half as much time again.
-        """
-        colours = row.numpy()  # in NumPy a row is one call of OpenSSL; and other threads are not in inference mode
-        self._green.fill_row(context, colours.view(np.bool_))
-        colours[self._special_ids["cpu"].numpy()] = 0
+    def _fill_green(self, context: Context, row: Row) -> None:
+        """Bits of green columns but special ones, into `row`, uint32 [words of the colourable]."""
+        self._green.fill_bits(context, row)
+        row &= self._markable
 
     def _add_on_device(self, contexts: Tensor, scores: Tensor, out: Tensor) -> None:
         contexts, special_ids = contexts.to(scores.device), self._special_on(scores.device)

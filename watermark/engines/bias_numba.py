@@ -1,51 +1,70 @@
-"""One pass over a batch of logits: given + δ·green. Torch needs two, as it first converts the bytes.
+"""One pass over a batch of logits: given + δ where a bit of the row's green list says so.
 
 Kept in a module of its own: numba takes 0.4 s to import, and only a processor on the CPU needs it.
 """
 
 from __future__ import annotations
 
-from numba import njit
+from typing import Any
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+_WORD = 32  # tokens whose colours are the bits of one word
+
+
+@intrinsic
+def _add_word(typing_context, given, green, delta, out):  # type: ignore[no-untyped-def]
+    """Logits of 32 tokens, with δ where a bit is set: written as vectors, since a loop over bits becomes none.
+
+    Args:
+        given: address of floats[32], of the type of `delta`.
+        green: uint32.
+        delta: float32 or float64.
+        out: address of as many, written; may be `given`.
+    """
+    size = 4 if delta == types.float32 else 8
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        given, green, delta, out = arguments
+        kind = ir.VectorType(delta.type, _WORD)
+        one = builder.insert_element(ir.Constant(kind, ir.Undefined), delta, ir.Constant(ir.IntType(32), 0))
+        everywhere = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), _WORD), [0] * _WORD))
+        values = builder.load(builder.inttoptr(given, kind.as_pointer()), align=size)
+        colours = builder.bitcast(green, ir.VectorType(ir.IntType(1), _WORD))
+        marked = builder.select(colours, builder.fadd(values, everywhere), values)
+        builder.store(marked, builder.inttoptr(out, kind.as_pointer()), align=size)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.uint32, delta, types.int64), generate
 
 
 @njit(cache=True, nogil=True)
-def add_biases(given, green, slots, delta, out):  # type: ignore[no-untyped-def]
-    """Write given + delta where a row's green is 1, given elsewhere.
+def add_biases(given, green, slots, width, delta, out):  # type: ignore[no-untyped-def]
+    """Write given + delta where a row's green bit is set, given elsewhere.
 
     Args:
         given: float32 [B, V] or float64 [B, V].
-        green: uint8 [S, W], 0 or 1; W ≤ V: later columns are copied.
+        green: uint32 [S, W], bit t % 32 of word t // 32 is token t's.
         slots: int64 [B], which row of `green` is each one's; −1: none, the row is copied.
+        width: how many tokens have a colour, at most V and 32 W: later columns are copied.
         delta: of the type of `given`.
-        out: as `given`, written.
+        out: as `given`, written; may be `given` itself.
     """
-    width = green.shape[1]
+    whole, size = width // _WORD, given.itemsize
     for b in range(given.shape[0]):
+        start = whole * _WORD
         if slots[b] < 0:
-            out[b] = given[b]
+            start = 0
         else:
-            _add_row(given[b, :width], green[slots[b]], delta, out[b, :width])
-            out[b, width:] = given[b, width:]
-
-
-@njit(cache=True, nogil=True)
-def add_biases_in_place(scores, green, slots, delta):  # type: ignore[no-untyped-def]
-    """The same, `scores` being what is given and what is written. In `add_biases` they would overlap, and no vectors be
-    used."""
-    width = green.shape[1]
-    for b in range(scores.shape[0]):
-        if slots[b] >= 0:
-            _add_to_row(scores[b, :width], green[slots[b]], delta)
-
-
-@njit(cache=True, nogil=True)
-def _add_to_row(scores, green, delta):  # type: ignore[no-untyped-def]
-    for i in range(scores.shape[0]):
-        scores[i] += delta * green[i]
-
-
-@njit(cache=True, nogil=True)
-def _add_row(given, green, delta, out):  # type: ignore[no-untyped-def]
-    """A function of its own: only so does LLVM see rows without gaps, and use vectors."""
-    for i in range(given.shape[0]):
-        out[i] = given[i] + delta * green[i]
+            row, source, target = green[slots[b]], given[b].ctypes.data, out[b].ctypes.data
+            for w in range(whole):
+                offset = w * _WORD * size
+                _add_word(source + offset, row[w], delta, target + offset)
+            for t in range(start, width):
+                coloured = (row[t // _WORD] >> (t % _WORD)) & 1
+                out[b, t] = given[b, t] + delta if coloured else given[b, t]
+            start = width
+        if out.ctypes.data != given.ctypes.data:
+            out[b, start:] = given[b, start:]

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 IN_THREADS_FROM = 8  # rows to be filled at once; starting threads costs as much as two rows of 128k tokens
 
 Context = tuple[int, ...]
-Fill = Callable[[Context, Tensor], None]
+Row = NDArray[np.uint32]
+Fill = Callable[[Context, Row], None]
 
 
 class RowCache:
@@ -23,17 +24,17 @@ class RowCache:
 
     Args:
         limit: bytes; at least one row is kept.
-        width: bytes of a row.
+        width: words of 32 bits of a row.
 
     Attributes:
         lock: to be held from `slots` until the rows have been used.
-        table: uint8 [capacity, width].
+        table: uint32 [capacity, width].
     """
 
     def __init__(self, limit: int, width: int) -> None:
-        slots = max(1, limit // max(width, 1))
+        slots = max(1, limit // max(4 * width, 1))
         self.lock = threading.Lock()
-        self.table = torch.from_numpy(np.empty((slots, width), dtype=np.uint8))  # pages are taken when first written
+        self.table: Row = np.empty((slots, width), dtype=np.uint32)  # pages are taken when first written
         self._slots: OrderedDict[Context, int] = OrderedDict()
         self._fresh = 0  # slots from here on were never used
         self._free: list[int] = []  # used before, hold nothing now
@@ -41,7 +42,7 @@ class RowCache:
     @property
     def room(self) -> int:
         """How many rows can be here at the same time: all slots, less those that an interruption lost; at least one."""
-        return max(1, len(self._slots) + len(self._free) + self.table.shape[0] - self._fresh)
+        return max(1, len(self._slots) + len(self._free) + len(self.table) - self._fresh)
 
     def slots(self, wanted: Sequence[Context], fill: Fill) -> list[int]:
         """Which row of `table` is that of each context; filled by `fill(context, row)` where it was not there.
@@ -74,13 +75,13 @@ class RowCache:
     def _free_slot(self) -> int:
         if self._free:
             return self._free.pop()
-        if self._fresh < self.table.shape[0]:
+        if self._fresh < len(self.table):
             self._fresh += 1
             return self._fresh - 1
         return self._slots.popitem(last=False)[1] if self._slots else 0  # the one not used for longest
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RowCache:
-        return RowCache(self.table.numel(), self.table.shape[1])  # a copy fills its own rows; locks are not copied
+        return RowCache(self.table.nbytes, self.table.shape[1])  # a copy fills its own rows; locks are not copied
 
 
 def _each(work: Callable[[Context, int], None], contexts: Sequence[Context], slots: Sequence[int]) -> None:

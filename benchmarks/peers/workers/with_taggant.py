@@ -18,7 +18,7 @@ def cold(vocabulary: int, logits: Any) -> Call:
     import torch
 
     processor = GreenListProcessor(KEY, vocabulary)
-    room = (256 << 20) // vocabulary
+    room = (256 << 20) // (vocabulary // 8)
     for start in range(0, room + 64, 64):
         contexts = torch.arange(vocabulary + start, vocabulary + start + 64)[:, None]  # ids that no call will have
         processor(contexts, torch.zeros(64, vocabulary))

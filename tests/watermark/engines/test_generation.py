@@ -116,8 +116,8 @@ def test_the_config_marks_what_top_k_has_left() -> None:
 
 def test_the_cache_lives_as_long_as_the_config(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    fill_row = GreenList.fill_row
-    monkeypatch.setattr(GreenList, "fill_row", lambda *a: (calls.append(1), fill_row(*a))[1])
+    fill_bits = GreenList.fill_bits
+    monkeypatch.setattr(GreenList, "fill_bits", lambda *a: (calls.append(1), fill_bits(*a))[1])
     batch = tokenizer()(PROMPTS[0], return_tensors="pt")
     config = MarkConfig(key_for(1))
     for _ in range(3):

@@ -170,13 +170,13 @@ class Counted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rows = 0
-        fill_row = GreenList.fill_row
+        fill_bits = GreenList.fill_bits
 
         def counting(mark: GreenList, context: Any, out: Any) -> None:
             self.rows += 1
-            fill_row(mark, context, out)
+            fill_bits(mark, context, out)
 
-        monkeypatch.setattr(GreenList, "fill_row", counting)
+        monkeypatch.setattr(GreenList, "fill_bits", counting)
 
 
 def test_recurring_contexts_are_coloured_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +195,8 @@ def test_recurring_contexts_are_coloured_once(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
 def test_a_small_cache_stays_within_its_bound_and_changes_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = rows * VOCABULARY + 5
+    row = 4 * -(-VOCABULARY // 32)
+    limit = rows * row + 5
     large, small = (
         GreenListProcessor(key_for(1), VOCABULARY),
         GreenListProcessor(key_for(1), VOCABULARY, cache_bytes=limit),
@@ -205,14 +206,14 @@ def test_a_small_cache_stays_within_its_bound_and_changes_nothing(rows: int, mon
         ids = torch.from_numpy(random.integers(0, 12, (4, 2)))
         scores = scores_for(4, VOCABULARY, DTYPES[random.integers(4)])
         assert torch.equal(small(ids, scores), large(ids, scores))
-        assert small.bias._rows.table.nbytes <= max(limit, VOCABULARY)  # one row at least
+        assert small.bias._rows.table.nbytes <= max(limit, row)  # one row at least
         assert len(small.bias._rows._slots) <= max(rows, 1)
     assert len(large.bias._rows._slots) == 9  # contexts 3 … 11
 
 
 def test_the_row_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = Counted(monkeypatch)
-    processor = GreenListProcessor(key_for(1), VOCABULARY, cache_bytes=2 * VOCABULARY)
+    processor = GreenListProcessor(key_for(1), VOCABULARY, cache_bytes=2 * (VOCABULARY + 32) // 8)
     for context, rows in [(5, 1), (6, 2), (5, 2), (7, 3), (5, 3), (6, 4)]:
         processor(torch.tensor([[context]]), scores_for(1, VOCABULARY))
         assert counted.rows == rows, context
@@ -225,16 +226,16 @@ class Filler:
         self.filled: list[int] = []
         self.interrupt: BaseException | None = None
 
-    def __call__(self, context: tuple[int, ...], row: torch.Tensor) -> None:
-        row.fill_(77)  # half done
+    def __call__(self, context: tuple[int, ...], row: np.ndarray) -> None:
+        row.fill(77)  # half done
         if self.interrupt:
             raise self.interrupt
-        row.fill_(context[0])
+        row.fill(context[0])
         self.filled.append(context[0])
 
 
 def test_rows_in_the_cache_do_not_share_memory() -> None:
-    cache, fill = RowCache(30, 10), Filler()
+    cache, fill = RowCache(120, 10), Filler()
     for number in (1, 2, 3, 1, 2, 3):
         assert cache.table[cache.slots([(number,)], fill)].tolist() == [[number] * 10]
     assert fill.filled == [1, 2, 3]
@@ -247,7 +248,7 @@ def test_rows_in_the_cache_do_not_share_memory() -> None:
 
 @pytest.mark.parametrize("slots", [1, 2, 3])
 def test_an_interrupted_row_is_filled_again_and_costs_no_other(slots: int) -> None:
-    cache, fill = RowCache(slots * 10, 10), Filler()
+    cache, fill = RowCache(slots * 40, 10), Filler()
     random = np.random.default_rng(slots)
     for step in range(200):
         number = int(random.integers(5))
@@ -263,7 +264,7 @@ def test_an_interrupted_row_is_filled_again_and_costs_no_other(slots: int) -> No
 
 
 def test_rows_asked_for_together_push_out_others_not_each_other() -> None:
-    cache, fill = RowCache(40, 10), Filler()
+    cache, fill = RowCache(160, 10), Filler()
     cache.slots([(1,), (2,), (3,)], fill)
     found = cache.slots([(4,), (1,), (4,), (5,)], fill)
     assert cache.table[found].tolist() == [[number] * 10 for number in (4, 1, 4, 5)]
@@ -272,7 +273,7 @@ def test_rows_asked_for_together_push_out_others_not_each_other() -> None:
 
 
 def test_an_interruption_among_many_rows_gives_their_places_back() -> None:
-    cache, fill = RowCache(40, 10), Filler()
+    cache, fill = RowCache(160, 10), Filler()
     cache.slots([(1,)], fill)
     fill.interrupt = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
@@ -289,13 +290,13 @@ def test_many_rows_are_filled_in_threads_and_alike(monkeypatch: pytest.MonkeyPat
     scores, names = scores_for(len(ids), VOCABULARY), set()
     expected = GreenListProcessor(key, VOCABULARY)(ids, scores)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    fill_row = GreenList.fill_row
+    fill_bits = GreenList.fill_bits
 
     def watched(mark: GreenList, context: Sequence[int], out: np.ndarray) -> None:
         names.add(threading.current_thread().name)
-        fill_row(mark, context, out)
+        fill_bits(mark, context, out)
 
-    monkeypatch.setattr(GreenList, "fill_row", watched)
+    monkeypatch.setattr(GreenList, "fill_bits", watched)
     assert torch.equal(GreenListProcessor(key, VOCABULARY)(ids, scores), expected)
     assert names
     assert threading.main_thread().name not in names
@@ -336,7 +337,7 @@ def test_ctrl_c_while_a_row_is_filled_leaves_no_wrong_colours(monkeypatch: pytes
         def stop(*_: object) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(GreenList, "fill_row", stop)
+        patch.setattr(GreenList, "fill_bits", stop)
         with pytest.raises(KeyboardInterrupt):
             processor(ids, scores)
     expected = scores + torch.tensor([expected_bias(key, row, VOCABULARY) for row in ids.tolist()])
