@@ -47,7 +47,8 @@ def validation(given: Given) -> Section:
     if study is None:
         return Section(title, (Paragraph(words.NO_VALIDATION),))
     content = study.content
-    blocks: list[Block] = [Paragraph(filled(words.VALIDATION, digest=digest(study.sha256)))]
+    what = "texts and models" if content["models"] else "texts"
+    blocks: list[Block] = [Paragraph(filled(words.VALIDATION, digest=digest(study.sha256), what=what))]
     blocks.append(_whose_mark(given, study))
     blocks.append(_which_tests(given, content))
     limits = {name: content["limits"][name] for name in ("checked", "within")}

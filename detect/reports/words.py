@@ -383,7 +383,7 @@ NO_VALIDATION = (
     "rate of error should be given a study (made by “taggant validate”) on the population of the case."
 )
 VALIDATION = (
-    "The validation study with SHA-256 {digest} scored texts and models that no key had marked under fresh keys, and "
+    "The validation study with SHA-256 {digest} scored {what} that no key had marked under fresh keys, and "
     "counted how often the test said otherwise. It is not part of the bundle, and was not repeated for this report."
 )
 OTHER_MARK = (
