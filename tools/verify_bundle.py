@@ -182,9 +182,29 @@ def arrays(data, form=ARRAYS, wanted=LOOKED_AT):
         found[name] = (kind, shape), values
     return found
 
+def log_mass(k, n, p):
+    """log P(X = k), X ~ Binomial(n, p), by deviances (Loader 2000): no digits are lost, however many there are."""
+    if k in (0, n):
+        return n * (math.log(p) if k else math.log1p(-p))
+    def rest(m):  # of Stirling's formula for m!
+        if m < 16:
+            return math.lgamma(m + 1) - (m + 0.5) * math.log(m) + m - math.log(2 * math.pi) / 2
+        return (1 / 12 - (1 / 360 - (1 / 1260 - 1 / (1680 * m * m)) / (m * m)) / (m * m)) / m
+    def deviance(x, mean, off):  # x log(x / mean) + mean - x, where off = x - mean
+        return x * math.log(x / mean) - off if abs(off) > mean / 2 else mean * series(off / mean)
+    off = k - n * p
+    found = rest(n) - rest(k) - rest(n - k) - deviance(k, n * p, off) - deviance(n - k, n * (1 - p), -off)
+    return found - math.log(2 * math.pi * k * (1 - k / n)) / 2
+
+def series(x):
+    """(1 + x) log(1 + x) - x."""
+    if abs(x) > 0.1:
+        return (1 + x) * math.log1p(x) - x
+    return math.fsum((-x) ** m / (m * (m - 1)) for m in range(2, 20))
+
 def log_tail(k, n, p):
     """log P(X >= k) and log P(X = k), X ~ Binomial(n, p): a sum of falling terms, or the other side's."""
-    mass = math.log(math.comb(n, k)) + (k and k * math.log(p)) + (n - k and (n - k) * math.log1p(-p))
+    mass = log_mass(k, n, p)
     if k <= n * p:
         return (math.log1p(-math.exp(log_tail(n - k + 1, n, 1 - p)[0])) if k else 0.0), mass
     total, term, j = 1.0, 1.0, k
@@ -340,6 +360,7 @@ def mark(b):
     b.h, b.gamma, b.special = b.mark["context_width"], b.mark["gamma_65536"] / 65536, set(b.mark["special_ids"])
     agree(b.mark, {"format": "taggant-mark/1", "scheme": "greenlist/1"})
     need(0 < b.gamma < 1 and 0 <= b.h <= 8 and parse(b.files["environment.json"]), "gamma or context width")
+    need(b.mark["tokenizer_sha256"] or not (b.special or b.mark["vocab_size"]), "special ids of no tokenizer")
     need({one.details.get("key_id", b.mark["key_id"]) for one in b.log} == {b.mark["key_id"]}, "another key's log")
     for one in of(b, "committed"):
         agree(parse(b.files[min(one.files)]), {"format": "taggant-commitment/1", **one.details})
@@ -348,7 +369,7 @@ def mark(b):
         b.at, said = f"mark: {name}", take(parse(b.files[name]), KEY_CHECK)
         agree(said, {"format": "taggant-key-check/2", **one.details})
         k, n = said["n_green"], said["n_scored"]
-        need(type(k) is type(n) is int and 0 <= k <= n, "no counts")
+        need(type(k) is type(n) is int and 0 <= k <= n <= 10**12, "no counts")
         agree(said, {"log10_p": float(log_tail(k, n, b.gamma)[0] / LN10)}, 1e-9)
         agree(said, {"accepted": said["log10_p"] > -2})
     b.at = "mark"
@@ -357,7 +378,7 @@ def mark(b):
         plan, b.at = parse(b.files[b.at]), f"mark: {b.at}"
         key, tree = plan["key"], plan["key"]["commitment"] or {"root": None}
         agree({"plan": digest, "root": tree["root"], "key_id": key["key_id"]}, one.details)
-        agree(plan, {"format": "taggant-plan/1"})
+        agree(plan, {"format": "taggant-plan/1", "gamma": b.gamma, "context_width": b.h})
         if key["commitment"]:
             agree(key["inclusion"]["leaf"], {"key_id": key["key_id"]})
             agree(tree, {"root": root_of(size=tree["size"], **key["inclusion"])})
@@ -376,7 +397,7 @@ def mark(b):
         need(not roots or {"root": said["root"], "size": said["size"]} in roots, "its root was not committed")
     if "vocabulary.bin" in b.files:  # the tokens that the tokenizer's hash is of, and then the special ids
         b.at, tokens, last, at, n = "mark: vocabulary.bin", b.files["vocabulary.bin"], b"", 0, 0
-        while at < len(tokens):
+        while at < len(tokens) and n <= b.mark["vocab_size"]:
             end = at + 4 + int.from_bytes(tokens[at:at + 4], "little")
             last, at, n = tokens[at + 4:end], end, n + 1
         need(at == len(tokens) and n == b.mark["vocab_size"] and n < 1 << 24 and last and 0 not in last,
@@ -384,7 +405,10 @@ def mark(b):
         ids = sorted(b.special)
         need(ids == b.mark["special_ids"] and ids[-1:] < [n] and sha256(tokens + struct.pack(f"<{len(ids)}I", *ids))
              == b.mark["tokenizer_sha256"], "these tokens and special ids are not those of the mark's tokenizer")
-    b.bound = b.mark["tokenizer_sha256"] is None or (opened and "vocabulary.bin" in b.files)
+    shown = f"that the tokenizer that the key was made for, with its {len(b.special)} special ids, is the model's"
+    word = "which ids are special: pairs with one count nowhere, and the list is the examiner's word"
+    if b.mark["tokenizer_sha256"] and (b.special or not (opened and "vocabulary.bin" in b.files)):
+        b.left.append(shown if opened and "vocabulary.bin" in b.files else word)
 
 def der(data, *path):
     """Tag and content of every DER element in a row; with a path, of those within its elements."""
@@ -405,6 +429,7 @@ def timestamps(b):
         found.append((min(one.files), one.details["of"]))
     for name, digest in found:
         b.at, response = f"timestamps: {name}", b.files[name]
+        need(len(response) <= 1 << 17, "more bytes than a timestamp has")
         tag, stated = der(response, 0, 1, 1, 0, 2, 1, 0, 0)[4]  # of the TSTInfo, in the token's encapsulated content
         need(tag == 0x18, "not a TSTInfo")
         whole, fraction = re.fullmatch(r"(\d{14})(?:\.(\d{1,99}))?Z", stated.decode("ascii")).groups("0")
@@ -485,6 +510,7 @@ def runs(b):
             right = right and (not control or control.kind == tests[name].kind == "weights")
             need(right and said["control"] == numbers, "its control is not as it was recorded, or planned")
             tests[name].control = control and control.e["finding"]
+            need("lineup" in e or e["log10_p"] is None, "its planned line-up is not there")
             wanted = {"maximum_pairs": plan["maximum_pairs"], **plan["lineup"], "alpha": plan["alpha"]}
             agree(wanted | e.get("sequential", {}) | e.get("lineup", {}) | {"alpha": e["alpha"]}, wanted)
             stops = name == primary and plan["stopping"] == "e-process"  # a count in its place could end where it likes
@@ -497,6 +523,8 @@ def runs(b):
         for name in tests:  # what must be judged together: whoever splits a family pays less for many tests
             alone = name == primary or name.endswith("/control")
             together.setdefault(name if alone else name.startswith("each/"), []).append(name)
+        scans = [all(tests[name].kind == "scan" for name in names) for *_, names in families if names]
+        need(not any(scans), "a family of scans alone")
         right = sorted(map(sorted, together.values())) == sorted(sorted(names) for *_, names in families if names)
         need(right, "other families than there must be")
         b.families += [(checked, keys, [tests[name] for name in names]) for checked, keys, names in families]
@@ -550,13 +578,16 @@ def numbers(b):
                     if b.key else ()
                 log10_es, level = [0.0, *e_process(colours, gamma)], -math.log10(how["alpha"])
                 crossed = [n for n, x in enumerate(log10_es) if x >= level] if b.key else [e["n_scored"]]
+                near = [n for n, x in enumerate(log10_es) if abs(x - level) <= 1e-9 and n <= min(crossed[:1] or [n])]
+                need(not near, f"stopped is {how['stopped']}, by rounding alone: so near does E come to its level")
                 crossed = crossed if b.key or how["stopped"] == "early" else []
                 ends = [(n, "early") for n in crossed[:1]] + [(how["maximum_pairs"], "maximum"), (stop, ended)]
                 stop, ended = min(ends)
                 right = {"stopped": ended, "n_answers": found[stop - 1][1]}
             pairs, right["n_tokens"] = [pair for pair, _, _ in found[:stop] if pair], found[stop - 1][2]
             weights = [1.0] * len(pairs)
-            whole = [pair for pair, _, at in pairs_of(b, documents) if pair and at <= right["n_tokens"]]
+            every = pairs_of(Namespace(h=b.h, special=set()), documents)
+            whole = [pair for pair, _, at in every if pair and at <= right["n_tokens"]]
         n, k, claimed, value = len(pairs), e["n_green"], e["log10_p"] is not None, None
         right |= {"n_scored": n, "n_contexts": len({pair[:-1] for pair in pairs})}
         order, batches = layout(pairs)
@@ -572,10 +603,11 @@ def numbers(b):
             k = round(s + n * gamma)
             need(0 <= k <= n, f"n_green is {k}")
             if b.key and len(whole) > n:  # what the count were, had nothing been left out for standing in a prompt
-                every = sum(greens(b.key, gamma, layout(whole)[1]))
-                value = log10_e(every, len(whole), gamma) if how else log_tail(every, len(whole), gamma)[0] / LN10
-                test.whole = f" (with the {len(whole) - n:,} pairs left out {every:,} of {len(whole):,} green, log10 " \
-                    f"{'e' if how else 'p'} {value:.1f})"
+                found = sum(greens(b.key, gamma, layout(whole)[1]))
+                shown = log10_e(found, len(whole), gamma) if how else log_tail(found, len(whole), gamma)[0] / LN10
+                pairs_out = f"{len(whole) - n:,} pair{'s' * (len(whole) - n > 1)}"
+                test.whole = f" (with the {pairs_out} left out {found:,} of {len(whole):,} green, log10 " \
+                    f"{'e' if how else 'p'} {shown:.1f})"
             right |= {"n_green": k, "theta": None}
             p, value = log_tail(k, n, gamma)[0] / LN10, log10_e(k, n, gamma)
             if how:  # E rises with every green pair and falls with every other: that bounds it without the key, too
@@ -645,7 +677,7 @@ def answered(b, tests, plan, work, answers, gap):
     [data], again, aside, total = {test.files["documents"] for test in tests}, 0, 0, 0
     asked = plan["sampling"]["tokens"] if plan else tests[0].begun.details["options"].get("sample_tokens")
     process = any(test.kind == "e-process" for test in tests)
-    target = asked if type(asked) is int and asked else math.inf if process else 20_000
+    target = asked if type(asked) is int and asked > 0 else math.inf if process else 20_000
     rows = [take(parse(line), "id token_ids") for line in lines_of(data)]
     documents, n = [row["token_ids"] for row in rows], len(rows)
     need(0 < n <= gap, f"{n} documents of {gap} answers")
@@ -670,6 +702,11 @@ def answered(b, tests, plan, work, answers, gap):
             seen = {tuple(ids[i - b.h:i]) for ids in documents for i in range(b.h, len(ids))}
             right = n_tokens == total and {tuple(contexts[i * b.h:(i + 1) * b.h]) for i in range(rows)} <= seen
             need(right, "other answers were weighed")
+            said = {tuple(ids[i - b.h:i + 1]) for ids in documents for i in range(b.h, len(ids))}
+            (_, tokens), (_, weights), flat = found["tokens"], found["weights"], contexts
+            liked = ((*flat[i * b.h:(i + 1) * b.h], tokens[i]) for i in range(rows) if weights[i] > 0)
+            need(found["n_listed"][1][0] or said.issuperset(liked), "a weight above 0 of a pair that no answer has")
+            b.left.append(f"{test.what}: that weights are what a reference makes of a server's answers")
             continue
         prompts = [parse(line)["token_ids"] for line in lines_of(test.files["prompts"])]
         need(len(prompts) >= work["prompts"], "fewer prompts than were asked")
@@ -707,10 +744,15 @@ def findings(b):
             agree(e, {"log10_p_adjusted": adjusted} if claimed else {}, 1e-9)  # a claim may be left out
             detected = claimed and e["log10_p_adjusted"] <= math.log10(alpha)
             need(detected == (e["finding"] == "detected"), f"its finding is {e['finding']}")
-            if e["finding"] == "not detected":
-                told = {"weights": test.control == "detected", "scan": True}.get(test.kind)
-                told = enough(test, family, keys, checked) if told is None else told
-                need(claimed and told, "its finding is 'not detected', where too little was looked at to say so")
+            told = claimed and not detected and {"weights": test.control == "detected", "scan": True}.get(test.kind)
+            told = claimed and not detected and enough(test, family, keys, checked) if told is None else told
+            need(e["finding"] != "not detected" or told,
+                 "its finding is 'not detected', where too little was looked at to say so")
+            if told and test.kind != "scan" and e["finding"] == "inconclusive":
+                b.left.append(f"{test.what}: why it is called inconclusive, where its numbers make it a negative")
+            b.left += [] if claimed or "plan" not in e else [f"{test.what}: why a planned test claims no p"]
+            if test.name == "attribution":
+                b.left.append(f"among how many keys the mark was looked for, and that no others were tried: {keys}")
 
 def enough(test, family, keys, checked):
     """Whether a fraction of green that was to be found would have been, at Holm's first step, with a chance of .9."""
@@ -725,6 +767,15 @@ def enough(test, family, keys, checked):
     while low < high:
         low, high = (low, (low + high) // 2) if reached((low + high) // 2) else ((low + high) // 2 + 1, high)
     return effect > e["gamma"] and low <= n and log_tail(low, n, effect)[0] >= math.log(0.9)
+
+def finding(test):
+    """What a test found, in words."""
+    e, adjusted, sought = test.e, test.e["log10_p_adjusted"], ""
+    if e["finding"] == "not detected" and test.kind in ("count", "e-process"):
+        sought = f" of a green fraction of {test.effect or {'text': 0.5, 'sampled': 0.28}[e['test']]:g}"
+    p = "no p claimed" if adjusted is None else f"adjusted log10 p {adjusted:.1f}"
+    level = f" at alpha {e['alpha']:g}" if "alpha" in e else ""
+    return f"{test.what}: {e['finding']}{sought}, {e.get('status', 'exploratory')}, {p}{level}{test.whole}"
 
 def goes_on(b, later, earlier):
     """A server's answers to an earlier run, which was stopped, are the beginning of those to a later one."""
@@ -789,13 +840,14 @@ def verify(source, trust=(), roots=(), spread=map):
         b.left += [] if b.key else ["colours: the key is not opened: counts of green, and S, are the examiner's word"]
         hand = any(one.details["questioned"] and "server" not in one.details["questioned"] for one in of(b, "begun"))
         b.left += ["that weights and answers are those of the model that is named"] if hand else []
-        b.left += ["that nothing questioned was examined before, outside this log, or under another name",
-                   *([] if b.bound else ["which ids are special: pairs with one count nowhere, and the list is the "
-                                         "examiner's word"]),
+        seed = {test.what: test.e["lineup"]["seed"] for test in b.tests() if "lineup" in test.e and not test.plan}
+        b.left += ["that nothing questioned was examined before, outside this log, under another name, or as texts",
+                   *(f"{what}: the seed of its line-up, which the examiner chose" for what in seed
+                     if seed[what] != "0" * 64),
                    *(f"{test.what}: which ids were fed in as prompts, whose pairs count nowhere" for test in b.tests()
                      if test.free),
                    "the notes of tests: the examiner's words"] if b.tests() else []
-        yield from (f"{test.what}: {test.e['finding']}{test.whole}" for test in b.tests())
+        yield from map(finding, b.tests())
         yield f"PASSED: every check; not checked: {'; '.join(b.left) or 'nothing'}"
 
 def main():

@@ -16,6 +16,7 @@ from watermark.files import new_file
 
 FORMAT = "taggant-run/1"
 RUN = "run.json"
+ATTRIBUTION = "attribution"  # the one test of that command
 ATTRIBUTE = "attribute"  # the command whose families say among how many keys the mark was looked for
 COUNT, E_PROCESS, WEIGHTS, SCAN = "count", "e-process", "weights", "scan"
 

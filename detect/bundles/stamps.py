@@ -12,7 +12,7 @@ from detect.bundles.verify.der import INTEGER, SEQUENCE, elements, encoded, only
 from watermark.errors import InputError
 
 TIMEOUT = 30.0  # seconds
-LARGEST = 1 << 20  # bytes of a response
+LARGEST = 1 << 17  # bytes of a response; those of authorities have some 10,000
 _QUERY, _REPLY = "application/timestamp-query", "application/timestamp-reply"
 _MISSING = (
     "--timestamp needs the library rfc3161-client, which is not installed: pip install 'taggant[timestamp]', or leave "

@@ -342,7 +342,10 @@ RECORDED_NOTES = "What was recorded with this test:"
 CONTROL_NOTES = "What was recorded with this control, besides what stands with the test that it belongs to:"
 SAME_NOTES = "{notes}, word for word as with {test}"
 WITH_LEFT_OUT = "with the pairs left out"
-WHOLE = "{left_out} stood in a prompt and do not count; with them {green} of {all} distinct pairs are green: {value}"
+WHOLE = (
+    "{left_out} stood in a prompt, or have a special token, and do not count; with them {green} of {all} distinct "
+    "pairs are green: {value}"
+)
 SPANS = "Stretches that the scan found, by document, in tokens:"
 POSITIVE = (
     "A positive control is a model known to carry the mark, tested in the same way. It shows that the test could have "

@@ -121,7 +121,7 @@ def check_vocabulary(vocabulary: bytes, special_ids: Sequence[int], vocab_size: 
     would make a last token of special ids, which end in a zero byte: below 2^24 all do. So the last token must not hold
     any, nor be empty, and nothing but these tokens and these ids has this hash.
     """
-    count, last = _counted(vocabulary)
+    count, last = _counted(vocabulary, vocab_size)
     if count != vocab_size or not _ends_clearly(count, last):
         raise KeyFileError(f"the vocabulary is not one of {vocab_size:,} whole tokens")
     if _sha256(vocabulary, special_ids) != sha256:
@@ -146,11 +146,13 @@ def _vocabulary(tokens: Sequence[str | None]) -> bytes:
     return b"".join([framed((token or "").encode("utf-8")) for token in tokens])
 
 
-def _counted(vocabulary: bytes) -> tuple[int, bytes]:
-    """How many tokens there are, and the last (KeyFileError: it is cut)."""
+def _counted(vocabulary: bytes, most: int = 1 << 24) -> tuple[int, bytes]:
+    """How many tokens there are, and the last (KeyFileError: there are more than `most`, or it is cut)."""
     count, start, at = 0, 0, 0
-    while at < len(vocabulary):
+    while at < len(vocabulary) and count <= most:
         start, at, count = at + 4, at + 4 + int.from_bytes(vocabulary[at : at + 4], "little"), count + 1
+    if count > most:
+        raise KeyFileError(f"the vocabulary is not one of {most:,} whole tokens")
     if at != len(vocabulary):
         raise KeyFileError("the vocabulary ends within a token")
     return count, vocabulary[start:]

@@ -129,7 +129,7 @@ def verify_files(
     confirmatory = check_order(tests, log, lambda name: files[f"{FILES}/{name}"])
     on_check("order", f"{len(confirmatory)} of {amount(len(tests), 'test')} confirmatory by the log")
     unchecked = unchecked_of(
-        bool(trusted), bool(roots), tokens is not None, marked, stamps, tests, answered, log, confirmatory
+        bool(trusted), bool(roots), tokens is not None, marked, stamps, families, answered, log, confirmatory
     )
     return Verified(
         files, manifest, log, marked, tuple(stamps), tuple(families), tuple(confirmatory), wholes, unchecked
@@ -172,7 +172,13 @@ def _check_special_ids(marked: Marked, tokens: Tokens | None) -> None:
 
 
 def _of_finding(test: RecordedTest, whole: Whole | None) -> str:
-    return f"{test.what}: {test.evidence['finding']}{'' if whole is None else f' ({whole})'}"
+    """As the second verifier says it, too."""
+    one = test.evidence
+    sought = f" of a green fraction of {test.sought:g}" if one["finding"] == "not detected" and test.sought else ""
+    p = "no p claimed" if one["log10_p_adjusted"] is None else f"adjusted log10 p {one['log10_p_adjusted']:.1f}"
+    level = f" at alpha {one['alpha']:g}" if "alpha" in one else ""
+    said = f"{test.what}: {one['finding']}{sought}, {one.get('status', 'exploratory')}, {p}{level}"
+    return said if whole is None else f"{said} ({whole})"
 
 
 def _of_stamps(stamps: Sequence[Stamped], rooted: bool) -> str:

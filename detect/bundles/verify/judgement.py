@@ -46,11 +46,11 @@ def check_family(family: RecordedFamily, log: Log) -> None:
                 raise Refused("adjusted", f"{test.what}: log10_p_adjusted is {said}, and {right} follows")
         if (said is not None and said <= log10_alpha) != (test.evidence["finding"] == "detected"):
             raise Refused("finding", f"{test.what}: {test.evidence['finding']!r} does not follow from its adjusted p")
-        if test.evidence["finding"] == "not detected" and not _is_negative(test, family):
+        if test.evidence["finding"] == "not detected" and not is_negative(test, family):
             raise Refused("finding", f"{test.what}: 'not detected', where too little was looked at to say so")
 
 
-def _is_negative(test: RecordedTest, family: RecordedFamily) -> bool:
+def is_negative(test: RecordedTest, family: RecordedFamily) -> bool:
     """Whether a test that does not detect would have, had there been what was to be found; of scans not known here.
 
     Its numbers were computed again already.

@@ -13,21 +13,21 @@ from detect.bundles.material import COUNT, E_PROCESS, WEIGHTS
 from detect.bundles.verify.marked import Marked
 from detect.bundles.verify.retally import texts_of
 from detect.bundles.verify.runs import RecordedTest
-from detect.counting import window_rule
 from detect.exact.binomial import log10_sf
 from detect.exact.evalue import log10_e_value
 from detect.plans.parts import PlannedExclusion
 from detect.wording import amount
+from watermark.windows import WindowRule
 
 COUNTS = (COUNT, E_PROCESS)
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A count together with the pairs that it leaves out: what nobody had a hand in by choosing prompts.
+    """A count together with the pairs that it leaves out: nobody had a hand in it by choosing prompts or special ids.
 
     Attributes:
-        left_out: distinct pairs that were seen and stand in a prompt.
+        left_out: distinct pairs that were seen, and stand in a prompt or have a special token.
         n_scored: distinct pairs with them.
         n_green: of these.
         log10_p: exact. Null: neither texts nor their number depend on the key, so the colours of all their pairs are
@@ -55,7 +55,7 @@ def whole_of(test: RecordedTest, marked: Marked) -> Whole | None:
     for ids in texts_of(test)[0]:
         documents.append(ids[:room])
         room -= len(documents[-1])
-    pairs = window_rule(marked).extract(documents, []).pairs
+    pairs = WindowRule(marked.context_width).extract(documents, []).pairs
     left_out = len(pairs) - int(test.evidence["n_scored"])
     if not left_out:
         return None

@@ -22,6 +22,7 @@ from watermark.greenlist import GreenList
 from watermark.keys import Commitment, Opening, key_id, verify_opening
 from watermark.keys.tokenizers import check_vocabulary
 
+MOST_PAIRS = 10**12  # of a key's check
 _PARAMETERS = ("scheme", "gamma_65536", "context_width", "tokenizer_sha256", "vocab_size", "special_ids")
 
 
@@ -120,6 +121,8 @@ def read_mark(files: Files, log: Log, opened: bool) -> Marked:
             plan = _read_plan(files[f"{FILES}/{name}"], name)
             if (plan.digest, plan.key_id, _root(plan)) != (entry.details["plan"], mark.key_id, entry.details["root"]):
                 raise Refused("plan", f"{name}: of another digest, key or commitment than the log has")
+            if (plan.gamma, plan.context_width) != (mark.gamma, mark.context_width):
+                raise Refused("plan", f"{name}: of another gamma or context width than the mark")
             _check_inclusion(plan, name)
             plans[plan.digest] = plan
     opening = _read_opening(files, log, mark, opened)
@@ -145,6 +148,8 @@ def _check_key_check(content: object, details: Mapping[str, Any], mark: Mark, na
         read = check_of(content, mark.key_id, mark.gamma, name)
     except TaggantError as error:
         raise Refused("mark", str(error)) from None
+    if read.n_scored > MOST_PAIRS:
+        raise Refused("mark", f"{name}: of more pairs than any text has")
     if (read.accepted, read.corpus_sha256) != (details["accepted"], details["corpus_sha256"]):
         raise Refused("mark", f"{name}: another outcome or another text than the log has")
 

@@ -27,6 +27,8 @@ def check_planned(plan: Plan, tests: Mapping[str, RecordedTest], what: str) -> N
         planned: dict[str, Any] = {"alpha": plan.alpha, "primary": name == plan.primary}
         if "sequential" in one:
             said["maximum_pairs"], planned["maximum_pairs"] = one["sequential"]["maximum_pairs"], plan.maximum_pairs
+        if test.claims and "lineup" not in one:
+            raise Refused("evidence", f"{test.what}: its planned line-up is not there")
         if "lineup" in one:
             said["line-up"] = (one["lineup"]["decoys"], one["lineup"]["seed"])
             planned["line-up"] = (plan.lineup.decoys, plan.lineup.seed)

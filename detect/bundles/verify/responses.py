@@ -290,6 +290,11 @@ class _Run:
             self._refuse(f"{test.what}: weighed were other answers than the documents")
         if not contexts.issuperset(map(tuple, np.unique(observed.pairs.contexts, axis=0).tolist())):
             self._refuse(f"{test.what}: weights of a context that no answer has")
+        if not observed.n_listed:  # what was said less what was expected: above 0 only where it was said
+            pairs = {tuple(ids[at - h : at + 1]) for ids in documents for at in range(h, len(ids))}
+            liked = np.column_stack((observed.pairs.contexts, observed.pairs.tokens))[observed.weights > 0]
+            if not pairs.issuperset(map(tuple, liked.tolist())):
+                self._refuse(f"{test.what}: a weight above 0 of a pair that no answer has")
 
     def _refuse(self, why: str) -> NoReturn:
         raise Refused(CODE, f"{self.name}: {why}")

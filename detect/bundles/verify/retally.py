@@ -20,7 +20,7 @@ from detect.bundles.verify.marked import Marked
 from detect.bundles.verify.npz import read_arrays
 from detect.bundles.verify.runs import RecordedTest
 from detect.counting import CountTally, Tally, WeightTally, tally, weigh, window_rule
-from detect.exact.evalue import log10_e_value
+from detect.exact.evalue import log10_e_process, log10_e_value
 from detect.observation import Excess, Reading
 from detect.plans.parts import NEED_REFERENCE
 from detect.plans.plan import Plan
@@ -78,7 +78,10 @@ def _in_sequence(test: RecordedTest, marked: Marked) -> SequentialTally:
     for index, ids in enumerate(documents):
         if process.add(index, ids):
             break
-    return process.result()
+    found = process.result()
+    if (np.abs(log10_e_process(found.colours, marked.gamma) + math.log10(said["alpha"])) <= SLACK).any():
+        raise Refused("pairs", f"{test.what}: E comes so near to its level that rounding decides whether it reached it")
+    return found
 
 
 def _said_sequence(
@@ -184,6 +187,9 @@ def observed_of(test: RecordedTest) -> Reading | Excess:
     kinds = {kind.FORMAT: kind for kind in (Reading, Excess)}
     try:
         arrays = read_arrays(test.material["weights"])
+        for name, array in arrays.items():
+            if name.endswith(("contexts", "tokens")) and array.size and int(array.max()) > MAX_TOKEN_ID:
+                raise ValueError("token ids that are none")
         found = kinds[str(arrays["format"])].from_arrays(arrays)
         if arrays.keys() != {"format", *found.to_arrays()}:
             raise ValueError("other arrays than weights have")

@@ -91,7 +91,7 @@ _OPTIONAL: dict[str, Check] = {
         log10_p_best_decoy=is_number,
         uniformity_p=or_null(is_number),
     ),
-    "comparisons": lambda value: isinstance(value, dict),
+    "comparisons": lambda value: isinstance(value, dict) and all(isinstance(one, dict) for one in value.values()),
     "sequential": has(
         alpha=lambda value: is_number(value) and 0 < value < 1,
         maximum_pairs=lambda value: is_count(value) and value > 0,
@@ -212,6 +212,9 @@ def _read_run(files: Files, log: Log, marked: Marked, finished: Entry, begun: in
         check_controls(plan, tests)
         check_stopping(plan, tests, {name: one["key_check"] for one in said["family"] for name in one["tests"]})
     _check_families([one["tests"] for one in said["family"]], None if plan is None else plan.primary, what)
+    for family in said["family"]:
+        if family["tests"] and all(tests[name].kind == SCAN for name in family["tests"]):
+            raise Refused("run", f"{what}: a family of scans alone")
     return [
         RecordedFamily(tuple(tests[name] for name in one["tests"]), one["key_check"], one.get("keys", 1))
         for one in said["family"]

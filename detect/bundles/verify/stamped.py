@@ -12,6 +12,7 @@ from detect.bundles.custody import Log
 from detect.bundles.entries import digest
 from detect.bundles.refused import Refused
 from detect.bundles.seal import FILES, MANIFEST, MANIFEST_STAMP
+from detect.bundles.stamps import LARGEST
 from detect.bundles.verify.manifest import Files
 from detect.bundles.verify.marked import Marked
 from detect.bundles.verify.stamps import Stamp, read_stamp
@@ -44,16 +45,23 @@ def read_stamps(files: Files, log: Log, marked: Marked, roots: Sequence[x509.Cer
     """
     found = []
     if MANIFEST_STAMP in files:
+        _refuse_large(files[MANIFEST_STAMP], MANIFEST_STAMP)
         of = digest(files[MANIFEST])
         found.append(Stamped("manifest", of, read_stamp(files[MANIFEST_STAMP], of, roots, MANIFEST_STAMP)))
     for number, entry in log.of("stamped"):
         (name,) = entry.subjects
+        _refuse_large(files[f"{FILES}/{name}"], name)
         of, what = entry.details["of"], entry.details["what"]
         if of not in _there(log, number, what):
             raise Refused("stamp", f"{name}: no {what} was recorded before that has this digest")
         found.append(Stamped(what, of, read_stamp(files[f"{FILES}/{name}"], of, roots, name)))
     _refuse_late(log, marked, _earliest(log, found))
     return found
+
+
+def _refuse_large(response: bytes, name: str) -> None:
+    if len(response) > LARGEST:
+        raise Refused("stamp", f"{name}: more bytes than a timestamp has")
 
 
 def _there(log: Log, before: int, what: str) -> Sequence[str]:

@@ -5,23 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from detect.bundles.custody import Log
-from detect.bundles.material import E_PROCESS, SCAN
+from detect.bundles.material import ATTRIBUTION, E_PROCESS, SCAN, WEIGHTS
+from detect.bundles.verify.judgement import is_negative
 from detect.bundles.verify.leftout import leaves_out_freely
 from detect.bundles.verify.marked import Marked
 from detect.bundles.verify.responses import Answered
-from detect.bundles.verify.runs import RecordedTest, asks_server
+from detect.bundles.verify.runs import RecordedFamily, RecordedTest, asks_server
 from detect.bundles.verify.stamped import Stamped
 from detect.wording import amount
 
 FIXED_AMOUNT = "that as many tokens were sampled as the plan says, not fewer or more"
 ASKED_AND_SAID = "what a server was asked and said: its log, with a digest of the prompts, is the examiner's word"
 AGAIN = "are the text of their answers, tokenised again (--tokenizer)"
-BEFORE = "that nothing questioned was examined before, outside this log, or under another name"
+BEFORE = "that nothing questioned was examined before, outside this log, under another name, or as texts"
 AT_HAND = "that weights and answers are those of the model that is named"
 UNSTAMPED = (
     "when anything was done: no timestamp from outside is over a commitment or plan, so the order is the signer's word"
 )
 CONTACT = "that the first contact with the model came after the timestamp of its plan: the signer's word"
+MADE_FOR = "that the tokenizer that the key was made for, with its {} special ids, is the model's (--tokenizer)"
+WEIGHED = "that weights are what a reference makes of a server's answers"
+AMONG = "among how many keys the mark was looked for, and that no others were tried: {} is the examiner's word"
+SEEDS = "seeds of line-ups that no plan settled: the examiner chose them; of"
+NO_CLAIM = "{}: why a planned test claims no p"
+NO_NEGATIVE = "{}: why it is called inconclusive, where its numbers make it a negative"
 SPECIAL = "which ids are special: pairs with one count nowhere, and the list is the examiner's word"
 PROMPTS = "which ids were fed in as prompts, whose pairs count nowhere: the examiner's word"
 MOST_NAMED = 3
@@ -34,7 +41,7 @@ def unchecked_of(
     tokenized: bool,
     marked: Marked,
     stamps: Sequence[Stamped],
-    tests: Sequence[RecordedTest],
+    families: Sequence[RecordedFamily],
     answered: Answered,
     log: Log,
     confirmatory: Sequence[RecordedTest],
@@ -48,6 +55,7 @@ def unchecked_of(
         confirmatory: those of the tests that are, by the log.
     """
     found = []
+    tests = [test for family in families for test in family.tests]
     if not marked.opened and tests:
         found.append("colours: the key is not opened, so counts of green pairs, and S, are the examiner's word")
     if not trusted:
@@ -69,14 +77,48 @@ def unchecked_of(
     models = [entry.details for _, entry in log.of("begun") if entry.details["questioned"] is not None]
     found += [AT_HAND] if any(not asks_server(one) for one in models) else []
     if tests:
-        bound = marked.mark.tokenizer_sha256 is None or (marked.opened and (tokenized or marked.shown))
-        found += [BEFORE, *([] if bound else [f"{SPECIAL} (--tokenizer, with the key opened)"])]
+        found += [BEFORE, *_special(marked, tokenized)]
         free = [test.what for test in tests if leaves_out_freely(test, test in confirmatory)]
-        if free:
-            all_of_many = len(free) > MOST_NAMED
-            found.append(f"{PROMPTS}; of {amount(len(free), 'test') if all_of_many else ', '.join(free)}")
+        found += [f"{PROMPTS}; of {_names(free)}"] if free else []
+        found += _of_tests(families, log)
         found.append(NOTES)
     return tuple(found)
+
+
+def _special(marked: Marked, tokenized: bool) -> list[str]:
+    """Of the special ids: whose they are, or that they are a tokenizer's at all."""
+    if marked.mark.tokenizer_sha256 is None or (marked.opened and tokenized):
+        return []
+    if marked.opened and marked.shown:
+        return [MADE_FOR.format(len(marked.special_ids))] if marked.special_ids else []
+    return [f"{SPECIAL} (--tokenizer, with the key opened)"]
+
+
+def _of_tests(families: Sequence[RecordedFamily], log: Log) -> list[str]:
+    """What is the examiner's word in some kinds of tests."""
+    tests = [test for family in families for test in family.tests]
+    served = any(test.kind == WEIGHTS and asks_server(log.entries[test.begun].details) for test in tests)
+    found = [WEIGHED] if served else []
+    among = [family.keys for family in families if any(test.name == ATTRIBUTION for test in family.tests)]
+    found += [AMONG.format(amount(keys, "key")) for keys in among]
+    seeded = [test.what for test in tests if "plan" not in test.evidence and _chosen_seed(test)]
+    found += [f"{SEEDS} {_names(seeded)}"] if seeded else []
+    for family in families:
+        for test in family.tests:
+            if "plan" in test.evidence and None in (test.evidence["log10_p"], test.evidence["log10_p_adjusted"]):
+                found.append(NO_CLAIM.format(test.what))
+            elif test.evidence["finding"] == "inconclusive" and test.kind != SCAN and is_negative(test, family):
+                found.append(NO_NEGATIVE.format(test.what))
+    return found
+
+
+def _chosen_seed(test: RecordedTest) -> bool:
+    """Whether a line-up has another seed than the one there is by default."""
+    return "lineup" in test.evidence and test.evidence["lineup"]["seed"] != "0" * 64
+
+
+def _names(tests: Sequence[str]) -> str:
+    return amount(len(tests), "test") if len(tests) > MOST_NAMED else ", ".join(tests)
 
 
 def _of_fixed_amount(test: RecordedTest, log: Log) -> bool:

@@ -39,7 +39,7 @@ from detect.sequential import Sequential, SequentialTally
 from tests.detect.bundles.helpers import sealed_files
 from tests.detect.bundles.served import FED, SERVER, documents_of, log_of
 from tests.detect.bundles.tsa import STAMPED, Authority
-from tests.detect.material import make_key, secret
+from tests.detect.material import as_set, make_key, secret
 from tests.detect.plans.test_plan import PROMPT_IDS, follow, plan
 from tests.detect.test_sequential import marked_answers
 from watermark.greenlist import GreenList
@@ -358,7 +358,11 @@ def answers_and_weights(key: Key) -> tuple[list[list[int]], Excess]:
     said = [[token for context in contexts[i : i + 3] for token in 4 * (context, 11)] for i in range(0, 15, 3)]
     said.insert(1, [])
     pairs = WindowRule(key.context_width).extract(said, FED).pairs
-    return said, replace(one, n_tokens=sum(map(len, said)), distinct=pairs)
+    there = as_set(pairs)
+    contexts, tokens = map(tuple, one.pairs.contexts.tolist()), one.pairs.tokens.tolist()
+    liked = [pair in there for pair in zip(contexts, tokens, strict=True)]
+    weights = np.where(liked, one.weights, -3 / (1 + np.exp(one.weights)))  # what nobody said is below 0
+    return said, replace(one, weights=weights, n_tokens=sum(map(len, said)), distinct=pairs)
 
 
 def weights(made: Made, *, strength: float = 2.5) -> None:

@@ -218,3 +218,20 @@ def key_check_that_should_have_refused(d: Draft) -> None:
 @bad("mark", "weights")
 def key_check_on_another_text(d: Draft) -> None:
     d.change("case/key-check.json", corpus_sha256="ab" * 32)
+
+
+@bad("mark", "weights")
+def key_check_on_more_than_any_text_has(d: Draft) -> None:
+    """To compute a chance among so many would take a verifier for ever, and costs whoever writes it down nothing."""
+    n, green = 10**13, 10**13 // 5
+    d.change("case/key-check.json", n_scored=n, n_green=green, log10_p=log10_sf(green, n, KEY.gamma))
+
+
+@bad("plan", "early")
+def plan_of_another_context_width(d: Draft) -> None:
+    replan(d, d.json("case/plan.json") | {"context_width": 5})
+
+
+@bad("mark", "text-closed")
+def special_ids_of_no_tokenizer(d: Draft) -> None:
+    d.change("mark.json", special_ids=[1, 2])

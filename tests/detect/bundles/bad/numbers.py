@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from detect.exact.evalue import log10_e_value
+from detect.exact.evalue import log10_e_process, log10_e_value
+from detect.sequential import Sequential
 from tests.detect.bundles.bad.registry import (
     DOCUMENTS,
     READING,
@@ -12,9 +13,12 @@ from tests.detect.bundles.bad.registry import (
     SAMPLED,
     TEXT,
     bad,
+    case_of,
 )
 from tests.detect.bundles.bad.runs import reweigh
 from tests.detect.bundles.draft import Draft
+from tests.detect.bundles.factory import KEY, MODEL, Files, Made, asked, documents, planned_families
+from tests.detect.bundles.served import FED
 
 
 @bad("pairs")
@@ -246,3 +250,22 @@ def weaker_best_decoy(d: Draft) -> None:
 @bad("lineup", "weights")
 def other_rank_among_weighted_decoys(d: Draft) -> None:
     d.change(READING, lineup__rank=3, lineup__p_rank=0.15)
+
+
+@bad("pairs", "nothing")
+def e_process_so_near_to_its_level_that_rounding_decides(d: Draft) -> Files:
+    """The level is what E has after the 63rd pair, to the last digit that one of two programs may compute."""
+
+    def near(made: Made) -> None:
+        made.commit()
+        answers = documents(KEY, 0.6, 30)
+        whole = Sequential(KEY, FED, 1e-200, 10_000)
+        for index, ids in enumerate(answers):
+            whole.add(index, ids)
+        path = log10_e_process(whole.result().colours, KEY.gamma)
+        at = next(n for n in range(50, len(path)) if path[n] == path[: n + 1].max())
+        one = made.plan(effect=0.5, alpha=float(f"{10 ** -path[at]:.11e}"))
+        tests = {"sampled/distinct": asked(KEY, one, one.alpha, 0.6, 30)}
+        made.run("suspect", planned_families(made, one, tests), plan=one, questioned=MODEL)
+
+    return case_of(near)

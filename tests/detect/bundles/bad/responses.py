@@ -302,3 +302,10 @@ def document_longer_than_was_asked_for(d: Draft) -> Files:
         write_run(begun, "suspect", planned_families(made, one, {"sampled/distinct": seen}))
 
     return case_of(examined)
+
+
+@bad("responses", "nothing")
+def weights_above_0_of_what_no_answer_says(d: Draft) -> Files:
+    """The log and the answers are a server's, the weights are made up: green pairs are liked that nobody said."""
+    _, one = answers_and_weights(KEY)
+    return case_of(partial(weighed_answers, weights=np.abs(one.weights)))

@@ -457,3 +457,19 @@ def weights_whose_left_out_pairs_are_not_there(d: Draft) -> Files:
 @bad("material", "nothing")
 def more_weights_a_context_than_planned(d: Draft) -> Files:
     return weighed_otherwise(lambda key: reading(key, 2.5), top=3)
+
+
+@bad("run")
+def family_of_scans_alone(d: Draft) -> None:
+    """What is judged at no level."""
+    value = d.json(RUN)
+    del value["tests"]["text"]
+    value["family"][0]["tests"] = d.entry("finished")["details"]["tests"] = ["text/scan"]
+    d.put(RUN, value)
+
+
+@bad("evidence", "early")
+def planned_line_up_left_out(d: Draft) -> None:
+    value = d.json(SAMPLED)
+    del value["lineup"]
+    d.put(SAMPLED, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -107,3 +108,11 @@ def plan_stamped_half_a_second_after_the_run(d: Draft) -> None:
 @bad("stamp", "stamped")
 def timestamp_with_an_empty_fraction(d: Draft) -> None:
     restamped(d, "plan", lambda data: authority().stamp(data, STAMPED, fraction="."))
+
+
+@bad("stamp", "text")
+def timestamp_of_more_bytes_than_any_has(d: Draft) -> Files:
+    """Nobody need sign it, and to read it element by element would take long."""
+    files = d.build()
+    files["manifest.tsr"] = b"".join(hashlib.sha256(bytes([i % 256, i // 256])).digest() for i in range(4200))
+    return files

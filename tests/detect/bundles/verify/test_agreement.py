@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cryptography import x509
 from scipy.integrate import quad
@@ -21,13 +22,14 @@ from detect.bundles.refused import CODES, Refused
 from detect.bundles.seal import write_bundle
 from detect.bundles.verify.check import verify_bundle, verify_files
 from detect.bundles.verify.responses import Tokens
-from detect.bundles.verify.unchecked import AT_HAND, BEFORE, CONTACT, NOTES, PROMPTS, SPECIAL, UNSTAMPED
+from detect.bundles.verify.unchecked import AT_HAND, BEFORE, CONTACT, MADE_FOR, NOTES, PROMPTS, SPECIAL, UNSTAMPED
 from detect.decoys import lineup
 from detect.examined import Examined
 from detect.observation import Texts
 from detect.sequential import Sequential
 from tests.detect.bundles.bad.mutations import BAD, good, made
 from tests.detect.bundles.bad.registry import case_of
+from tests.detect.bundles.bad.runs import reweigh
 from tests.detect.bundles.draft import Draft
 from tests.detect.bundles.factory import (
     GOOD,
@@ -87,13 +89,17 @@ ALWAYS = (AT_HAND, BEFORE, NOTES)  # of a model at hand
 
 
 @pytest.mark.parametrize(
-    ("name", "word"),
-    [("text", False), ("texts-wide", True), ("texts-shown", False), ("texts-shown-closed", True)],
+    ("name", "words"),
+    [("text", None), ("texts-wide", SPECIAL), ("texts-shown", MADE_FOR), ("texts-shown-closed", SPECIAL)],
 )
-def test_special_ids_are_a_word_unless_the_tokens_show_them(name: str, word: bool) -> None:
-    """Under an opened key; a mark without a tokenizer has none."""
-    assert any(SPECIAL in one for one in verified(good(name)).unchecked) == word
-    assert ("which ids are special" in list(second.verify(good(name)))[-1]) == word
+def test_special_ids_are_a_word_unless_the_tokens_show_them(name: str, words: str | None) -> None:
+    """Under an opened key; that the tokenizer is the model's they do not show. A mark without one has none."""
+    both = verified(good(name)).unchecked, list(second.verify(good(name)))[-1].split("; ")
+    for said in both:
+        for one in (SPECIAL, MADE_FOR):
+            start = one.partition(" {}")[0].partition(":")[0]
+            assert any(start in part for part in said) == (one == words)
+        assert words != MADE_FOR or any("with its 3 special ids" in part for part in said)
 
 
 @pytest.mark.parametrize(
@@ -120,13 +126,25 @@ def test_what_a_count_were_with_what_it_leaves_out() -> None:
     files = good("texts-shown")
     evidence = json.loads(files["case/runs/0001/text.json"])
     rows = [json.loads(line)["token_ids"] for line in files["case/runs/0001/text.documents.jsonl"].splitlines()]
-    pairs = distinct_pairs(rows, [], 1, SHOWN.special_ids)
+    pairs = distinct_pairs(rows, [], 1)  # those with special tokens, too
     green, n = sum(is_green(SHOWN, pair) for pair in pairs), len(pairs)
     assert n > evidence["n_scored"]
     whole = verified(files).wholes["run 0001, text"]
     assert (whole.left_out, whole.n_scored, whole.n_green) == (n - evidence["n_scored"], n, green)
     assert whole.log10_p == pytest.approx(binom.logsf(green - 1, n, SHOWN.gamma) / math.log(10), rel=1e-9)
-    assert any(f"run 0001, text: detected ({whole})" == line for line in second.verify(files))
+    assert any(
+        line.startswith("run 0001, text: detected") and line.endswith(f" ({whole})") for line in second.verify(files)
+    )
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_both_say_what_was_found_in_the_same_words(name: str) -> None:
+    """Finding, status, adjusted p and level, and what a count were with what it leaves out."""
+    said: dict[str, str] = {}
+    verify_files(good(name), on_check=said.__setitem__)
+    lines = [line for line in second.verify(good(name)) if line.startswith("run ")]
+    assert said["findings"] == ("; ".join(lines) or "none")
+    assert all(" at alpha 1e-06" in line for line in lines if "scan" not in line and "/control" not in line)
 
 
 def repeating(made: Made) -> None:
@@ -346,3 +364,26 @@ def test_the_second_as_a_command(name: str, code: int, tmp_path: Path) -> None:
     assert ran.stdout.splitlines()[-1].startswith(
         "PASSED: " if code == 0 else "FAILED: numbers: run 0001, text: log10_p is "
     )
+
+
+# --- what crashed a verifier ---
+
+
+@pytest.mark.parametrize("value", [None, 5, [], ""], ids=repr)
+def test_comparisons_that_are_no_objects_are_refused(value: object) -> None:
+    """By the first alone: nothing follows from them that the second computes."""
+    draft = Draft.of(good("weights"))
+    draft.change("case/runs/0001/reading-difference.json", comparisons__argmax=value)
+    assert first_outcome(draft.build()) == ("evidence", "runs")
+
+
+@pytest.mark.parametrize("name", ["excluded_contexts", "argmax_tokens", "mass_contexts", "mass_tokens", "probe_tokens"])
+def test_token_ids_that_are_none_are_refused_wherever_they_stand(name: str) -> None:
+    def change(arrays: dict[str, np.ndarray]) -> np.ndarray:
+        changed = arrays[name].copy()
+        changed.flat[0] = 0xFFFFFFFF
+        return changed
+
+    draft = Draft.of(good("weights"))
+    reweigh(draft, **{name: change})
+    assert first_outcome(draft.build()) == ("material", "numbers")
