@@ -20,10 +20,21 @@ def amount(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+_WHOLE = -2  # log10 of a probability, above which it is told in digits
+
+
+def bound_words(log10_p: float | None) -> str:
+    """As `probability_words` of what a probability is at most: "at most 0.32", rounded upwards."""
+    if log10_p is None or log10_p <= _WHOLE:
+        return probability_words(log10_p)
+    steps = math.ceil(round(1000 * 10**log10_p, 6))
+    return f"at most {steps / 1000 if steps < 100 else math.ceil(steps / 10) / 100:g}"
+
+
 def probability_words(log10_p: float | None) -> str:
     """ "about 0.31", "below 10^-7"; never less than 10^-30. "not claimed" for None."""
     if log10_p is None:
         return "not claimed"
-    if log10_p > -2:
+    if log10_p > _WHOLE:
         return f"about {10**log10_p:.2g}"
     return f"below 10^{max(FLOOR, math.floor(log10_p) + 1)}"

@@ -29,7 +29,7 @@ from detect.reports.error_rates import likelihood, validation
 from detect.reports.given import Given, is_control, is_single
 from detect.reports.reasoning import formulas, limitations, method, propositions
 from detect.reports.testing import controls, multiplicity, status, tests
-from detect.wording import FLOOR, amount, probability_words
+from detect.wording import FLOOR, amount, bound_words
 
 SECTIONS = (
     question, items, plan, propositions, method, formulas, tests, controls, validation, multiplicity, likelihood,
@@ -91,7 +91,7 @@ def _row(given: Given, test: RecordedTest) -> tuple[Text, ...]:
         _questioned(given, test),
         filled("{} ({}run {})", _by(test), filled("{}, ", said(test.name)) if alike > 1 else "", test.run),
         strong(kept(one["finding"])),
-        kept(probability_words(one["log10_p_adjusted"])),
+        kept(bound_words(one["log10_p_adjusted"])),
         kept(status(given, test)),
     )
 
@@ -126,7 +126,7 @@ def _besides(given: Given, shown: Sequence[RecordedTest]) -> Iterator[Text]:
 
 def _named(given: Given, test: RecordedTest) -> Text:
     """A test that has no row: what was examined, by which test, and its p."""
-    p = probability_words(test.evidence["log10_p_adjusted"])
+    p = bound_words(test.evidence["log10_p_adjusted"])
     return filled("{} ({}, run {}, probability {})", _questioned(given, test), said(test.name), test.run, kept(p))
 
 
@@ -175,7 +175,7 @@ def _meanings(given: Given, main: list[RecordedTest]) -> list[Text]:
     if detected:
         largest = max(test.evidence["log10_p_adjusted"] for test in detected)
         sentence = words.CHANCE if len(detected) == 1 else words.CHANCES
-        found.append(filled(sentence, chance=probability_words(largest)))
+        found.append(filled(sentence, chance=bound_words(largest)))
         found += [words.FLOOR_SAID] if largest < FLOOR else []
     found += _short_of_it(given, main)
     if claimed:

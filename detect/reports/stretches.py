@@ -6,7 +6,7 @@ from detect.bundles.refused import Refused
 from detect.bundles.verify.retally import rows_of
 from detect.bundles.verify.runs import RecordedTest
 from detect.reports.blocks import Table, Text, number, said
-from detect.wording import probability_words
+from detect.wording import bound_words
 
 MOST_SPANS = 50
 
@@ -20,7 +20,7 @@ def spans_of(test: RecordedTest) -> Table:
         values = [span.get(name) for name in names]
         document, *counts, p = (value if isinstance(value, int | float) else None for value in values)
         told = said(ids[document]) if document in ids else number(document)
-        rows.append((told, *map(number, counts), probability_words(None if p is None else min(0.0, float(p)))))
+        rows.append((told, *map(number, counts), bound_words(None if p is None else min(0.0, float(p)))))
     more = len(test.evidence["spans"]) - MOST_SPANS
     caption = "Stretches found" + (f" (the first {MOST_SPANS}; {more:,} more are in the bundle)" if more > 0 else "")
     return Table(("document", "from", "to", "pairs", "green", "p, adjusted"), tuple(rows), caption)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from detect.bundles.material import SCAN, WEIGHTS
+from detect.bundles.material import COUNT, SCAN, WEIGHTS
 from detect.bundles.verify.retally import retally
 from detect.bundles.verify.runs import RecordedTest
 from detect.counting import WeightTally
@@ -34,7 +34,7 @@ from detect.reports.effects import cautions, is_negative
 from detect.reports.given import CONTROL, Given, is_control, is_single, test_words
 from detect.reports.pictures import lineup_picture
 from detect.reports.stretches import spans_of
-from detect.wording import FLOOR, amount, probability_words
+from detect.wording import FLOOR, amount, bound_words, probability_words
 
 MOST_SINGLE = 100
 ENDS = {
@@ -66,12 +66,17 @@ def tests(given: Given) -> Section:
 def _short(given: Given, test: RecordedTest) -> tuple[Text, ...]:
     return (
         said(test_words(test)),
-        kept(probability_words(test.evidence["log10_p"])),
-        kept(probability_words(test.evidence["log10_p_adjusted"])),
+        kept(own_p_words(test)),
+        kept(bound_words(test.evidence["log10_p_adjusted"])),
         number(test.evidence["alpha"]) if "alpha" in test.evidence else "as its family",
         test.evidence["finding"],
         status(given, test),
     )
+
+
+def own_p_words(test: RecordedTest) -> str:
+    """A test's own p, in words: exact of a count, a bound of all others."""
+    return (probability_words if test.kind == COUNT else bound_words)(test.evidence["log10_p"])
 
 
 def status(given: Given, test: RecordedTest) -> str:
@@ -87,7 +92,7 @@ def _singles(tests: Sequence[RecordedTest]) -> list[Block]:
     rows = []
     for test in tests[:MOST_SINGLE]:
         one = test.evidence
-        p = [probability_words(one[name]) for name in ("log10_p", "log10_p_adjusted")]
+        p = [own_p_words(test), bound_words(one["log10_p_adjusted"])]
         rows.append(
             (said(test_words(test)), number(one.get("n_scored")), number(one.get("n_green")), *p, one["finding"])
         )
@@ -157,8 +162,8 @@ def _counted(given: Given, test: RecordedTest) -> dict[str, Text | None]:
         "95 % interval under a binomial model": None if ci is None else f"{percent(ci[0])} to {percent(ci[1])}",
         "S": None if test.statistic is None else number(test.statistic),
         "θ of the bound": None if one["theta"] is None else number(one["theta"]),
-        "p, this test alone": probability_words(one["log10_p"]),
-        "p, adjusted": probability_words(one["log10_p_adjusted"]),
+        "p, this test alone": own_p_words(test),
+        "p, adjusted": bound_words(one["log10_p_adjusted"]),
         "level α": number(one["alpha"]),
         "e-value, this test alone": None if one["log10_e"] is None else e_words(one["log10_e"]),
         "saddlepoint p, for display": None
@@ -189,8 +194,8 @@ def _scanned(test: RecordedTest) -> dict[str, Text | None]:
     return {
         "finding": one["finding"],
         "stretches looked at": number(one["intervals"]),
-        "p, for all stretches": probability_words(one["log10_p"]),
-        "p, adjusted": probability_words(one["log10_p_adjusted"]),
+        "p, for all stretches": own_p_words(test),
+        "p, adjusted": bound_words(one["log10_p_adjusted"]),
         "judged with": said(one["family"], 300),
     }
 
@@ -228,7 +233,7 @@ def controls(given: Given) -> Section:
             (
                 said(test_words(test)),
                 _control_model(given, test),
-                kept(probability_words(test.evidence["log10_p"])),
+                kept(own_p_words(test)),
                 number(test.evidence["alpha"]),
                 kept(test.evidence["finding"]),
             )
@@ -307,7 +312,7 @@ def multiplicity(given: Given) -> Section:
         whole = min(0.0, min(claimed) + math.log10(len(own)))
         families = f"{len(own):,} {'family' if len(own) == 1 else 'families'}"
         sentence = filled(
-            words.ACROSS, tests=amount(len(claimed), "test"), families=families, chance=probability_words(whole)
+            words.ACROSS, tests=amount(len(claimed), "test"), families=families, chance=bound_words(whole)
         )
         blocks.append(Paragraph(sentence))
     return Section("Multiplicity", tuple(blocks))

@@ -7,12 +7,14 @@ TITLE = "Report on an examination for a keyed mark"
 # --- first page ---
 
 MEANS = {
-    "detected": "What was observed depends on the secret key. How that came about is a separate question (section 4).",
+    "detected": "What was observed would hardly have come about, had it nothing to do with the secret key: the "
+    "probability of that is not above the level (section 7). How a dependence on the key came about is a separate "
+    "question (section 4).",
     "inconclusive": "Too little was observed to tell. This is not a sign of absence.",
     "not detected": "A dependence on the key as strong as {strength} would most likely have been found. A weaker one "
     "perhaps not; this does not show that the mark was never used.",
 }
-AS_THE_CONTROL = "that of the positive control (section 8)"
+AS_THE_CONTROL = "that of the positive control (section 8), which the one test of it found,"
 AS_THE_SPANS = "that of the stretches that section 7 names"
 HOPEFUL_PLAN = (
     "Caution: this plan looks for a green fraction of {effect}. Models that learned from marked text are rarely "
@@ -82,9 +84,9 @@ NOT_SAID = (
 EXAMINED = "Examined for the mark of the key {key}: {what}; {tests} in {runs}. All of them are listed in section 7."
 NOTHING_TESTED = "No test gave a result. Section 7 lists what was begun, and why it ended."
 VERIFIED = (
-    "Before this report was made, every signature, digest and number of the evidence bundle was checked by program, "
+    "Before this report was made, every signature and digest of the evidence bundle was checked by program, "
     "and "
-    "all that can be computed again was (section 13). Not checked: {unchecked}."
+    "every number that can be computed again was (section 13). Not checked: {unchecked}."
 )
 UNCHECKED_MORE = "{points}, which section 12 lists"
 
@@ -116,8 +118,8 @@ ITEMS = (
 NO_ITEMS = "No run was recorded, so no items were read."
 NOT_DESCRIBED = "These described items were read by no run: {names}."
 CUSTODY = (
-    "Everything that was done with the key in this case was recorded in a log as it was done, failures included. Each "
-    "entry "
+    "What was done with the key through this case was recorded in a log as it was done, failures included; what was "
+    "done outside it the log cannot show. Each entry "
     "is signed (Ed25519) and names the digest of the entry before it, so nobody without the signing key can change an "
     "entry, leave one out or put one in without this showing. Whoever holds that key can go back to any earlier entry "
     "and write all that follows anew, with any times; a timestamp from outside excludes that only for what came before "
@@ -148,7 +150,7 @@ COMMITMENT = (
     "A commitment fixes the key without showing it: a digest from which nobody can find the key, and to which no other "
     "key can be made to lead. An owner who could try keys until one fits would gain a power of ten with every tenfold "
     "of keys tried; a commitment older than the observation limits that to the marks that it holds, whose number the "
-    "log gives."
+    "log gives, and to what could be tried before on other text."
 )
 NO_COMMITMENT = (
     "No commitment to the key was recorded. That the key existed before the observation, and was not chosen to fit it, "
@@ -173,7 +175,8 @@ NO_PLAN_CARRIED, NOT_LOGGED = "no plan", "No answers of it are in the log."
 LOGGED = "{answers} of a server had been logged by then."
 PLAN_UNUSED = "The plan {plan} was recorded, and no run that gave results carried it out."
 KEY_CHECKED = (
-    "The key was checked once on human text (SHA-256 {corpus}) and {outcome}. The rule: the key is accepted where the "
+    "By its record, the key was checked once on human text (SHA-256 {corpus}) and {outcome}; that there was no other "
+    "check before is the owner's word. The rule: the key is accepted where the "
     "one-sided p of "
     "that text is above 0.01; every later p is then multiplied by 1/.99, which the adjusted p-values here include."
 )
@@ -253,21 +256,22 @@ PLAIN = (
     "and a red part, anew after every context; the context here is {context}. The owner's model prefers green tokens a "
     "little: at times it chooses other words than it would have, which costs some fluency. Which tokens are green "
     "cannot be computed without the key.",
-    "Whoever writes without the key hits the green part by chance: {gamma} of the time, for every language, model and "
-    "subject. The reason is that the colours are drawn by a cipher under the secret key (ChaCha20), so that for "
-    "whoever has no "
+    "Whoever writes without the key, and has not learned from text that was written with it, hits the green part by "
+    "chance: {gamma} of the time, for every language, model and subject. The reason is that the colours are drawn by a "
+    "cipher under the secret key (ChaCha20), so that for whoever has no "
     "key each colour is like the toss of a coin with that bias. No assumption about language is made.",
     "The test counts. Each pair of a context and the token after it is counted once, however often it occurs, because "
     "a "
     "repeated pair has the same colour again and is no new observation. Pairs that occur in what the examiner fed in "
-    "are left out. If there are many more green pairs than chance gives, the text depends on the key.",
+    "are left out. Many more green pairs than chance gives speak for a dependence on the key.",
 )
 PLAIN_WEIGHTS = (
     "Where the weights of a model are at hand, nothing need be generated. The model is given ordinary text and the "
     "probabilities are read that it gives to every possible next token. Tokens that it prefers more than a reference "
     "model "
     "does get a positive weight, the others a negative one. The test asks whether positive weights lie on green tokens "
-    "more than chance allows. The weights are computed without the key."
+    "more than chance allows. The weights must not depend on the key: Taggant computes them without it, and who has "
+    "the models can repeat that; a bundle alone cannot show it."
 )
 PLAIN_SEQUENCE = (
     "Where a model is asked, the answers are counted as they come, and the examination may end early when the evidence "
@@ -279,15 +283,14 @@ PLAIN_SCAN = (
     "stretches it looked at."
 )
 PLAIN_LINEUP = (
-    "The same calculation is made with other keys, drawn at random and known to everybody: decoys. If the calculation "
-    "or the "
-    "material favoured green tokens of any key, the decoys would score highly as well."
+    "The same calculation is made with other keys, derived from a seed that everybody can see: decoys. If "
+    "the calculation or the material favoured green tokens of any key, the decoys would score highly as well."
 )
 NOTATION = (
     "γ is the chance of green; n the number of distinct (context, token) pairs that count, k the green ones among "
     "them; "
-    "a(c, v) a weight, computed without the key, of token v after context c; green(c, v) is 1 or 0; log is natural "
-    "unless it says log10."
+    "a(c, v) a weight, which must not depend on the key, of token v after context c; green(c, v) is 1 or 0; log is "
+    "natural unless it says log10."
 )
 COLOUR = (
     "Colour. u(c, t) is the t-th little-endian 16-bit number of the ChaCha20 keystream (RFC 8439) under the opened "
@@ -348,9 +351,8 @@ WHOLE = (
 )
 SPANS = "Stretches that the scan found, by document, in tokens:"
 POSITIVE = (
-    "A positive control is a model known to carry the mark, tested in the same way. It shows that the test could have "
-    "found "
-    "the mark at that strength."
+    "A positive control is a model that, by the word of whoever planned it, carries the mark, tested in the same way. "
+    "It shows that the test could have found the mark at that strength."
 )
 NO_POSITIVE = (
     "No positive control was tested. A result other than “detected” of a weighted test says nothing of absence then."

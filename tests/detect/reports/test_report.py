@@ -23,7 +23,7 @@ from detect.reports.given import Given
 from detect.reports.page import html_of
 from detect.reports.pictures import lineup_picture, order_picture
 from detect.reports.validation import Validation
-from detect.wording import probability_words
+from detect.wording import bound_words
 from tests.detect.bundles.bad.mutations import good
 from tests.detect.bundles.factory import KEY, MODEL, Made, planned, sealed, text_families
 from tests.detect.reports.pages import Parsed, given, page, whole, words_of
@@ -82,7 +82,7 @@ def test_every_test_with_its_numbers(name: str) -> None:
     text = said(name, 7)
     for test in given(name).tests:
         assert f"{test.name} (run {test.run}" in text
-        assert probability_words(test.evidence["log10_p_adjusted"]) in text
+        assert bound_words(test.evidence["log10_p_adjusted"]) in text
         assert test.evidence["finding"] in text
     if not given(name).tests:
         assert "No test gave a result" in text
@@ -152,7 +152,9 @@ def test_the_first_page_says_what_was_detected_beside_the_plan(tmp_path: Path) -
     assert f"{begins} “detected”: answers.jsonl (text, run 0002, probability below 10^-" in found
     assert f"; {len(detected) - 3} more; choices made after looking are not excluded in these." in found
     assert "Without a result ended 1 run (section 3)" in found
-    assert "“Detected”: What was observed depends on the secret key" in found
+    assert (
+        "“Detected”: What was observed would hardly have come about, had it nothing to do with the secret key" in found
+    )
     assert "Besides these" not in summary("stamped")
     assert "Besides these" in summary("texts")  # single documents
 
@@ -166,7 +168,11 @@ def test_a_negative_says_of_which_effect_and_that_hardly_any_student_has_it() ->
     assert "a result “not detected” says next to nothing of such models" in said("maximum", 3)
     assert "Caution" in said("stamped", 3)  # the plan is as hopeful, the finding is not
     assert "Caution" not in summary("stamped") + said("stamped", 7)
-    assert "as strong as that of the positive control (section 8) would most" in summary("weights-none")
+    assert (
+    control = "as strong as that of the positive control (section 8), which the one test of it found, would most"
+    assert control in summary("weights-none")
+        in summary("weights-none")
+    )
     assert "Caution" not in summary("weights-none") + said("texts-checked", 7)  # of texts students say nothing
 
 
