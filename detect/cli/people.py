@@ -59,17 +59,19 @@ def summary(found: Sequence[tuple[str, Finding]]) -> list[str]:
     return [f"Summary of {len(found)} tests: detected by {by}{rest}"]
 
 
-def describe(evidence: Evidence, leave_out: Sequence[str] = ()) -> str:
+def describe(evidence: Evidence, leave_out: Sequence[str] = (), *, read: str | None = None) -> str:
     """A few lines that say what was found, from what, and what it means.
 
     Args:
         leave_out: notes that are shown elsewhere.
+        read: what files it was read from, in words.
     """
     lines = [
         _title(evidence),
         f"  finding      {evidence.finding}: {_meaning(evidence)}",
         _p(evidence),
         _counted(evidence),
+        *([] if read is None else [f"  read         {read}"]),
     ]
     if evidence.z_score is not None:
         lines.append(f"  z            {evidence.z_score:.2f} (for display: no p is computed from it)")
