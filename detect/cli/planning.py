@@ -12,7 +12,7 @@ import click
 from detect.cli import choosing
 from detect.cli.casework import at_case, before_case
 from detect.cli.options import load_key, rows_of, tokenizer_for
-from detect.cli.output import emit, emit_json, note, refuse_output, writing
+from detect.cli.output import emit, emit_json, is_verbose, note, refuse_output, writing
 from detect.cli.plan_options import TESTS
 from detect.cli.stamping import stamp_for
 
@@ -109,7 +109,7 @@ def write_plan(
         emit_json({"plan": plan.to_json(), "sha256": plan.digest, "fixed_pairs": plan.fixed_pairs,
                    "maximum_pairs": plan.maximum_pairs, "notes": notes, "then": then})  # fmt: skip
     else:
-        emit(summary(plan, output, asked["chosen_file"], notes, then))
+        emit(summary(plan, output, asked["chosen_file"], notes, then, verbose=is_verbose(ctx)))
         note(ctx, "Publish the digest, or have the file timestamped, before the questioned model is touched.")
 
 

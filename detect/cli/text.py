@@ -21,7 +21,7 @@ from detect.cli.options import (
     test_options,
     tokenizer_option,
 )
-from detect.cli.output import detail, emit, emit_json, note, progress, refuse_output
+from detect.cli.output import detail, emit, emit_json, is_verbose, note, progress, refuse_output
 from detect.cli.types import ROWS
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def detect(
     if output is not None:
         how = Assessment(asked.alpha, asked.effect, **on_record(key, key_file))
         counted = run_corpus(ctx, key, key_file, files, asked.tokenizer, how, corpus)
-        return 0 if counted is None else _show_corpus(counted, output, as_json, strict, fail_on_detect)
+        return 0 if counted is None else _show_corpus(ctx, counted, output, as_json, strict, fail_on_detect)
     with at_case(ctx, case_directory, signer_file, key) as case:
         checked = on_record(key, key_file)
         refuse_lost_check(case, checked["key_check"])
@@ -163,16 +163,27 @@ def detect(
         from detect.cli.people import describe, summary
 
         results = found.results
+        verbose = is_verbose(ctx)
         read = found.read.summary if len(found.read) > 1 else None
-        emit("\n".join([*summary(results.named), describe(results.raw.whole, read=read), *describe_more(results)]))
+        emit(
+            "\n".join(
+                [
+                    *summary(results.named),
+                    describe(results.raw.whole, read=read, verbose=verbose),
+                    *describe_more(results, verbose=verbose),
+                ]
+            )
+        )
     return exit_code(found.findings, strict=strict, fail_on_detect=fail_on_detect)
 
 
-def _show_corpus(found: CorpusResults, output: Path, as_json: bool, strict: bool, fail_on_detect: bool) -> int:
+def _show_corpus(
+    ctx: click.Context, found: CorpusResults, output: Path, as_json: bool, strict: bool, fail_on_detect: bool
+) -> int:
     if as_json:
         emit_json(found.evidence.to_dict())
     else:
-        emit(describe_corpus(found, output))
+        emit(describe_corpus(found, output, verbose=is_verbose(ctx)))
     return exit_code([found.evidence.finding], strict=strict, fail_on_detect=fail_on_detect)
 
 
