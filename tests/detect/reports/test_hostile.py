@@ -79,7 +79,20 @@ def test_no_script_nothing_fetched_one_style(which: str) -> None:
     assert {tag for tag, _ in parsed.tags} <= TAGS
     assert parsed.open == []
     names = {name for _, attributes in parsed.tags for name in attributes}
-    assert names <= {"lang", "charset", "http-equiv", "content", "name", "class", "id", "scope", "href", "src", "alt", "data-label"}
+    assert names <= {
+        "lang",
+        "charset",
+        "http-equiv",
+        "content",
+        "name",
+        "class",
+        "id",
+        "scope",
+        "href",
+        "src",
+        "alt",
+        "data-label",
+    }
     assert all((one["href"] or "").startswith("#") for one in parsed.of("a"))
     assert all((one["src"] or "").startswith("data:image/svg+xml;base64,") for one in parsed.of("img"))
     styles = re.findall(r"<style>(.*?)</style>", data.decode(), re.DOTALL)
