@@ -12,8 +12,9 @@ import pytest
 from detect.cli.main import COMMANDS, cli
 from tests import tiny
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-MAKEFILE = (Path(__file__).parent.parent / "Makefile").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -55,6 +56,16 @@ def test_taggant_commands_parse(line: str) -> None:
 def test_every_command_is_in_the_table() -> None:
     for name in COMMANDS:
         assert re.search(rf"`taggant {name}", README), name
+
+
+def test_figures_are_short_lines() -> None:
+    """A cell is a line of a page; what needs more words stands in docs/, where the links lead."""
+    figures = README[README.index("## Figures") : README.index("## For developers")]
+    cells = [cell.strip() for line in figures.splitlines() if line.startswith("|") for cell in line.split("|")]
+    assert len(cells) > 100
+    assert max(map(len, cells)) <= 100
+    assert "docs/simulator.md#figures-of-two-studies" in figures
+    assert "\n## Figures of two studies\n" in (ROOT / "docs" / "simulator.md").read_text(encoding="utf-8")
 
 
 def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,15 +104,11 @@ class Case:
 
     def hold(self, mark: Mark) -> None:
         """Make it a case of this mark (InputError: it is one of another)."""
+        self.held.refuse_other(mark)
         if self.mark is None:
             with new_file(self.directory / MARK) as handle:
                 handle.write(canonical.dumps(mark.to_json()))
             self.held = Held(self.directory, self.log, self.held.keys, mark)
-        elif self.mark != mark:
-            raise InputError(
-                f"{self.directory} is a case of key {self.mark.key_id[:16]}, this one is {mark.key_id[:16]}; make "
-                "another case for another mark"
-            )
 
     def record(self, event: str, details: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> Entry:
         """Write an entry, and first the files that it names.

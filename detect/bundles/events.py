@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from detect.bundles import canonical
 from detect.bundles.case import Case
 from detect.bundles.entries import LONGEST_NOTE, Entry, digest
+from detect.bundles.held import Held
 from watermark.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def record_check(case: Case, check: KeyCheck) -> Entry:
     return case.record("key-checked", details, {case.free_name("key-check", ".json"): canonical.dumps(check.to_dict())})
 
 
-def refuse_foreign_commitment(case: Case, commitment: Commitment) -> None:
+def refuse_foreign_commitment(case: Case | Held, commitment: Commitment) -> None:
     """Raise InputError where a commitment, with its leaves, does not hold the key of the case."""
     if case.mark is not None and case.mark.key_id not in {leaf.key_id for leaf in commitment.leaves}:
         raise InputError(
@@ -30,7 +31,7 @@ def refuse_foreign_commitment(case: Case, commitment: Commitment) -> None:
         )
 
 
-def refuse_known_commitment(case: Case, commitment: Commitment) -> None:
+def refuse_known_commitment(case: Case | Held, commitment: Commitment) -> None:
     """Raise InputError where the case records this root already."""
     if any(entry.details["root"] == commitment.root for _, entry in case.log.of("committed")):
         raise InputError(f"{case.directory} records this commitment already")

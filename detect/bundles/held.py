@@ -53,6 +53,14 @@ class Held:
         mark = Mark.from_json(canonical.loads(marked.read_bytes(), MARK)) if marked.is_file() else None
         return cls(directory, Log.read(whole, keys), keys, mark)
 
+    def refuse_other(self, mark: Mark) -> None:
+        """Raise InputError where it is a case of another mark."""
+        if self.mark is not None and self.mark != mark:
+            raise InputError(
+                f"{self.directory} is a case of key {self.mark.key_id[:16]}, this one is {mark.key_id[:16]}; make "
+                "another case for another mark"
+            )
+
     def files(self) -> dict[str, bytes]:
         """Every recorded file by its name, as it was recorded.
 

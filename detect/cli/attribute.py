@@ -21,7 +21,7 @@ from detect.cli.options import (
     json_option,
     load_key,
 )
-from detect.cli.output import emit, emit_json, note, progress
+from detect.cli.output import emit, emit_json, is_verbose, note, progress
 from detect.cli.types import DIRECTORY_OR_ID, EPOCH, ROWS
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def attribute(
     if as_json:
         emit_json(found.to_dict())
     else:
-        emit(describe(found))
+        emit(describe(found, verbose=is_verbose(ctx)))
     finding = "detected" if found.attributed else "inconclusive" if found.n_inconclusive else "not detected"
     return exit_code([finding], strict=strict, fail_on_detect=fail_on_detect)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from detect.cli.told import Told, more_line
 from detect.visible import one_line
 from detect.wording import amount, probability_words
 
@@ -23,8 +24,8 @@ _HEAD = ("account", "month", "key", "green", "z", "p alone", "adjusted", "findin
 _NAMED = 20  # accounts named in one line
 
 
-def describe(found: Attribution) -> str:
-    """A few lines, and one for each key shown."""
+def describe(found: Attribution, *, verbose: bool = False) -> str:
+    """A few lines, and one for each key shown; `verbose`: with every note."""
     lines = [(WEIGHED if found.weighted else COUNTED)[found.test], f"  finding      {_meaning(found)}"]
     unit = "weight" if found.weighted else "distinct pair"
     counted = "" if found.n_scored is None else f", {amount(found.n_scored, unit)}"
@@ -34,8 +35,8 @@ def describe(found: Attribution) -> str:
         lines.append(f"  runner-up    {found.runner_up_gap:.1f} decades of p behind the last one attributed")
     lines += ["", *(f"  {line}" for line in _table(found.accounts)), ""] if found.accounts else []
     lines.append(f"  status       {found.status}")
-    lines += [f"  note         {one_line(text, limit=400)}" for text in found.notes]
-    return "\n".join(lines)
+    told = Told.of(found.notes, verbose=verbose)
+    return "\n".join([*lines, *told.lines(), *more_line(len(told.held_back))])
 
 
 def _meaning(found: Attribution) -> str:

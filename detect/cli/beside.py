@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from detect.cli.told import Told, more_line
 from detect.visible import one_line
 from detect.wording import MEANINGS, amount, probability_words
 
@@ -191,15 +192,15 @@ def _recount(key: Key, reread: Reread, which: Sequence[int], tokenizer_checked: 
     return tally(key, documents, reread.prompts, tokenizer_checked=tokenizer_checked)
 
 
-def describe_more(results: Results) -> list[str]:
-    """The tests beside the plain one, as lines for a terminal."""
+def describe_more(results: Results, *, verbose: bool = False) -> list[str]:
+    """The tests beside the plain one, as lines for a terminal; `verbose`: with every note."""
     lines: list[str] = []
     if results.normalised is not None and results.reread is not None:
         lines += _describe_normalised(results.normalised.whole, results.reread)
     readings = [("Scan", results.raw, None), ("Scan of the normalised text", results.normalised, results.reread)]
     for title, judged, reread in readings:
         if judged is not None and judged.scan is not None and (reread is None or not reread.same):
-            lines += _describe_scan(title, results, judged, reread)
+            lines += _describe_scan(title, results, judged, reread, verbose)
     return lines
 
 
@@ -214,7 +215,7 @@ def _describe_normalised(evidence: Evidence, reread: Reread) -> list[str]:
     return [*lines, f"  green        {evidence.n_green or 0:,} of {amount(evidence.n_scored, 'pair')}"]
 
 
-def _describe_scan(title: str, results: Results, judged: Judged, reread: Reread | None) -> list[str]:
+def _describe_scan(title: str, results: Results, judged: Judged, reread: Reread | None, verbose: bool) -> list[str]:
     scan = judged.scan
     assert scan is not None
     adjusted = probability_words(scan.log10_p_adjusted)
@@ -232,7 +233,8 @@ def _describe_scan(title: str, results: Results, judged: Judged, reread: Reread 
         )
     if len(scan.spans) > len(shown):
         lines.append(f"  span         and {len(scan.spans) - len(shown):,} more: see --json")
-    return [*lines, *(f"  note         {one_line(note, 400)}" for note in scan.notes)]
+    told = Told.of(scan.notes, verbose=verbose)
+    return [*lines, *told.lines(), *more_line(len(told.held_back))]
 
 
 def _characters(collection: Collection, spans: Sequence[Span], reread: Reread | None) -> list[tuple[int, int] | None]:

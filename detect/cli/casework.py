@@ -19,6 +19,7 @@ from detect.cli.output import note, printable
 
 if TYPE_CHECKING:
     from detect.bundles.case import Case
+    from detect.bundles.held import Held
     from detect.bundles.run import Run
     from detect.readers import Row
     from detect.readers.places import File
@@ -62,8 +63,7 @@ def at_case(
         Refused: what is in the case is not what it says.
     """
     if directory is None:
-        if signer_file is not None:
-            raise click.UsageError("--signer signs the entries of a case: give --case", ctx)
+        _refuse_idle_signer(ctx, signer_file)
         yield None
         return
     from detect.bundles.case import Case
@@ -78,6 +78,35 @@ def at_case(
         if key is not None:
             case.hold(Mark.of(key))
         yield case
+
+
+def before_case(
+    ctx: click.Context, directory: Path | None, signer_file: Path | None, key: Key | None = None
+) -> Held | None:
+    """What is in the case of --case by now, for work that must leave nothing behind where it fails.
+
+    None: no case is there yet, or none was asked for.
+
+    Raises:
+        as `at_case`, for what shows before it is opened.
+    """
+    if directory is None:
+        _refuse_idle_signer(ctx, signer_file)
+        return None
+    from detect.bundles.held import LOG, Held
+    from detect.bundles.mark import Mark
+
+    if not (directory / LOG).is_file():
+        return None
+    held = Held.read(directory)
+    if key is not None:
+        held.refuse_other(Mark.of(key))
+    return held
+
+
+def _refuse_idle_signer(ctx: click.Context, signer_file: Path | None) -> None:
+    if signer_file is not None:
+        raise click.UsageError("--signer signs the entries of a case: give --case", ctx)
 
 
 def refuse_lost_check(case: Case | None, accepted: bool | None) -> None:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from detect.cli.casework import at_case, case_options
+from detect.cli.casework import at_case, before_case, case_options
 from detect.cli.options import FILE, habits, json_option, load_key
 from detect.cli.output import refuse_output, show_members, writing
 from detect.cli.stamping import stamp_for, timestamp_option
 from detect.cli.types import ACCOUNT, EPOCH
 
 if TYPE_CHECKING:
+    from detect.bundles.case import Case
+    from detect.bundles.held import Held
     from watermark.keys import Commitment
 
 
@@ -49,7 +51,7 @@ def commit(
 
     taggant key commit owner.key --accounts ids.txt --epoch 2026-11 -o commitment.json --leaves leaves.json
     """
-    from detect.bundles.events import record_commitment, refuse_foreign_commitment, refuse_known_commitment
+    from detect.bundles.events import record_commitment
     from watermark.keys import UNTIMESTAMPED_NOTE, Commitment, Leaf
 
     if leaves == output:
@@ -67,17 +69,25 @@ def commit(
     commitment = Commitment.of(entries)
     if known:
         commitment = _same(output, leaves, commitment)
+    _refuse_unfit(before_case(ctx, case_directory, signer_file), commitment, known)
+    stamp = stamp_for(ctx, timestamp, case_directory)
+    response = None if stamp is None else stamp(commitment.canonical)  # first: without it nothing is written
     with at_case(ctx, case_directory, signer_file) as case:
-        if case is not None:
-            refuse_foreign_commitment(case, commitment)
-            if known:
-                refuse_known_commitment(case, commitment)
-        stamp = stamp_for(ctx, timestamp, case)
-        response = None if stamp is None else stamp(commitment.canonical)  # first: without it nothing is written
+        _refuse_unfit(case, commitment, known)  # again: another command may have been at work in it
         _save(commitment, *(None if path is None or path.exists() else path for path in (output, leaves)))
         if case is not None:
             record_commitment(case, commitment, response)
     show_members({**commitment.to_json(), "note": UNTIMESTAMPED_NOTE}, as_json)
+
+
+def _refuse_unfit(case: Case | Held | None, commitment: Commitment, known: bool) -> None:
+    """Raise InputError where a case cannot record this commitment; `known`: it was made before."""
+    from detect.bundles.events import refuse_foreign_commitment, refuse_known_commitment
+
+    if case is not None:
+        refuse_foreign_commitment(case, commitment)
+        if known:
+            refuse_known_commitment(case, commitment)
 
 
 def account_ids(path: Path | None) -> list[str]:

@@ -249,11 +249,11 @@ def _goes_on(ctx: click.Context, output: Path) -> Iterator[None]:
         raise
 
 
-def describe_corpus(results: Results, output: Path) -> str:
+def describe_corpus(results: Results, output: Path, *, verbose: bool = False) -> str:
     """The pooled evidence, and which sources are selected, for a terminal."""
     from detect.cli.people import describe
 
-    lines = [describe(results.evidence)]
+    lines = [describe(results.evidence, verbose=verbose)]
     if results.selection is not None:
         lines += _selection(results.selection, results.sources, results.evidence.alpha)
     return "\n".join([*lines, f"  written      {output}: documents.parquet, sources.parquet, pooled.json"])

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from detect.visible import one_line
+from detect.cli.told import Told, more_line
 from detect.wording import FLOOR, MEANINGS, NO_MORE, amount, probability_words
 
 if TYPE_CHECKING:
@@ -26,10 +26,13 @@ CONTROL_FOUND = (
 )
 
 
-def describe_all(found: Mapping[str, Evidence]) -> str:
+def describe_all(found: Mapping[str, Evidence], *, verbose: bool = False) -> str:
     """Several tests of a questioned model, by their names: what they say together, then each.
 
     What a plan's primary test says is said whatever the others do. Notes that all of them have come once, at the end.
+
+    Args:
+        verbose: show every note.
     """
     lines = summary([(f"the {name} test", one.finding) for name, one in found.items()])
     primary = [name for name, one in found.items() if (one.plan or {}).get("primary")]
@@ -37,9 +40,12 @@ def describe_all(found: Mapping[str, Evidence]) -> str:
         lines = [f"{lines[0]}; the plan's primary test, {primary[0]}: {found[primary[0]].finding}"]
     first, *others = found.values()
     common = [text for text in first.notes if others and all(text in one.notes for one in others)]
-    blocks = [describe(one, leave_out=common) for one in found.values()]
-    shared = ["\n".join([f"Notes on each of these {len(found)} tests:", *map(_note, common)])] if common else []
-    return "\n\n".join([*lines, *blocks, *shared])
+    told = {name: _told(one, common, verbose) for name, one in found.items()}
+    shared = Told.of(common, verbose=verbose)
+    blocks = [_lines(one, told[name]) for name, one in found.items()]
+    blocks += [[f"Notes on each of these {len(found)} tests:", *shared.lines()]] if shared.notes else []
+    blocks[-1] += more_line(len(shared.held_back.union(*(one.held_back for one in told.values()))))
+    return "\n\n".join([*lines, *map("\n".join, blocks)])
 
 
 def summary(found: Sequence[tuple[str, Finding]]) -> list[str]:
@@ -59,17 +65,29 @@ def summary(found: Sequence[tuple[str, Finding]]) -> list[str]:
     return [f"Summary of {len(found)} tests: detected by {by}{rest}"]
 
 
-def describe(evidence: Evidence, leave_out: Sequence[str] = ()) -> str:
+def describe(evidence: Evidence, *, read: str | None = None, verbose: bool = False) -> str:
     """A few lines that say what was found, from what, and what it means.
 
     Args:
-        leave_out: notes that are shown elsewhere.
+        read: what files it was read from, in words.
+        verbose: show every note, not only those that change what is to be concluded.
     """
+    told = _told(evidence, (), verbose)
+    return "\n".join([*_lines(evidence, told, read), *more_line(len(told.held_back))])
+
+
+def _told(evidence: Evidence, elsewhere: Sequence[str], verbose: bool) -> Told:
+    said = _named_power(evidence)  # with the finding
+    return Told.of([text for text in evidence.notes if text not in (*elsewhere, said)], verbose=verbose)
+
+
+def _lines(evidence: Evidence, told: Told, read: str | None = None) -> list[str]:
     lines = [
         _title(evidence),
         f"  finding      {evidence.finding}: {_meaning(evidence)}",
         _p(evidence),
         _counted(evidence),
+        *([] if read is None else [f"  read         {read}"]),
     ]
     if evidence.z_score is not None:
         lines.append(f"  z            {evidence.z_score:.2f} (for display: no p is computed from it)")
@@ -88,12 +106,7 @@ def describe(evidence: Evidence, leave_out: Sequence[str] = ()) -> str:
         lines.append(f"  line-up      rank {line.rank} of {line.decoys + 1:,}; decoys' uniformity p {uniform}")
     lines.append(f"  key          {evidence.key_id[:16]}, {evidence.scheme}, context width {evidence.context_width}")
     lines.append(f"  status       {evidence.status}")
-    lines += [_note(text) for text in evidence.notes if text not in leave_out]
-    return "\n".join(lines)
-
-
-def _note(text: str) -> str:
-    return f"  note         {one_line(text, limit=400)}"
+    return [*lines, *told.lines()]
 
 
 def _is_weighted(evidence: Evidence) -> bool:
@@ -145,7 +158,13 @@ def _meaning(evidence: Evidence) -> str:
 
 def _what_was_missed(evidence: Evidence) -> str | None:
     """Of a count that did not detect: the green fraction that it would have found, by its note; None: none is named."""
+    named = _named_power(evidence)
+    return None if named is None else f"{named.rstrip()}, {NO_MORE}"
+
+
+def _named_power(evidence: Evidence) -> str | None:
     from detect.evidence import POWER_NOTE
 
-    named = [text for text in evidence.notes if text.startswith(POWER_NOTE)]
-    return f"{named[0].rstrip()}, {NO_MORE}" if named and evidence.finding == "not detected" else None
+    if evidence.finding != "not detected" or _is_weighted(evidence):
+        return None
+    return next((text for text in evidence.notes if text.startswith(POWER_NOTE)), None)

@@ -102,7 +102,7 @@ def _table(alpha: float, power: float, gamma: float, rows: list[dict[str, float]
     lines += [
         "",
         "The last column is the maximum of an e-process, which may stop early: `plan -o`, then `suspect --plan`.",
-        "Pairs repeat, so more tokens than pairs are needed, the more the larger the collection: compare n_tokens and",
-        "n_scored of a result on text of the same kind. Several tests at once, and a key check, need some more pairs.",
+        "Pairs repeat, so more tokens than pairs are needed, the more the larger the collection: see what `detect -v`",
+        "says of text of the same kind. Several tests at once, and a key check, need some more pairs.",
     ]
     return "\n".join(lines)

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detect.cli.told import Told, more_words
 from detect.wording import amount
 
 if TYPE_CHECKING:
@@ -117,12 +118,15 @@ def examining(plan: Plan, output: Path, key_file: Path, asked: dict[str, Any]) -
     return " ".join(shlex.quote(str(word)) for word in words)
 
 
-def summary(plan: Plan, output: Path, chosen: Path | None, notes: list[str], then: str) -> str:
+def summary(
+    plan: Plan, output: Path, chosen: Path | None, notes: list[str], then: str, *, verbose: bool = False
+) -> str:
     """A plan for people.
 
     Args:
         chosen: the file of the rows that were chosen, if any were.
         then: from `examining`.
+        verbose: show every note.
     """
     from detect.visible import one_line
 
@@ -153,7 +157,9 @@ def summary(plan: Plan, output: Path, chosen: Path | None, notes: list[str], the
         listed = "" if sampling.logprobs is None else f", log-probabilities of {sampling.logprobs} tokens"
         lines.append(("sampling", f"{tokens}, {sampling.max_new_tokens} new tokens an answer at most, {drawn}{listed}"))
     lines += [] if chosen is None else [("chosen", f"the probes to examine with: {one_line(chosen)}")]
-    lines += [("note", text) for text in notes]
+    told = Told.of(notes, verbose=verbose)
+    lines += [("note", text) for text in told.notes]
+    lines += [("note", more_words(len(told.held_back)))] if told.held_back else []
     lines.append(("carry out", one_line(then, limit=8000)))
     return "\n".join(f"{name:12}  {text}" for name, text in lines)
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from detect.cli import choosing
-from detect.cli.casework import at_case
+from detect.cli.casework import at_case, before_case
 from detect.cli.options import load_key, rows_of, tokenizer_for
-from detect.cli.output import emit, emit_json, note, refuse_output, writing
+from detect.cli.output import emit, emit_json, is_verbose, note, refuse_output, writing
 from detect.cli.plan_options import TESTS
 from detect.cli.stamping import stamp_for
 
@@ -82,19 +82,21 @@ def write_plan(
         power=judging.power,
         effect=judging.effect,
     )
-    with at_case(ctx, asked["case_directory"], asked["signer_file"], key) as case:
-        stamp = stamp_for(ctx, asked["timestamp"], case)
-        rows = list(rows_of(asked["probe_files"], prompts_only_ok=True))
-        plan, notes = settled(rows), []  # what does not fit together is refused before tokenizer or model is loaded
+    in_case = (asked["case_directory"], asked["signer_file"], key)
+    before_case(ctx, *in_case)
+    stamp = stamp_for(ctx, asked["timestamp"], asked["case_directory"])
+    rows = list(rows_of(asked["probe_files"], prompts_only_ok=True))
+    plan, notes = settled(rows), []  # what does not fit together is refused before tokenizer or model is loaded
+    if asked["choose_tokens"] is not None:
+        rows, how = choosing.choose_rows(ctx, key, rows, plan.reference or "", asked)
+        plan, notes = settled(rows), [how]
+    plan = _with_left_out(plan, rows, key, asked["tokenizer"])
+    response = None if stamp is None else stamp(plan.canonical)  # first: without it nothing is written
+    with at_case(ctx, *in_case) as case:
         if asked["choose_tokens"] is None:
-            plan = _with_left_out(plan, rows, key, asked["tokenizer"])
-            response = None if stamp is None else stamp(plan.canonical)  # first: without it nothing is written
             with writing(output):
                 plan.save(output)
         else:
-            rows, how = choosing.choose_rows(ctx, key, rows, plan.reference or "", asked)
-            plan, notes = _with_left_out(settled(rows), rows, key, asked["tokenizer"]), [how]
-            response = None if stamp is None else stamp(plan.canonical)  # first: without it nothing is written
             choosing.save_both(plan, output, rows, asked["chosen_file"])
         if case is not None:
             record_plan(case, plan, response)
@@ -107,7 +109,7 @@ def write_plan(
         emit_json({"plan": plan.to_json(), "sha256": plan.digest, "fixed_pairs": plan.fixed_pairs,
                    "maximum_pairs": plan.maximum_pairs, "notes": notes, "then": then})  # fmt: skip
     else:
-        emit(summary(plan, output, asked["chosen_file"], notes, then))
+        emit(summary(plan, output, asked["chosen_file"], notes, then, verbose=is_verbose(ctx)))
         note(ctx, "Publish the digest, or have the file timestamped, before the questioned model is touched.")
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from detect.bundles.case import Case
+    from pathlib import Path
+
     from detect.bundles.seal import Stamp
 
 WHERE = "It is sent a digest and nothing else. Needs the extra `timestamp`."
@@ -34,8 +35,8 @@ def authority(url: str | None) -> Stamp | None:
     return partial(timestamp, url)
 
 
-def stamp_for(ctx: click.Context, url: str | None, case: Case | None) -> Stamp | None:
-    """As `authority`, for what a case keeps (UsageError: there is none)."""
-    if url is not None and case is None:
+def stamp_for(ctx: click.Context, url: str | None, case_directory: Path | None) -> Stamp | None:
+    """As `authority`, for what a case keeps (UsageError: none was asked for)."""
+    if url is not None and case_directory is None:
         raise click.UsageError("--timestamp is kept in a case: give --case", ctx)
     return authority(url)

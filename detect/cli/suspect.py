@@ -27,7 +27,7 @@ from detect.cli.options import (
     temperature_option,
     test_options,
 )
-from detect.cli.output import emit, emit_json, note, progress, refuse_output
+from detect.cli.output import emit, emit_json, is_verbose, note, progress, refuse_output
 from detect.cli.server_options import api_options
 from detect.cli.types import DIRECTORY_OR_ID, PROBES
 
@@ -203,7 +203,7 @@ def suspect(
 
                     record_examined(run, tests, judged, plan, how)
     found = {_shown_as(name, judged): evidence for name, evidence in judged.items()}
-    _show(found, as_json)
+    _show(ctx, found, as_json)
     return exit_code([one.finding for one in found.values()], strict=strict, fail_on_detect=fail_on_detect)
 
 
@@ -213,13 +213,13 @@ def _shown_as(name: str, among: Collection[str]) -> str:
     return name if sum(one.startswith(f"{kind}/") for one in among) > 1 else kind
 
 
-def _show(found: dict[str, Evidence], as_json: bool) -> None:
+def _show(ctx: click.Context, found: dict[str, Evidence], as_json: bool) -> None:
     if as_json:
         emit_json({name: one.to_dict() for name, one in found.items()})
         return
     from detect.cli.people import describe_all
 
-    emit(describe_all(found))
+    emit(describe_all(found, verbose=is_verbose(ctx)))
 
 
 def _record_foreign(case: Case, plan: Plan) -> None:

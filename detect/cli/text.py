@@ -21,7 +21,7 @@ from detect.cli.options import (
     test_options,
     tokenizer_option,
 )
-from detect.cli.output import emit, emit_json, note, progress, refuse_output
+from detect.cli.output import detail, emit, emit_json, is_verbose, note, progress, refuse_output
 from detect.cli.types import ROWS
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from detect.counting import Tally
     from detect.decoys import Lineup
     from detect.evidence import Assessment
-    from detect.readers import Row
+    from detect.readers import FilesSeen, Row
     from watermark.keys import Key
 
 POOLED_NOTE = "the pooled test is judged by itself: it is not one of the documents' family"
@@ -62,10 +62,12 @@ class Found:
     """What the tests gave.
 
     Attributes:
+        read: the files that the texts came from.
         documents: with --each, the object of every document, behind its id.
     """
 
     results: Results
+    read: FilesSeen
     documents: Sequence[tuple[str, dict[str, Any]]]
     how: Assessment
 
@@ -140,7 +142,7 @@ def detect(
     if output is not None:
         how = Assessment(asked.alpha, asked.effect, **on_record(key, key_file))
         counted = run_corpus(ctx, key, key_file, files, asked.tokenizer, how, corpus)
-        return 0 if counted is None else _show_corpus(counted, output, as_json, strict, fail_on_detect)
+        return 0 if counted is None else _show_corpus(ctx, counted, output, as_json, strict, fail_on_detect)
     with at_case(ctx, case_directory, signer_file, key) as case:
         checked = on_record(key, key_file)
         refuse_lost_check(case, checked["key_check"])
@@ -161,24 +163,38 @@ def detect(
         from detect.cli.people import describe, summary
 
         results = found.results
-        emit("\n".join([*summary(results.named), describe(results.raw.whole), *describe_more(results)]))
+        verbose = is_verbose(ctx)
+        read = found.read.summary if len(found.read) > 1 else None
+        emit(
+            "\n".join(
+                [
+                    *summary(results.named),
+                    describe(results.raw.whole, read=read, verbose=verbose),
+                    *describe_more(results, verbose=verbose),
+                ]
+            )
+        )
     return exit_code(found.findings, strict=strict, fail_on_detect=fail_on_detect)
 
 
-def _show_corpus(found: CorpusResults, output: Path, as_json: bool, strict: bool, fail_on_detect: bool) -> int:
+def _show_corpus(
+    ctx: click.Context, found: CorpusResults, output: Path, as_json: bool, strict: bool, fail_on_detect: bool
+) -> int:
     if as_json:
         emit_json(found.evidence.to_dict())
     else:
-        emit(describe_corpus(found, output))
+        emit(describe_corpus(found, output, verbose=is_verbose(ctx)))
     return exit_code([found.evidence.finding], strict=strict, fail_on_detect=fail_on_detect)
 
 
 def _examine(ctx: click.Context, key: Key, rows: Iterable[Row], asked: Asked, how: Assessment) -> Found:
     from detect.cli.beside import each_document, judge
     from detect.counting import tally
-    from detect.readers import tokenized
+    from detect.readers import FilesSeen, tokenized
 
     at_hand = TokenizerAtHand(key, asked.tokenizer)
+    read = FilesSeen()
+    rows = read.watch(rows)
     if asked.normalise:  # prompts are read a second time
         rows = list(rows)
     collection = tokenized(
@@ -188,6 +204,8 @@ def _examine(ctx: click.Context, key: Key, rows: Iterable[Row], asked: Asked, ho
         vocab_size=None if key.tokenizer is None else key.tokenizer.vocab_size,
         keep_texts=asked.scan or asked.normalise or asked.highlight is not None,
     )
+    for name in read.names:
+        detail(ctx, name)
     if asked.highlight is not None:
         at_hand.try_load()
     again = None
@@ -202,7 +220,7 @@ def _examine(ctx: click.Context, key: Key, rows: Iterable[Row], asked: Asked, ho
     if asked.highlight is not None:
         _highlight(ctx, key, results, asked.highlight, at_hand)
     documents = each_document(key, collection, again, how, at_hand.checked) if asked.each else []
-    return Found(results, documents, how)
+    return Found(results, read, documents, how)
 
 
 def _lineup(ctx: click.Context, counted: Tally, decoys: int | None, seed: bytes) -> Lineup | None:

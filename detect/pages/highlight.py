@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from detect.evidence import Evidence
     from detect.joint import ScanEvidence
     from detect.readers import Collection
+    from detect.scan import Span
 
 MAX_TOKENS = 20_000
+SPAN, SPAN_AGAIN = "span", "span-as-it-looks"  # how the anchors of a reading begin
 
 HEADLINES = {
     "detected": "The mark of this key was detected.",
@@ -40,6 +42,20 @@ class LegendLine:
     name: str
     meaning: str
     count: int
+
+
+@dataclass(frozen=True)
+class Link:
+    """A line of the list of spans.
+
+    Attributes:
+        anchor: where the span stands on the page; empty: it is not shown.
+        heading: id of its document, harmless to show; empty where there is one document.
+    """
+
+    title: str
+    anchor: str
+    heading: str
 
 
 @dataclass(frozen=True)
@@ -94,8 +110,8 @@ def highlight_page(
         InputError: something is at `path`, or it cannot be written.
         ValueError: evidence is not about this key and collection.
     """
-    shown, counts = _shown(key, look, tokenizer, max_tokens)
-    again = None if normalised is None else _shown(key, normalised, tokenizer, max_tokens)[0]
+    shown, counts = _shown(key, look, tokenizer, max_tokens, SPAN)
+    again = None if normalised is None else _shown(key, normalised, tokenizer, max_tokens, SPAN_AGAIN)[0]
     write_page(
         path,
         "highlight.html.jinja",
@@ -105,6 +121,8 @@ def highlight_page(
             "scan": look.scan,
             "headline": _headline(look.evidence, detected_by),
             "legend": _legend(look.evidence, counts),
+            "links": _links(look, shown, SPAN),
+            "links_again": [] if normalised is None or again is None else _links(normalised, again, SPAN_AGAIN),
             "documents": shown,
             "normalised": normalised,
             "normalised_documents": again,
@@ -117,7 +135,7 @@ def highlight_page(
 
 
 def _shown(
-    key: Key, look: Look, tokenizer: Any | None, max_tokens: int
+    key: Key, look: Look, tokenizer: Any | None, max_tokens: int, anchor: str
 ) -> tuple[list[MarkedDocument], NDArray[np.intp]]:
     """The documents of a reading, or as many as there is room for, and how many tokens of all went where."""
     rule, collection, evidence = WindowRule(key.context_width, key.special_ids), look.collection, look.evidence
@@ -127,7 +145,7 @@ def _shown(
         raise ValueError("the evidence is not the count of this collection under this key")
     shown = list(_documents(key, rule, collection, labels, tokenizer, max_tokens))
     if look.scan is not None:
-        shown = [frame_spans(document, _frames(look.scan, number)) for number, document in enumerate(shown)]
+        shown = [frame_spans(document, _frames(look.scan, number, anchor)) for number, document in enumerate(shown)]
     return shown, counts
 
 
@@ -167,18 +185,38 @@ def _headline(evidence: Evidence, detected_by: Sequence[str]) -> str:
     return HEADLINES[evidence.finding]
 
 
-def _frames(scan: ScanEvidence, document: int) -> list[Frame]:
+def _frames(scan: ScanEvidence, document: int, anchor: str) -> list[Frame]:
     """The spans of one document, numbered over all of them."""
     return [
-        Frame(
-            span.start_token,
-            span.end_token,
-            f"marked span {number}: tokens {span.start_token:,} to {span.end_token:,}, {span.n_green:,} of "
-            f"{span.n_scored:,} counted pairs green, probability {probability_words(span.log10_p_adjusted)}",
-        )
+        Frame(span.start_token, span.end_token, _title(number, span), f"{anchor}-{number}")
         for number, span in enumerate(scan.spans, start=1)
         if span.document == document
     ]
+
+
+def _title(number: int, span: Span) -> str:
+    return (
+        f"marked span {number}: tokens {span.start_token:,} to {span.end_token:,}, {span.n_green:,} of "
+        f"{span.n_scored:,} counted pairs green, probability {probability_words(span.log10_p_adjusted)}"
+    )
+
+
+def _links(look: Look, shown: Sequence[MarkedDocument], anchor: str) -> list[Link]:
+    """To every span of a reading."""
+    many = len(look.collection.documents) > 1
+    return [
+        Link(
+            _title(number, span),
+            f"{anchor}-{number}" if _begins_in(span, shown) else "",
+            one_line(look.collection.ids[span.document]) if many else "",
+        )
+        for number, span in enumerate(look.scan.spans if look.scan is not None else (), start=1)
+    ]
+
+
+def _begins_in(span: Span, shown: Sequence[MarkedDocument]) -> bool:
+    """Whether a span begins in what is shown."""
+    return span.document < len(shown) and span.start_token < len(shown[span.document].tokens)
 
 
 def _legend(evidence: Evidence, counts: NDArray[np.intp]) -> list[LegendLine]:

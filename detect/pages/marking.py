@@ -45,6 +45,7 @@ class MarkedToken:
         continues: the token completes a character shown before it.
         opens: a span of the scan begins before it: what the frame's title says.
         closes: the span ends after it.
+        anchor: name of the span that it opens, for links.
     """
 
     state: str
@@ -54,15 +55,17 @@ class MarkedToken:
     continues: bool
     opens: str = ""
     closes: bool = False
+    anchor: str = ""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A span of the scan: tokens start … end − 1, and what is said of it."""
+    """A span of the scan: tokens start … end − 1, what is said of it, and its name in links."""
 
     start: int
     end: int
     title: str
+    anchor: str
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def frame_spans(document: MarkedDocument, frames: Sequence[Frame]) -> MarkedDocu
         if frame.start >= end:
             continue
         first, said = tokens[frame.start], f"{frame.title}; {tokens[frame.start].announce}".removesuffix("; ")
-        tokens[frame.start] = replace(first, opens=frame.title, announce=said)
+        tokens[frame.start] = replace(first, opens=frame.title, announce=said, anchor=frame.anchor)
         tokens[end - 1] = replace(tokens[end - 1], closes=True)
     return replace(document, tokens=tokens, spans=tuple(frame.title for frame in frames))
 

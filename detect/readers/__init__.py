@@ -3,5 +3,6 @@
 from detect.readers.collection import Collection, tokenized
 from detect.readers.paths import read_rows
 from detect.readers.row import Row, refuse_foreign_ids
+from detect.readers.seen import FilesSeen
 
-__all__ = ["Collection", "Row", "read_rows", "refuse_foreign_ids", "tokenized"]
+__all__ = ["Collection", "FilesSeen", "Row", "read_rows", "refuse_foreign_ids", "tokenized"]

@@ -7,12 +7,12 @@ from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
+from detect.readers.formats import advice, refuse_formats
 from detect.readers.row import CONTENT, Row, make_row
 from watermark.errors import InputError
 from watermark.files import strict_json
 
 BOM = b"\xef\xbb\xbf"
-_ZIP = b"PK\x03\x04"
 _UTF_16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _LOOKED_AT = 1 << 20  # characters; of a text that is read whole anyway
 _CHUNK = 1 << 21  # bytes of one that is not
@@ -22,13 +22,10 @@ def text_row(data: bytes, name: str) -> Row:
     """A whole file as one document. Line ends stay as they are; a byte order mark goes.
 
     Raises:
-        InputError: not UTF-8, with the byte offset; an archive; or rows of JSON, whose prompts would be taken for text.
+        InputError: not UTF-8, with the byte offset; a PDF and the like, or an archive; or rows of JSON, whose prompts
+            would be taken for text.
     """
-    if data.startswith(_ZIP):
-        raise InputError(
-            f"{name} is an archive, not a text; what `taggant suspect` saved as .npz goes to `taggant attribute "
-            "--reading`, any other has to be unpacked first"
-        )
+    refuse_formats(data, name)
     text = _decoded(data, name, 0)
     _refuse_own_files(text, name)
     _refuse_rows(text, name)
@@ -48,13 +45,13 @@ def long_text(handle: BinaryIO, name: str) -> Iterator[str]:
         block = handle.read(_CHUNK)
         held = decoder.getstate()[0]
         start = offset - len(held)
+        if first:
+            refuse_formats(block, name)
         try:
             text = decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
             raise _not_utf8(name, held + block, start, start + error.start) from None
         if first:
-            if block.startswith(_ZIP):
-                text_row(block[: len(_ZIP)], name)
             text = text.removeprefix("\ufeff")
             _refuse_beginning(text, name)
         first = False
@@ -172,4 +169,4 @@ def _decoded(data: bytes, where: str, offset: int) -> str:
 
 def _not_utf8(where: str, data: bytes, offset: int, at: int) -> InputError:
     looks = "; it looks like UTF-16" if offset == 0 and data[:2] in _UTF_16_BOMS else ""
-    return InputError(f"{where}: not UTF-8 at byte {at}{looks}; convert the file to UTF-8 or leave it out")
+    return InputError(f"{where}: not UTF-8 at byte {at}{looks}; {advice(where)}")

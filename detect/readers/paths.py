@@ -12,6 +12,7 @@ from detect.readers.builtin import BUILTIN, builtin_rows
 from detect.readers.builtin import FILE as BUILTIN_FILE
 from detect.readers.lines import BOM, jsonl_rows, opens_as_object, text_row
 from detect.readers.places import File, find, reading, unreadable
+from detect.readers.refusals import Refusals
 from detect.readers.row import Row
 from watermark.errors import InputError
 
@@ -36,20 +37,24 @@ def read_rows(
         prompts_only_ok: these are probes: accept rows that hold a prompt alone, and "builtin" (a str, not a Path).
 
     Raises:
-        InputError: while iterating, at the first thing that is wrong, with file and line; nothing is skipped.
+        InputError: while iterating, with file and line, as `Refusals`: at the first thing that is wrong rows end, and
+            behind the last file all of them are named that cannot be read. Nothing is skipped.
     """
     if not paths:
         raise InputError("nothing to read: give files, directories, or - for standard input")
     if [str(path) for path in paths].count(STDIN) > 1:
         raise InputError("standard input (-) is given twice; it can be read once")
+    refusals = Refusals()
     for path in paths:
         if str(path) == STDIN:
-            yield from _stdin_rows(stdin or sys.stdin.buffer, prompts_only_ok)
+            yield from refusals.reading(_stdin_rows(stdin or sys.stdin.buffer, prompts_only_ok))
         elif path == BUILTIN and prompts_only_ok:
-            yield from builtin_rows()
+            yield from refusals.reading(builtin_rows())
         else:
-            for file in find(path):
-                yield from _file_rows(file, prompts_only_ok)
+            for file in refusals.files(path):
+                if not refusals.passes_over(file):
+                    yield from refusals.reading(_file_rows(file, prompts_only_ok))
+    refusals.end()
 
 
 def files_of(paths: Sequence[str | Path], *, prompts_only_ok: bool = False) -> list[File]:

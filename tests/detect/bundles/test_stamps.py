@@ -162,7 +162,7 @@ def test_without_the_library_one_line_says_so(cli: Cli, monkeypatch: pytest.Monk
     result = cli(*command, "--case", CASE, "-q")
     result.refused(3, "rfc3161-client", "pip install 'taggant[timestamp]'")
     assert not Path("c.json").exists()
-    assert events(CASE) == ["opened"]
+    assert not CASE.exists()
 
 
 def test_commitment_plan_note_and_manifest(cli: Cli, authority: Authority, tmp_path: Path) -> None:
@@ -196,10 +196,24 @@ def test_nothing_is_done_where_the_timestamp_fails(cli: Cli, authority: Authorit
     prompts = write_rows(tmp_path / "p.jsonl", [{"prompt": "Where is the sea?"}])
     cli("plan", "-o", "plan.json", "--key", key, "--probes", prompts, "--effect", 0.5, *stamp).refused(3, "503")
     assert not Path("c.json").exists()
-    assert not Path("plan.json").exists()
-    assert events(CASE) == ["opened"]
+    assert names(tmp_path) == ["key", "p.jsonl"]  # no case was begun, and no signer made
     ids = write_rows(tmp_path / "ids.jsonl", [{"token_ids": list(range(3, 300))}])
     assert cli("detect", "--key", key, ids, "--case", CASE, "-q").code == 0
     cli("seal", CASE, "-o", "bundle", "--timestamp", authority.url).refused(3, "503")
     assert not Path("bundle").exists()
     assert cli("seal", CASE, "-o", "bundle").code == 0
+
+
+def test_a_case_that_is_there_stays_as_it_was_where_the_timestamp_fails(
+    cli: Cli, authority: Authority, tmp_path: Path
+) -> None:
+    key = save_key(tmp_path / "key", bare=True)
+    assert cli("key", "commit", key, "-o", "c.json", "--case", CASE).code == 0
+    before = {path: path.read_bytes() for path in CASE.rglob("*") if path.is_file()}
+    stamp = ["--case", CASE, "--timestamp", authority.url, "-q"]
+    cli("key", "commit", key, "-o", "c.json", *stamp).refused(3, "records this commitment already")
+    assert not authority.requests  # what the case would refuse is not stamped
+    authority.status = 503
+    cli("key", "commit", key, "--epoch", "2026-11", "-o", "d.json", *stamp).refused(3, "503")
+    assert {path: path.read_bytes() for path in CASE.rglob("*") if path.is_file()} == before
+    assert not Path("d.json").exists()

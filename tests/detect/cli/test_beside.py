@@ -104,7 +104,9 @@ class TestScan:
             r"span         second, tokens [\d,]+ to 1,\d+: \d+ of \d+ green, p below 10\^-\d+ \(adjusted\)", found
         )
         assert "its ends are those of the scan's grid, not of the marked passage" in found
-        assert "Holm over 2 tests: the text as it came and a scan of the text as it came" in found
+        assert "Holm over 2 tests" not in found
+        told = cli("-v", "detect", "--key", key, partly, "--scan").out
+        assert "Holm over 2 tests: the text as it came and a scan of the text as it came" in told
         title, headline = plain.split("\n")[0], found.split("\n")[:2]
         assert headline == ["Summary of 2 tests: detected by the scan (1 not detected)", title]
         assert not re.search(FORBIDDEN.replace("|steal|", "|"), found, re.IGNORECASE)
@@ -259,6 +261,10 @@ class TestPage:
         framed = html[html.index('<span class="frame"') :]
         assert framed.count('<span class="t ', 0, self._end_of_frame(framed)) == span["end_token"] - span["start_token"]
         assert "Spans found: 1." in page.visible
+        links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+        assert links == [f"#{frame['id']}"]
+        assert html.index('<a href="#') < html.index("What the colours mean") < html.index('<span class="frame"')
+        assert "probability below" in html[html.index('<a href="#') : html.index("</a>")]
         assert frame["title"] in page.visible
         assert not re.search(FORBIDDEN, page.visible, re.IGNORECASE)
 
@@ -283,6 +289,9 @@ class TestPage:
         page, _ = self.page(cli, key, write_rows(tmp_path / "r.jsonl", rows), tmp_path / "a.html", "--scan")
         assert page.open == []
         assert page.visible.count("marked span") >= 1
+        ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+        assert {attributes["href"] for tag, attributes in page.tags if tag == "a"} <= {f"#{one}" for one in ids}
+        assert page.visible.count("(not shown)") >= 1  # those of the second document
         assert len(page.documents) == 1
 
     def test_questioned_text_in_a_frame_stays_text(self, cli: Cli, text_key: Path, tmp_path: Path) -> None:
@@ -294,7 +303,8 @@ class TestPage:
         assert page.open == []
         assert "<script" not in html
         names = {name for _, attributes in page.tags for name in attributes}
-        assert names <= {"lang", "charset", "http-equiv", "content", "name", "class", "title", "scope"}
+        assert names <= {"lang", "charset", "http-equiv", "content", "name", "class", "title", "scope", "id", "href"}
+        assert all((a["href"] or "").startswith("#span") for tag, a in page.tags if "href" in a)
         (policy,) = [a["content"] for tag, a in page.tags if tag == "meta" and "http-equiv" in a]
         assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -348,6 +358,9 @@ def test_the_page_shows_both_readings(cli: Cli, text_key: Path, tmp_path: Path) 
     assert "scan of the text as it looks: " in page.visible
     frames = [attributes for tag, attributes in page.tags if attributes.get("class") == "frame"]
     assert len(frames) == len(found["scan"]["spans"]) + len(found["normalised"]["scan"]["spans"]) > 0
+    anchors = [f"#{frame['id']}" for frame in frames]
+    assert len(set(anchors)) == len(anchors)
+    assert [attributes["href"] for tag, attributes in page.tags if tag == "a"] == anchors
     text.write_text(plain, encoding="utf-8")
     cli(*command, "--highlight", second)
     assert "The text as it looks" not in second.read_text(encoding="utf-8")  # one and the same reading

@@ -480,3 +480,24 @@ def test_rows_are_never_taken_for_text(cli: Cli, key: Path, model: Path, tmp_pat
         cli("detect", "--key", key, file, "--tokenizer", model).refused(3, "rows as one JSON value", ".jsonl")
     file.write_text('{"name": "a package", "version": "1"}\nThe rain fell on the harbour.\n')
     assert cli("detect", "--key", key, file, "--tokenizer", model).code == 0  # JSON that holds no row is a text
+
+
+def test_what_was_read_is_told(cli: Cli, key: Path, ids: Path, tmp_path: Path) -> None:
+    other = write_rows(tmp_path / "more.jsonl", [{"token_ids": list(range(3, 60))}])
+    assert "  read  " not in cli("detect", "--key", key, ids).out
+    assert "  read         2 files: 2 JSONL files\n" in cli("detect", "--key", key, ids, other).out
+    told = [f"read {ids} (JSONL file, 2 rows)", f"read {other} (JSONL file, 1 row)"]
+    for options in ((), ("--json",)):
+        assert cli("-v", "detect", "--key", key, ids, other, *options).notes.splitlines()[:2] == told
+    assert cli("detect", "--key", key, ids, other).notes == ""
+
+
+def test_a_directory_with_bad_files_is_refused_in_one_line(cli: Cli, key: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    write_rows(folder / "a.jsonl", [{"token_ids": list(range(3, 60))}])
+    (folder / "b.docx").write_bytes(b"PK\x03\x04...")
+    (folder / "c.txt").write_bytes(b"\xff\xfe")
+    cli("detect", "--key", key, folder).refused(
+        3, "2 of 3 files cannot be read", "b.docx is a document", "(UTF-8), (2)", "looks like UTF-16"
+    )

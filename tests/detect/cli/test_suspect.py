@@ -217,7 +217,7 @@ def test_the_notes_say_how_to_see_the_same(cli: Cli, text_key: Path, model: Path
     assert people.count("for comparison; not adjusted") == 3
     alone = [one for one in command if one not in ("--reference", model)]
     counted = cli(*alone, *options).out
-    assert "a second, larger look must be judged by log10_e" in counted
+    assert "a second, larger look must be judged by the e-value" in counted
     assert "(of this test alone, not adjusted)" in counted
 
 

@@ -80,6 +80,7 @@ def test_what_is_no_text_is_refused_by_its_beginning() -> None:
     row = json.dumps({"text": "a"}).encode()
     for data, name, words in (
         (b"PK\x03\x04" + 99 * b"x", "a.txt", "is an archive"),
+        (b"%PDF-1.7 " + 99 * b"x", "a.txt", "is a PDF, not a text; export it as plain text"),
         (row + b"\n" + row, "a.txt", "line 1 is a row of JSON"),
         (b"[\n" + row + b",\n" + row + b"]", "a.json", "write one row a line"),
         ("a text".encode("utf-16"), "a.txt", "looks like UTF-16"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,14 @@ import pytest
 from detect.readers import Row, read_rows
 from tests.detect.readers.helpers import refusal, rows_of, write
 from watermark.errors import InputError
+
+
+def zipped(first: str) -> bytes:
+    """A zip archive whose first member has that name."""
+    handle = io.BytesIO()
+    with zipfile.ZipFile(handle, "w") as archive:
+        archive.writestr(first, "content")
+    return handle.getvalue()
 
 
 class TestJsonl:
@@ -91,6 +101,28 @@ class TestJsonl:
         np.savez(tmp_path / "reading.npz", weights=np.zeros(3))
         reason = refusal(tmp_path / "reading.npz")
         assert "reading.npz is an archive, not a text; what `taggant suspect` saved as .npz goes to" in reason
+
+    @pytest.mark.parametrize(
+        ("name", "data", "kind"),
+        [
+            ("a.docx", zipped("word/document.xml"), "a document of an office program"),
+            ("a.odt", zipped("anything"), "a document of an office program"),
+            ("unnamed", zipped("[Content_Types].xml"), "a document of an office program"),
+            ("unnamed", zipped("mimetype"), "a document of an office program"),
+            ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1...", "a document of an office program"),
+            ("a.rtf", rb"{\rtf1\ansi Some text.}", "a document of an office program"),
+            ("a.pdf", b"%PDF-1.7 in ASCII alone", "a PDF"),
+            ("a.pdf", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3", "a PDF"),
+        ],
+    )
+    def test_documents_are_to_be_exported(self, tmp_path: Path, name: str, data: bytes, kind: str) -> None:
+        path = tmp_path / name
+        path.write_bytes(data)
+        assert refusal(path) == f"{path} is {kind}, not a text; export it as plain text (UTF-8)"
+
+    def test_a_damaged_document_is_known_by_its_name(self, tmp_path: Path) -> None:
+        (tmp_path / "a.docx").write_bytes(b"\xff")
+        assert refusal(tmp_path / "a.docx").endswith("not UTF-8 at byte 0; export it as plain text (UTF-8)")
 
     def test_prompts_alone_where_they_are_wanted(self, tmp_path: Path) -> None:
         path = write(tmp_path / "p.jsonl", {"prompt": "Why?"}, {"prompt_ids": [3]})

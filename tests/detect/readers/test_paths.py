@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from detect.readers import Row
+from detect.readers import Row, read_rows
 from tests.detect.readers.helpers import refusal, rows_of, write
+from watermark.errors import InputError
 
 
 class TestTextFiles:
@@ -95,6 +96,40 @@ class TestDirectories:
         (tmp_path / "a.txt").write_text("fine")
         (tmp_path / "b.txt").write_bytes(b"\xff")
         assert "b.txt: not UTF-8 at byte 0" in refusal(tmp_path)
+
+    def test_all_bad_files_are_counted_and_the_first_named(self, tmp_path: Path) -> None:
+        (tmp_path / "a.txt").write_text("fine")
+        (tmp_path / "b.txt").write_bytes(b"\xff")
+        write(tmp_path / "c.jsonl", {"text": "fine"}, b"broken")
+        (tmp_path / "d.txt").write_text("fine")
+        assert refusal(tmp_path, tmp_path / "none.txt") == (
+            "3 of 5 files cannot be read, so nothing was done: "
+            f"(1) {tmp_path}/b.txt: not UTF-8 at byte 0; convert the file to UTF-8 or leave it out, "
+            f"(2) {tmp_path}/c.jsonl:2: not JSON: Expecting value at column 1; fix or remove the line, "
+            f"(3) {tmp_path}/none.txt does not exist; check the path"
+        )
+
+    def test_of_many_bad_files_the_first_five_are_named(self, tmp_path: Path) -> None:
+        for number in range(7):
+            (tmp_path / f"{number}.txt").write_bytes(b"\xff")
+        found = refusal(tmp_path)
+        assert found.startswith("7 of 7 files cannot be read")
+        assert [f"{number}.txt" in found for number in range(7)] == [True] * 5 + [False] * 2
+        assert found.endswith(", and 2 more")
+
+    def test_behind_a_bad_file_no_row_comes_and_nothing_is_fetched(self, tmp_path: Path) -> None:
+        import fsspec
+
+        (tmp_path / "a.txt").write_bytes(b"\xff")
+        (tmp_path / "b.txt").write_text("fine")
+        for name in "cd":
+            fsspec.filesystem("memory").pipe(f"/far/{name}.txt", b"fine")
+        rows = read_rows([tmp_path, "memory://far"])
+        with pytest.raises(InputError) as caught:
+            next(rows)
+        assert str(caught.value).startswith(
+            "1 of 2 files cannot be read (2 more in remote storage were not looked at), so nothing was done: (1) "
+        )
 
 
 class TestStandardInput:

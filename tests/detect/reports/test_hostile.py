@@ -27,6 +27,7 @@ from detect.reports.commission import NAMES, Commission
 from detect.reports.content import report_of
 from detect.reports.given import Given
 from detect.reports.page import html_of, inert, shown
+from detect.reports.words import FOUND_HEADINGS
 from detect.visible import is_hidden, one_line
 from tests.detect.bundles.factory import KEY, Made, sealed, text_families
 from tests.detect.pages.test_highlight import HOSTILE
@@ -78,7 +79,20 @@ def test_no_script_nothing_fetched_one_style(which: str) -> None:
     assert {tag for tag, _ in parsed.tags} <= TAGS
     assert parsed.open == []
     names = {name for _, attributes in parsed.tags for name in attributes}
-    assert names <= {"lang", "charset", "http-equiv", "content", "name", "class", "id", "scope", "href", "src", "alt"}
+    assert names <= {
+        "lang",
+        "charset",
+        "http-equiv",
+        "content",
+        "name",
+        "class",
+        "id",
+        "scope",
+        "href",
+        "src",
+        "alt",
+        "data-label",
+    }
     assert all((one["href"] or "").startswith("#") for one in parsed.of("a"))
     assert all((one["src"] or "").startswith("data:image/svg+xml;base64,") for one in parsed.of("img"))
     styles = re.findall(r"<style>(.*?)</style>", data.decode(), re.DOTALL)
@@ -140,6 +154,33 @@ def test_in_a_browser_nothing_runs(tmp_path: Path) -> None:
     assert "Report on an examination" in after.text
     asked = set(re.findall(r'"url":"([a-z]+)://([^/"]*)', (tmp_path / "net.json").read_text()))
     assert not [one for one in asked if one[1] in ("x", "evil.example")]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+@pytest.mark.parametrize("which", ["hostile", "plain"])
+def test_nothing_is_wider_than_a_narrow_window(which: str, tmp_path: Path) -> None:
+    """The page as it is, in a frame of 420 pixels; the frame's owner measures."""
+    (tmp_path / "narrow.html").write_text(
+        "<!doctype html><iframe style='width:420px;height:900px' srcdoc='"
+        + PAGES[which]().decode().replace("&", "&amp;").replace("'", "&#39;")
+        + """'></iframe><p>-</p><script>const frame = document.querySelector("iframe");
+        frame.onload = () => { const page = frame.contentDocument.documentElement;
+        const cells = [...page.querySelectorAll("td")].map(cell => cell.getBoundingClientRect().right);
+        document.querySelector("p").textContent = [page.clientWidth, page.scrollWidth, ...cells].join(" ");
+        frame.remove(); }</script>"""
+    )
+    text = Parsed(browsed(tmp_path / "narrow.html")).text
+    (found,) = re.findall(r"\d+ \d+ [\d. ]+", text)
+    width, *others = map(float, found.split())
+    assert len(others) > 20
+    assert 380 < width <= 420
+    assert max(others) <= width
+
+
+def test_every_cell_of_a_table_with_headings_names_its_own() -> None:
+    """What a narrow screen shows before each cell, as it shows no row of headings."""
+    labels = [one.get("data-label") for one in Parsed(page("weights")).of("td")]
+    assert set(FOUND_HEADINGS[1:]) <= set(labels)
 
 
 def browsed(page: Path) -> bytes:
