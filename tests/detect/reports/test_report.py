@@ -168,11 +168,8 @@ def test_a_negative_says_of_which_effect_and_that_hardly_any_student_has_it() ->
     assert "a result “not detected” says next to nothing of such models" in said("maximum", 3)
     assert "Caution" in said("stamped", 3)  # the plan is as hopeful, the finding is not
     assert "Caution" not in summary("stamped") + said("stamped", 7)
-    assert (
     control = "as strong as that of the positive control (section 8), which the one test of it found, would most"
     assert control in summary("weights-none")
-        in summary("weights-none")
-    )
     assert "Caution" not in summary("weights-none") + said("texts-checked", 7)  # of texts students say nothing
 
 
