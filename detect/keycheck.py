@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from detect.exact.binomial import log10_sf
 from watermark.errors import InputError, KeyFileError
 from watermark.files import refuse_existing, strict_json, write_json
 from watermark.keys import Key
-from watermark.keys.members import hex_digits
+from watermark.keys.members import hex_digits, members
 from watermark.windows import Document
 
 FORMAT = "taggant-key-check/2"
@@ -125,6 +125,7 @@ def check_of(content: object, key_id: str, gamma: float, what: str) -> KeyCheck:
         KeyFileError: it is malformed, contradicts itself or belongs to another key than that of this id and gamma.
     """
     try:
+        members(content, [one.name for one in fields(KeyCheck)], what)
         result = KeyCheck(**content)  # type: ignore[arg-type]
         hex_digits(result.corpus_sha256, "corpus_sha256")
     except (KeyFileError, TypeError):

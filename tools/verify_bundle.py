@@ -40,7 +40,9 @@ LN10, TIME = math.log(10), "%Y-%m-%dT%H:%M:%SZ"
 ASKED = re.compile(  # canonical JSON of a begun run's plan, and of what it questioned: others would be other models
     r'\[(null|"[0-9a-f]{64}"),(null|{"model":"[0-9a-f]{64}"}|{"model_name":TEXT,"server":TEXT})]'.replace(
         "TEXT", r'"(?:[^"\\]|\\.)*"'), re.DOTALL)
+FLAGS = 0b1000_0000_1110  # of a zip's entries: of its deflating, sizes behind the data, names in UTF-8
 LARGE, ZEROS = 1 << 15, memoryview(bytes(1 << 17))  # values of keystream that are looked at together; what gives them
+DIGEST, SHORT = re.compile("[0-9a-f]{64}"), re.compile("[A-Za-z0-9._/-]{1,100}")  # of a file; a test's name
 NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,100}(/(?!\.)[A-Za-z0-9._-]{1,100}){0,7}")
 ENTRY = re.compile(  # an event, the members of its details, its files
     r"opened|sealed opened|noted text|stopped reason run( runs/\d{4}/responses\.log)?|stamped of what stamps/\S+\.tsr|"
@@ -90,13 +92,15 @@ def agree(said, right, tolerance=0.0):
         near = fraction and abs(one - value) <= tolerance * max(1, abs(one))
         need(near or (one == value and type(one) is type(value)), f"{name} is {one}, not {value}")
 
-def canonical(value):
-    """RFC 8785 text of a JSON value."""
+def canonical(value, room=51):
+    """RFC 8785 text of a JSON value, of at most 50 values within values."""
+    room -= type(value) in (dict, list)
+    need(room, "nested too deeply")
     if type(value) is dict:
         names = sorted(value, key=lambda name: name.encode("utf-16-be"))
-        return "{" + ",".join(f"{canonical(name)}:{canonical(value[name])}" for name in names) + "}"
+        return "{" + ",".join(f"{canonical(name)}:{canonical(value[name], room)}" for name in names) + "}"
     if type(value) is list:
-        return "[" + ",".join(map(canonical, value)) + "]"
+        return "[" + ",".join(canonical(one, room) for one in value) + "]"
     if type(value) is float:
         plain, text = not value or 1e-6 <= abs(value) < 1e21, repr(value or 0)
         return f"{Decimal(text):f}".removesuffix(".0") if plain else re.sub("e([+-])0*", r"e\1", text)
@@ -148,7 +152,7 @@ def read(source, wanted=None, most=1 << 32):
         need(source[:4] == b"PK\3\4" and source[-22:-18] == b"PK\5\6", "no zip archive from its first to its last byte")
         archive = zipfile.ZipFile(io.BytesIO(source))
         names = [info.orig_filename.removesuffix("/") for info in archive.infolist()]
-        found = [(info.orig_filename, info.file_size, info.external_attr >> 28 in (0, 8) and not info.flag_bits & 1
+        found = [(info.orig_filename, info.file_size, info.external_attr >> 28 in (0, 8) and not info.flag_bits & ~FLAGS
                   and info.compress_type in (0, 8) and info.file_size <= 200 * info.compress_size,
                   lambda info=info: archive.read(info)) for info in archive.infolist()
                  if info.file_size or not info.is_dir()]
@@ -313,7 +317,7 @@ def container(b):  # the first of the checks, in the order of ADR 15; b.at is wh
     agree(take(said, "_type predicateType subject predicate"), {"_type": "https://in-toto.io/Statement/v1"})
     b.said, b.used = take(said["predicate"], "format case created opened custody taggant"), {keyid}
     agree(said | b.said, {"predicateType": "urn:taggant:bundle:1", "format": "taggant-bundle/1"})
-    need(is_time(b.said["created"]), "no time")
+    need(is_time(b.said["created"]) and re.fullmatch("[0-9a-f]{32}", b.said["case"]), "no time, or no case")
     b.at, names = "files", sorted(b.files.keys() - {"manifest.json", "manifest.tsr"})
     right = [{"name": name, "digest": {"sha256": sha256(b.files[name])}} for name in names]
     need(said["subject"] == right, "they are not those of the manifest, in its order")
@@ -360,16 +364,24 @@ def mark(b):
     b.h, b.gamma, b.special = b.mark["context_width"], b.mark["gamma_65536"] / 65536, set(b.mark["special_ids"])
     agree(b.mark, {"format": "taggant-mark/1", "scheme": "greenlist/1"})
     need(0 < b.gamma < 1 and 0 <= b.h <= 8 and parse(b.files["environment.json"]), "gamma or context width")
-    need(b.mark["tokenizer_sha256"] or not (b.special or b.mark["vocab_size"]), "special ids of no tokenizer")
+    size, named = b.mark["vocab_size"], b.mark["tokenizer_sha256"]
+    need(named is None or (DIGEST.fullmatch(named) and type(size) is int and 0 < size < 1 << 32), "its tokenizer")
+    ids = b.mark["special_ids"]
+    right = named and all(type(one) is int and one >= 0 for one in ids) and ids == sorted(b.special)
+    need(right and ids[-1:] < [size] if named else size is None and not ids, "special ids, or those of no tokenizer")
+    need(len(of(b, "key-checked")) <= 100, "more checks of the key than there may be")
     need({one.details.get("key_id", b.mark["key_id"]) for one in b.log} == {b.mark["key_id"]}, "another key's log")
     for one in of(b, "committed"):
-        agree(parse(b.files[min(one.files)]), {"format": "taggant-commitment/1", **one.details})
+        said = take(parse(b.files[min(one.files)]), "format root size created")
+        agree(said, {"format": "taggant-commitment/1", **one.details})
+        need(is_time(said["created"]), "no time")
     for one in of(b, "key-checked"):
         [name] = one.files
         b.at, said = f"mark: {name}", take(parse(b.files[name]), KEY_CHECK)
         agree(said, {"format": "taggant-key-check/2", **one.details})
         k, n = said["n_green"], said["n_scored"]
-        need(type(k) is type(n) is int and 0 <= k <= n <= 10**12, "no counts")
+        need(type(k) is type(n) is int and 0 <= k <= n <= 10**10, "no counts")
+        need(DIGEST.fullmatch(said["corpus_sha256"]), "no digest of a text")
         agree(said, {"log10_p": float(log_tail(k, n, b.gamma)[0] / LN10)}, 1e-9)
         agree(said, {"accepted": said["log10_p"] > -2})
     b.at = "mark"
@@ -450,12 +462,8 @@ def timestamps(b):
         rests = [d for one in of(b, "committed") if one.details["root"] == root for d in one.files.values()]
         for time in (earliest[digest] for digest in (run.details["plan"], *rests) if digest in earliest):
             need(time <= datetime.fromisoformat(run.time), f"run {run.details['run']} began before what it rests on")
-    settled = [one for one in b.log if one.event in ("committed", "planned")]
-    settled = {digest for one in settled for digest in (one.digest, *one.files.values())} & earliest.keys()
     b.left += [] if b.roots or not found else ["who made the timestamps (--tsa-root)"]
-    b.left.append("that the first contact with the model came after the timestamp of its plan: the signer's word"
-                  if settled else "when anything was done: no timestamp from outside is over a commitment or plan, so "
-                  "the order is the signer's word")
+    b.settled = {one.details["plan"] for one in of(b, "planned") if one.details["plan"] in earliest}
 
 def runs(b):
     """Runs have the tests that the log and their plan have, on files of their own, and judged together as they must."""
@@ -473,6 +481,11 @@ def runs(b):
         right = all(type(a) is bool and type(n) is int and 0 < n <= 10**9 for a, n, _ in families)
         placed = sorted(x for *_, names in families if right for x in names)
         need(sorted(said["tests"]) == sorted(entry.details["tests"]) == placed, "not the tests of the log, each once")
+        need(all(map(SHORT.fullmatch, placed)), "names that no test has")
+        alone = placed == ["attribution"] if said["command"] == "attribute" else "attribution" not in placed
+        need(alone, "the one test of attribute, and of no other command, is attribution")
+        shared = len({one["evidence"] for one in said["tests"].values()}) < len(placed)
+        need(not shared, "tests that share their evidence")
         for name, one in said["tests"].items():
             b.at, (parts, members, optional) = f"runs: run {run}, {name}", KINDS[one["kind"]]
             take(one, "kind evidence material statistic" if parts == "weights" else "kind evidence material")
@@ -488,6 +501,9 @@ def runs(b):
             status = "exploratory" if one["kind"] == "scan" else e["status"]  # a scan has none
             need(e["finding"] in ("detected", "inconclusive", "not detected")
                  and status in ("exploratory", "confirmatory"), "no such finding, or status")
+            levels = [e.get("alpha", 0.5), e.get("sequential", {}).get("alpha", 0.5)]
+            need(all(type(one) is float and 1e-202 <= one < 1 for one in levels), "no level")
+            need(DIGEST.fullmatch(e.get("lineup", {"seed": "0" * 64})["seed"]), "no seed")
             need((e["log10_p"] or 0) <= 0 and e.get("lineup", {"decoys": 1})["decoys"] <= 10**6, "p, or decoys")
             effect = plan["effect"] if plan else begun.details["options"].get("effect")
             effect = effect if type(effect) in (int, float) and 0 < effect < 1 else None
@@ -642,7 +658,8 @@ def read_log(data, asked, digest, plan):
     agree(first | work, {"format": "taggant-journal/1", "kind": "taggant-responses/1"})
     agree(work, {"server": asked["server"], "model": asked["model_name"], **planned})
     right = " ".join([*work, *work["sampling"]]) == " ".join([WORK, *planned, SAMPLING])
-    need(right and type(work["prompts"]) is int and work["prompts"] > 0, "its first line")
+    sizes = work["prompts"], work["sampling"]["max_new_tokens"]
+    need(right and all(type(one) is int and one > 0 for one in sizes), "its first line")
     if plan and plan["sampling"]:  # another's runs ask no server, or were stopped
         how, probes, access = plan["sampling"], plan["probes"], plan["access"]
         right = {name: how[name] for name in SAMPLING.split()}, how["seed"], access
@@ -793,6 +810,12 @@ def named(begun):
 def order(b):
     """The log bears out what is called confirmatory."""
     tests = [test for test in b.tests() if test.e.get("status") == "confirmatory"]
+    rest = [test.what for test in tests if test.begun.details["plan"] not in b.settled]
+    names, unstamped = ", ".join(rest) or "no confirmatory test", "when anything was done: "
+    unstamped += f"the order is the signer's word, but where a plan was stamped; of {names}" if b.settled else \
+        "no plan that was carried out has a timestamp from outside, so the order is the signer's word"
+    contact = "that the first contact with the model came after the timestamp of its plan: the signer's word"
+    b.left.append(contact if tests and not rest else unstamped)
     for test in tests:
         b.at, said, at = f"order: {test.what}", test.begun.details, test.begun.number
         planned = [one for one in of(b, "planned", at) if one.details["plan"] == said["plan"]]
@@ -804,6 +827,8 @@ def order(b):
         need(all(created <= time for created, time in dates), "dated after the entry that records it")
         earlier = [one.details for one in of(b, "begun", at) if one.details["plan"] == said["plan"]]
         need(all(goes_on(b, said, one) for one in earlier), "its plan was used before")
+        on = f"run {said['run']}: why it goes on from {len(earlier)} stopped run{'s' * (len(earlier) > 1)}"
+        b.left += [on] if earlier and on not in b.left else []
         model, seen = named(said), [named(one.details) for one in of(b, "begun", before)]
         need(model and model not in seen, "no model is named, or questioned before the plan")
         looked = [one for one in of(b, "begun", at) if one.details["plan"] != said["plan"] and (
@@ -846,6 +871,8 @@ def verify(source, trust=(), roots=(), spread=map):
                      if seed[what] != "0" * 64),
                    *(f"{test.what}: which ids were fed in as prompts, whose pairs count nowhere" for test in b.tests()
                      if test.free),
+                   *(f"{test.what}: its tests of comparison" for test in b.tests() if test.e.get("comparisons")),
+                   "that the key was drawn at random, not chosen for its colours",
                    "the notes of tests: the examiner's words"] if b.tests() else []
         yield from map(finding, b.tests())
         yield f"PASSED: every check; not checked: {'; '.join(b.left) or 'nothing'}"
@@ -858,7 +885,7 @@ def main():
     asked = parser.parse_args()
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         for line in verify(asked.bundle, asked.trust, asked.tsa_root, pool.map):
-            print(line)
+            print("".join(one if one.isprintable() else "?" for one in line))
     sys.exit(line.startswith("FAILED"))
 
 if __name__ == "__main__":

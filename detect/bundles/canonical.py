@@ -11,6 +11,7 @@ from watermark.errors import InputError
 from watermark.files import strict_json
 
 SIGNIFICANT = 12  # digits of a float
+DEEPEST = 50  # values within values
 EXACT = 1 << 53  # from here on JSON's numbers are not whole ones
 
 
@@ -41,9 +42,18 @@ def loads(data: bytes, what: str) -> Any:
         raise Refused("json", f"{what}: nested too deeply") from None
     except ValueError:
         raise Refused("json", f"{what}: holds a number or text that canonical JSON has not") from None
+    if not _is_shallow(value):
+        raise Refused("json", f"{what}: nested too deeply")
     if canonical != data:
         raise Refused("json", f"{what}: not in canonical form (RFC 8785)")
     return value
+
+
+def _is_shallow(value: Any, room: int = DEEPEST) -> bool:
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return room > 0 and all(_is_shallow(one, room - 1) for one in inner)
+    return True
 
 
 def lines_of(data: bytes, what: str) -> list[bytes]:

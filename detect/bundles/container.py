@@ -170,11 +170,11 @@ def _entries(archive: zipfile.ZipFile, most: int | None) -> Iterator[tuple[str, 
     room = Room(most)
     for info in archive.infolist():
         if info.is_dir() and not info.file_size:
-            check_name(info.orig_filename.rstrip("/"))
+            check_name(info.orig_filename.removesuffix("/"))
             continue
         name = info.orig_filename  # `filename` ends at a NUL
         mode = info.external_attr >> 16
-        if info.create_system == 3 and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        if stat.S_IFMT(mode) not in (0, stat.S_IFREG):  # whatever system the entry says it was made on
             raise Refused("link", f"{one_line(name, 120)} is no regular file")
         room.take(name, info.file_size)
         if info.flag_bits & ~_ZIP_FLAGS:

@@ -89,7 +89,7 @@ def verify(
     if as_json:
         emit_json({"passed": True, "checks": _as_objects(checks), **_content(verified)})
     else:
-        emit(f"PASSED: every check; not checked: {'; '.join(verified.unchecked) or 'nothing'}")
+        emit(f"PASSED: every check; not checked: {printable('; '.join(verified.unchecked)) or 'nothing'}")
     return 0
 
 

@@ -22,7 +22,7 @@ from watermark.greenlist import GreenList
 from watermark.keys import Commitment, Opening, key_id, verify_opening
 from watermark.keys.tokenizers import check_vocabulary
 
-MOST_PAIRS = 10**12  # of a key's check
+MOST_PAIRS, MOST_CHECKS = 10**10, 100  # of a key's check; checks of it
 _PARAMETERS = ("scheme", "gamma_65536", "context_width", "tokenizer_sha256", "vocab_size", "special_ids")
 
 
@@ -108,6 +108,8 @@ def read_mark(files: Files, log: Log, opened: bool) -> Marked:
     for number, entry in enumerate(log.entries):
         if entry.details.get("key_id", mark.key_id) != mark.key_id:
             raise Refused("mark", f"custody.jsonl, line {number + 1}: about another key than {mark.key_id[:16]}")
+    if sum(1 for _ in log.of("key-checked")) > MOST_CHECKS:
+        raise Refused("mark", f"custody.jsonl: more than {MOST_CHECKS} checks of the key")
     plans: dict[str, Plan] = {}
     for entry in log.entries:
         if entry.event == "committed":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from detect.bundles import canonical
 from detect.bundles.custody import Log
 from detect.bundles.entries import Entry
-from detect.bundles.material import ATTRIBUTE, COUNT, E_PROCESS, FORMAT, RUN, SCAN, WEIGHTS
+from detect.bundles.material import ATTRIBUTE, ATTRIBUTION, COUNT, E_PROCESS, FORMAT, RUN, SCAN, WEIGHTS
 from detect.bundles.members import Check, has, is_bool, is_count, is_digest, is_text, list_of, or_null, require
 from detect.bundles.refused import Refused
 from detect.bundles.seal import FILES
@@ -24,6 +25,8 @@ from detect.plans.plan import Plan
 FINDINGS, STATUSES = ("detected", "inconclusive", "not detected"), ("exploratory", "confirmatory")
 ENDS = ("early", "maximum", "exhausted")
 
+LEAST_ALPHA = 1e-202  # 1e-200 may be asked for, of several tests, with a check of the key
+_NAME = re.compile(r"[A-Za-z0-9._/-]{1,100}")
 MOST_KEYS = 1_000_000_000  # among which a mark was looked for
 
 _TEXTS = {"documents", "prompts"}
@@ -79,7 +82,7 @@ _EVIDENCE: dict[str, Check] = {
     "log10_p_saddlepoint": or_null(is_number),
     "theta": or_null(is_number),
     "n_contexts": is_count,
-    "alpha": lambda value: is_number(value) and 0 < value < 1,
+    "alpha": lambda value: is_number(value) and LEAST_ALPHA <= value < 1,
     "status": lambda value: value in STATUSES,
 }
 _OPTIONAL: dict[str, Check] = {
@@ -93,7 +96,7 @@ _OPTIONAL: dict[str, Check] = {
     ),
     "comparisons": lambda value: isinstance(value, dict) and all(isinstance(one, dict) for one in value.values()),
     "sequential": has(
-        alpha=lambda value: is_number(value) and 0 < value < 1,
+        alpha=lambda value: is_number(value) and LEAST_ALPHA <= value < 1,
         maximum_pairs=lambda value: is_count(value) and value > 0,
         n_answers=is_count,
         stopped=lambda value: value in ENDS,
@@ -105,6 +108,13 @@ _OPTIONAL: dict[str, Check] = {
         control=or_null(lambda value: isinstance(value, dict)),
     ),
     "changes": lambda value: isinstance(value, dict),
+}
+
+
+_BESIDES = {  # what evidence may have, by kind
+    COUNT: ("lineup", "plan", "changes"),
+    E_PROCESS: ("lineup", "plan", "sequential"),
+    WEIGHTS: ("lineup", "plan", "comparisons"),
 }
 
 
@@ -190,6 +200,13 @@ def _read_run(files: Files, log: Log, marked: Marked, finished: Entry, begun: in
     placed = sorted(name for family in said["family"] for name in family["tests"])
     if not sorted(said["tests"]) == sorted(finished.details["tests"]) == placed:
         raise Refused("run", f"{what}: not the tests that the log has, each in one family")
+    if not all(map(_NAME.fullmatch, placed)):
+        raise Refused("run", f"{what}: names that no test has")
+    if (begin["command"] == ATTRIBUTE) != (ATTRIBUTION in placed) or (ATTRIBUTION in placed and len(placed) > 1):
+        raise Refused("run", f"{what}: the one test of {ATTRIBUTE}, and of no other command, is {ATTRIBUTION}")
+    own = [one.get("evidence") for one in said["tests"].values() if isinstance(one, dict)]
+    if len(set(map(str, own))) < len(own):
+        raise Refused("run", f"{what}: tests that share their evidence")
     served = asks_server(begin)
     tests = {name: _read_test(files, marked, finished, begun, name, one, served) for name, one in said["tests"].items()}
     for test in tests.values():
@@ -268,7 +285,8 @@ def _check_evidence(evidence: Any, kind: str, marked: Marked, what: str) -> None
     if kind == SCAN:
         require(evidence, _SCAN, "evidence", what)
         return
-    optional = {name: check for name, check in _OPTIONAL.items() if isinstance(evidence, dict) and name in evidence}
+    there = evidence if isinstance(evidence, dict) else {}
+    optional = {name: check for name, check in _OPTIONAL.items() if name in there and name in _BESIDES[kind]}
     require(evidence, {**_EVIDENCE, **optional}, "evidence", what)
     mark = marked.mark
     own = {"key_id": mark.key_id, "scheme": mark.scheme, "gamma": mark.gamma, "context_width": mark.context_width}

@@ -20,13 +20,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from detect.bundles.refused import Refused
 from detect.bundles.verify.der import FIRST, INTEGER, NULL, OCTETS, OID, SEQUENCE, SET, TIME, Element, elements, only
 
 LONGEST_CHAIN = 8
 
+_NAMED, _EXTENSIONS, _TRUTH, _DIRECTORY = 0xA0, 0xA1, 0x01, 0xA4
+_BEHIND_TIME = (SEQUENCE, _TRUTH, INTEGER, _NAMED, _EXTENSIONS)  # accuracy, ordering, nonce, who, extensions
 _STATED = re.compile(r"(\d{14})(?:\.(\d{1,99}))?Z")
 
 _SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
@@ -79,6 +81,8 @@ def read_stamp(response: bytes, of: str, roots: Sequence[x509.Certificate], what
     for one in chain:
         if not one.not_valid_before_utc <= token.time <= one.not_valid_after_utc:
             raise Refused("stamp-expired", f"{what}: {_name(one)} was not valid at {token.time:%Y-%m-%dT%H:%M:%SZ}")
+    if token.names not in (None, signer.subject.public_bytes()):
+        raise Refused("stamp", f"{what}: it names another authority than the one that signed it")
     if not _for_timestamps(signer):
         raise Refused("stamp-untrusted", f"{what}: {_name(signer)} is not for timestamping alone")
     if roots and chain[-1] not in roots:
@@ -100,6 +104,7 @@ class _Token:
     signed: bytes
     algorithm: bytes
     signature: bytes
+    names: bytes | None
 
     @classmethod
     def read(cls, response: bytes, of: bytes) -> _Token:
@@ -131,6 +136,7 @@ class _Token:
             signed=bytes([SET]) + attributes.whole[1:],  # what is signed is the set itself
             algorithm=_algorithm(algorithm),
             signature=signature.content,
+            names=_names_of(info),
         )
 
     def signer(self) -> x509.Certificate:
@@ -169,7 +175,9 @@ class _Token:
 
 def _time_of(info: bytes, of: bytes) -> datetime:
     """The time that a TSTInfo states, if it is over the digest `of`."""
-    version, policy, imprint, serial, time = elements(only(info, SEQUENCE).content)[:5]
+    version, policy, imprint, serial, time, *rest = elements(only(info, SEQUENCE).content)
+    if [one.tag for one in rest] != [tag for tag in _BEHIND_TIME if tag in [one.tag for one in rest]]:
+        raise ValueError("something behind its time that a TSTInfo has not")
     if (version.content, [one.tag for one in (policy, serial, time)]) != (b"\1", [OID, INTEGER, TIME]):
         raise ValueError("not a TSTInfo of version 1")
     algorithm, digest = elements(imprint.content, SEQUENCE, OCTETS)
@@ -180,6 +188,15 @@ def _time_of(info: bytes, of: bytes) -> datetime:
         raise ValueError("a time that is not UTC")
     moment = datetime.strptime(stated[1], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
     return moment.replace(microsecond=int((stated[2] or "")[:6].ljust(6, "0")))
+
+
+def _names_of(info: bytes) -> bytes | None:
+    """The DER name of the authority that a TSTInfo names; None: it names none (b"": by no such name)."""
+    named = [one for one in elements(only(info, SEQUENCE).content)[5:] if one.tag == _NAMED]
+    if not named:
+        return None
+    (one,) = elements(named[0].content)
+    return one.content if one.tag == _DIRECTORY else b""
 
 
 def _algorithm(element: Element) -> bytes:
@@ -221,11 +238,27 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 
 def _for_timestamps(certificate: x509.Certificate) -> bool:
+    """As OpenSSL has it: for timestamps and nothing else, to sign with, no authority over others, nothing unknown."""
     try:
-        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+        found = {one.oid: one for one in certificate.extensions}
+        usage = found[ExtensionOID.EXTENDED_KEY_USAGE]
+        if not usage.critical or list(usage.value) != [ExtendedKeyUsageOID.TIME_STAMPING]:
+            return False
+        signs = ExtensionOID.KEY_USAGE not in found or _only_signs(found[ExtensionOID.KEY_USAGE].value)
+        basic = found.get(ExtensionOID.BASIC_CONSTRAINTS)
+        unknown = any(one.critical and oid not in _UNDERSTOOD for oid, one in found.items())
+        return signs and not unknown and (basic is None or not basic.value.ca)
     except Exception:  # there is none, or it is malformed
         return False
-    return usage.critical and list(usage.value) == [ExtendedKeyUsageOID.TIME_STAMPING]
+
+
+_UNDERSTOOD = (ExtensionOID.EXTENDED_KEY_USAGE, ExtensionOID.KEY_USAGE, ExtensionOID.BASIC_CONSTRAINTS)
+
+
+def _only_signs(usage: x509.KeyUsage) -> bool:
+    others = ("key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign", "crl_sign")
+    signs = usage.digital_signature or usage.content_commitment
+    return signs and not any(getattr(usage, name) for name in others)
 
 
 def _name(certificate: x509.Certificate) -> str:

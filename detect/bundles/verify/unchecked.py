@@ -20,8 +20,13 @@ AGAIN = "are the text of their answers, tokenised again (--tokenizer)"
 BEFORE = "that nothing questioned was examined before, outside this log, under another name, or as texts"
 AT_HAND = "that weights and answers are those of the model that is named"
 UNSTAMPED = (
-    "when anything was done: no timestamp from outside is over a commitment or plan, so the order is the signer's word"
+    "when anything was done: no plan that was carried out has a timestamp from outside, so the order is the "
+    "signer's word"
 )
+UNSETTLED = "when anything was done: the order is the signer's word, but where a plan was stamped; of {}"
+RANDOM = "that the key was drawn at random, not chosen for its colours"
+COMPARED = "tests of comparison, without the key; of"
+GOES_ON = "run {}: why it goes on from {}"
 CONTACT = "that the first contact with the model came after the timestamp of its plan: the signer's word"
 MADE_FOR = "that the tokenizer that the key was made for, with its {} special ids, is the model's (--tokenizer)"
 WEIGHED = "that weights are what a reference makes of a server's answers"
@@ -60,7 +65,7 @@ def unchecked_of(
         found.append("colours: the key is not opened, so counts of green pairs, and S, are the examiner's word")
     if not trusted:
         found.append("whose the signers' keys are (--trust)")
-    found.append(CONTACT if _settling(stamps, log) else UNSTAMPED)
+    found.append(_of_order(stamps, log, confirmatory))
     if stamps and not rooted:
         found.append("who made the timestamps (--tsa-root)")
     if not marked.opened and tests:
@@ -80,7 +85,9 @@ def unchecked_of(
         found += [BEFORE, *_special(marked, tokenized)]
         free = [test.what for test in tests if leaves_out_freely(test, test in confirmatory)]
         found += [f"{PROMPTS}; of {_names(free)}"] if free else []
-        found += _of_tests(families, log)
+        found += _of_tests(families, log, marked.opened)
+        found += _of_stopped(confirmatory, log)
+        found.append(RANDOM)
         found.append(NOTES)
     return tuple(found)
 
@@ -94,13 +101,25 @@ def _special(marked: Marked, tokenized: bool) -> list[str]:
     return [f"{SPECIAL} (--tokenizer, with the key opened)"]
 
 
-def _of_tests(families: Sequence[RecordedFamily], log: Log) -> list[str]:
+def _of_stopped(confirmatory: Sequence[RecordedTest], log: Log) -> list[str]:
+    """How many stopped runs of their plan those of confirmatory tests go on from."""
+    found = []
+    for number in sorted({test.begun for test in confirmatory}):
+        run = log.entries[number].details
+        stopped = sum(one.details["plan"] == run["plan"] for at, one in log.of("begun") if at < number)
+        found += [GOES_ON.format(run["run"], amount(stopped, "stopped run"))] if stopped else []
+    return found
+
+
+def _of_tests(families: Sequence[RecordedFamily], log: Log, opened: bool) -> list[str]:
     """What is the examiner's word in some kinds of tests."""
     tests = [test for family in families for test in family.tests]
     served = any(test.kind == WEIGHTS and asks_server(log.entries[test.begun].details) for test in tests)
     found = [WEIGHED] if served else []
     among = [family.keys for family in families if any(test.name == ATTRIBUTION for test in family.tests)]
     found += [AMONG.format(amount(keys, "key")) for keys in among]
+    compared = [] if opened else [test.what for test in tests if test.evidence.get("comparisons")]
+    found += [f"{COMPARED} {_names(compared)}"] if compared else []
     seeded = [test.what for test in tests if "plan" not in test.evidence and _chosen_seed(test)]
     found += [f"{SEEDS} {_names(seeded)}"] if seeded else []
     for family in families:
@@ -130,7 +149,15 @@ def _of_fixed_amount(test: RecordedTest, log: Log) -> bool:
     return planned and not asks_server(log.entries[test.begun].details)
 
 
-def _settling(stamps: Sequence[Stamped], log: Log) -> bool:
-    """Whether a commitment or a plan was stamped, itself or by the entry that records it."""
-    recorded = {log.digests[number] for event in ("committed", "planned") for number, _ in log.of(event)}
-    return any(one.what in ("commitment", "plan") or one.of in recorded for one in stamps)
+def _of_order(stamps: Sequence[Stamped], log: Log, confirmatory: Sequence[RecordedTest]) -> str:
+    """Whose word the order of events is: plans may have been stamped, themselves or by the entry that records them."""
+    stamped = {one.of for one in stamps}
+    settled = {
+        entry.details["plan"]
+        for number, entry in log.of("planned")
+        if entry.details["plan"] in stamped or log.digests[number] in stamped
+    }
+    rest = [one.what for one in confirmatory if log.entries[one.begun].details["plan"] not in settled]
+    if confirmatory and not rest:
+        return CONTACT
+    return UNSTAMPED if not settled else UNSETTLED.format(_names(rest) if rest else "no confirmatory test")

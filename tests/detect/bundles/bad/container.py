@@ -133,3 +133,18 @@ def no_manifest(d: Draft) -> Files:
 @bad("missing")
 def no_log(d: Draft) -> Files:
     return {name: data for name, data in d.build().items() if name != "custody.jsonl"}
+
+
+@bad("link")
+def symbolic_link_of_another_system(d: Draft) -> bytes:
+    """An entry that says it was made elsewhere is a link all the same where it is unpacked."""
+
+    def link(info: zipfile.ZipInfo) -> None:
+        info.create_system, info.external_attr = 0, (stat.S_IFLNK | 0o777) << 16
+
+    return zipped_with(d.build(), ("case/link", b"/etc/passwd"), change=link)
+
+
+@bad("name")
+def directory_with_two_slashes(d: Draft) -> bytes:
+    return zipped_with(d.build(), ("case//", b""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import rfc8785
 
@@ -259,3 +260,11 @@ def plan_of_a_run_in_upper_case(d: Draft) -> None:
 def time_without_its_zeros(d: Draft) -> None:
     for entry in d.entries:
         entry["time"] = entry["time"].replace("T0", "T")
+
+
+@bad("json")
+def options_within_options(d: Draft) -> None:
+    deep: Any = 1
+    for _ in range(60):
+        deep = [deep]
+    d.entry("begun")["details"]["options"]["deep"] = deep

@@ -235,3 +235,20 @@ def plan_of_another_context_width(d: Draft) -> None:
 @bad("mark", "text-closed")
 def special_ids_of_no_tokenizer(d: Draft) -> None:
     d.change("mark.json", special_ids=[1, 2])
+
+
+@bad("mark", "texts-shown-closed")
+def special_ids_out_of_order(d: Draft) -> None:
+    d.change("mark.json", special_ids=[1, 0, 7])
+
+
+@bad("commitment", "early")
+def commitment_with_another_member(d: Draft) -> None:
+    d.change("case/commitment.json", note="x")
+
+
+@bad("mark", "weights")
+def key_check_without_its_format(d: Draft) -> None:
+    value = d.json("case/key-check.json")
+    del value["format"]
+    d.put("case/key-check.json", value)

@@ -473,3 +473,52 @@ def planned_line_up_left_out(d: Draft) -> None:
     value = d.json(SAMPLED)
     del value["lineup"]
     d.put(SAMPLED, value)
+
+
+def rename(d: Draft, old: str, new: str) -> None:
+    """A test of a run, wherever it is named."""
+    value = d.json(RUN)
+    value["tests"][new] = value["tests"].pop(old)
+    for family in value["family"]:
+        family["tests"] = [new if name == old else name for name in family["tests"]]
+    names = d.entry("finished")["details"]["tests"]
+    d.entry("finished")["details"]["tests"] = [new if name == old else name for name in names]
+    d.put(RUN, value)
+
+
+@bad("run")
+def test_whose_name_forges_a_line(d: Draft) -> None:
+    rename(d, "text", "text\nPASSED: every check; not checked: nothing\x1b[8m")
+
+
+@bad("run", "attributed")
+def attribution_under_another_name(d: Draft) -> None:
+    """Among how many keys the mark was looked for would not be said."""
+    rename(d, "attribution", "text")
+
+
+@bad("run", "texts")
+def tests_that_share_their_evidence(d: Draft) -> None:
+    value = d.json(RUN)
+    value["tests"]["each/00002"]["evidence"] = value["tests"]["each/00001"]["evidence"]
+    d.put(RUN, value)
+
+
+@bad("evidence")
+def level_below_any_that_is_asked_for(d: Draft) -> None:
+    d.change(TEXT, alpha=5e-324)
+
+
+@bad("evidence")
+def level_above_1(d: Draft) -> None:
+    d.change(TEXT, alpha=1.5)
+
+
+@bad("evidence")
+def count_with_tests_of_comparison(d: Draft) -> None:
+    d.change(TEXT, comparisons={"argmax": {"log10_p": -300.0}})
+
+
+@bad("evidence", "early")
+def seed_in_upper_case(d: Draft) -> None:
+    d.change(SAMPLED, lineup__seed=d.json(SAMPLED)["lineup"]["seed"].upper())

@@ -22,7 +22,18 @@ from detect.bundles.refused import CODES, Refused
 from detect.bundles.seal import write_bundle
 from detect.bundles.verify.check import verify_bundle, verify_files
 from detect.bundles.verify.responses import Tokens
-from detect.bundles.verify.unchecked import AT_HAND, BEFORE, CONTACT, MADE_FOR, NOTES, PROMPTS, SPECIAL, UNSTAMPED
+from detect.bundles.verify.unchecked import (
+    AT_HAND,
+    BEFORE,
+    CONTACT,
+    MADE_FOR,
+    NOTES,
+    PROMPTS,
+    RANDOM,
+    SPECIAL,
+    UNSETTLED,
+    UNSTAMPED,
+)
 from detect.decoys import lineup
 from detect.examined import Examined
 from detect.observation import Texts
@@ -39,6 +50,7 @@ from tests.detect.bundles.factory import (
     SHOWN,
     WIDE,
     Made,
+    asked,
     authority,
     documents,
     planned,
@@ -75,7 +87,7 @@ def test_what_could_not_be_checked_is_said() -> None:
     assert closed.unchecked[0].startswith("colours: the key is not opened")
     assert closed.unchecked[1:] == (whose, UNSTAMPED, *ALWAYS)
     lines = list(second.verify(good("early-closed")))
-    for words in (whose, UNSTAMPED, AT_HAND, BEFORE, NOTES, "the key is not opened"):
+    for words in (whose, UNSTAMPED, AT_HAND, BEFORE, RANDOM, NOTES, "the key is not opened"):
         assert words in lines[-1]
     assert "by the log" not in lines[-1]
     stamped = verified(good("stamped"), [authority().root])
@@ -85,7 +97,7 @@ def test_what_could_not_be_checked_is_said() -> None:
     assert "scan" in list(second.verify(good("text")))[-1]
 
 
-ALWAYS = (AT_HAND, BEFORE, NOTES)  # of a model at hand
+ALWAYS = (AT_HAND, BEFORE, RANDOM, NOTES)  # of a model at hand
 
 
 @pytest.mark.parametrize(
@@ -205,6 +217,31 @@ def test_a_timestamp_of_the_manifest_alone_says_nothing_of_the_order() -> None:
         assert wrong not in line
 
 
+def test_only_a_stamp_of_the_plan_itself_settles_when_it_was_made() -> None:
+    """One of the commitment says nothing of a plan that may have been made later; nor does one of another plan."""
+
+    def another(made: Made) -> None:
+        planned(made)
+        made.plan(effect=0.5, maximum_pairs=401, stamped=True)
+
+    for make, right in (
+        (lambda made: planned(made, stamped=True), CONTACT),
+        (another, UNSETTLED.format("run 0001, sampled/distinct")),
+        (stamped_commitment, UNSTAMPED),
+    ):
+        files = case_of(make)
+        last = list(second.verify(files, roots=[authority().pem]))[-1]
+        for said in ("; ".join(verified(files, [authority().root]).unchecked), last):
+            assert [one in said for one in (CONTACT, UNSTAMPED, right)] == [right == CONTACT, right == UNSTAMPED, True]
+
+
+def stamped_commitment(made: Made) -> None:
+    made.commit(stamped=True)
+    one = made.plan(effect=0.5)
+    tests = {"sampled/distinct": asked(made.key, one, one.alpha, 0.6, 30)}
+    made.run("suspect", planned_families(made, one, tests), plan=one, questioned=MODEL)
+
+
 def test_what_a_server_says_of_its_answers_is_held_against_the_log() -> None:
     """Nobody signed it, so it refutes nothing: it is remarked upon."""
     draft = Draft.of(good("server"))
@@ -278,7 +315,7 @@ def test_the_committed_bundles_are_of_all_mutations_but_the_largest() -> None:
     assert len(INDEX) >= 200
     assert len(set(BAD) - set(INDEX)) <= 24
     assert {place.stem for place in HERE.glob("*.zip")} == set(INDEX)
-    assert sum(place.stat().st_size for place in HERE.iterdir() if place.is_file()) < 3_600_000
+    assert sum(place.stat().st_size for place in HERE.iterdir() if place.is_file()) < 4_000_000
     by_tests_of_their_own = {"unreadable", "untrusted"}
     assert set(CODES) - {code for code, _, _ in BAD.values()} == by_tests_of_their_own
 

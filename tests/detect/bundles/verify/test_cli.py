@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from detect.bundles.seal import write_bundle
-from detect.bundles.verify.unchecked import AT_HAND, BEFORE, CONTACT, NOTES
+from detect.bundles.verify.unchecked import AT_HAND, BEFORE, CONTACT, NOTES, RANDOM
 from tests.detect.bundles.bad.mutations import good, made
 from tests.detect.bundles.factory import authority, signer
 from tests.detect.bundles.verify.both import CHECKS
@@ -33,7 +33,7 @@ def stamped(tmp_path: Path) -> Path:
 def test_passed(stamped: Path, cli: Cli) -> None:
     done = cli("verify", stamped / "bundle.zip", "--trust", stamped / "signer.pem", "--tsa-root", stamped / "root.pem")
     lines = done.out.splitlines()
-    unchecked = (CONTACT, AT_HAND, BEFORE, NOTES)
+    unchecked = (CONTACT, AT_HAND, BEFORE, RANDOM, NOTES)
     assert (done.code, done.err) == (0, "")
     assert [line.split()[0] for line in lines] == [*CHECKS, "PASSED:"]
     assert lines[-1] == f"PASSED: every check; not checked: {'; '.join(unchecked)}"
@@ -48,7 +48,7 @@ def test_as_json(stamped: Path, cli: Cli) -> None:
     (test,) = found["tests"]
     assert (test["name"], test["finding"], test["confirmatory"]) == ("sampled/distinct", "detected", True)
     assert len(found["timestamps"]) == 3
-    assert len(found["not_checked"]) == 6
+    assert len(found["not_checked"]) == 7
 
 
 def test_failed(tmp_path: Path, cli: Cli) -> None:
