@@ -470,7 +470,7 @@ def runs(b):
     begins = of(b, "begun")
     for entry, begun in ((one, begins[int(one.details["run"]) - 1]) for one in of(b, "finished")):
         run, here, plan = entry.details["run"], f"case/runs/{entry.details['run']}/", b.plans.get(begun.details["plan"])
-        b.at, tests, together, primary = f"runs: run {run}", {}, {}, None
+        b.at, tests, together, primary, often = f"runs: run {run}", {}, {}, None, Counter()
         need(plan or begun.details["plan"] is None, "its plan was not recorded")
         served = "server" in (begun.details["questioned"] or {})
         need(not plan or served == (plan["access"] != "weights"), "the model was not reached as the plan says")
@@ -491,6 +491,8 @@ def runs(b):
             take(one, "kind evidence material statistic" if parts == "weights" else "kind evidence material")
             parts = "weights documents" if parts == "weights" and served else parts
             paths = {part: here + path for part, path in take(one["material"], parts).items()}
+            often[paths.get("documents", name)] += 1
+            need(often[paths.get("documents", name)] <= 8, "more tests on the same documents than there may be")
             need({here + one["evidence"], *paths.values()} <= entry.files.keys(), "files that are not the run's")
             e = parse(b.files[here + one["evidence"]])
             take(e, " ".join([members, *(name for name in optional.split() if name in e)]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,6 +28,7 @@ ENDS = ("early", "maximum", "exhausted")
 
 LEAST_ALPHA = 1e-202  # 1e-200 may be asked for, of several tests, with a check of the key
 _NAME = re.compile(r"[A-Za-z0-9._/-]{1,100}")
+MOST_SHARED = 8  # tests that rest on the same documents: of a text there are two, of answers three
 MOST_KEYS = 1_000_000_000  # among which a mark was looked for
 
 _TEXTS = {"documents", "prompts"}
@@ -209,6 +211,9 @@ def _read_run(files: Files, log: Log, marked: Marked, finished: Entry, begun: in
         raise Refused("run", f"{what}: tests that share their evidence")
     served = asks_server(begin)
     tests = {name: _read_test(files, marked, finished, begun, name, one, served) for name, one in said["tests"].items()}
+    shared = Counter(one["material"].get("documents", name) for name, one in said["tests"].items())
+    if max(shared.values(), default=0) > MOST_SHARED:
+        raise Refused("run", f"{what}: more than {MOST_SHARED} tests on the same documents")
     for test in tests.values():
         if "plan" in test.evidence and test.evidence["plan"]["sha256"] != begin["plan"]:
             raise Refused("evidence", f"{test.what}: of another plan than the run")

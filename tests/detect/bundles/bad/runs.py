@@ -522,3 +522,14 @@ def count_with_tests_of_comparison(d: Draft) -> None:
 @bad("evidence", "early")
 def seed_in_upper_case(d: Draft) -> None:
     d.change(SAMPLED, lineup__seed=d.json(SAMPLED)["lineup"]["seed"].upper())
+
+
+@bad("run", "nothing")
+def nine_tests_of_one_text(d: Draft) -> Files:
+    """A small bundle would take as long as one likes to verify."""
+
+    def many(made: Made) -> None:
+        (tested,) = [one for name, one in text_families(made.key)[0].tests.items() if name == "text"]
+        made.run("detect", [Family({f"text/{number}": tested for number in range(9)}, key_check=False)])
+
+    return case_of(many)
