@@ -17,6 +17,7 @@ from detect.questioned.answer_ids import AnswerReader, Listed
 from detect.questioned.excess import excess_of
 from detect.questioned.expectation import expectation_of
 from detect.questioned.probes import make_probes
+from detect.questioned.prompts import Prompts
 from detect.questioned.responses import Response
 from detect.questioned.sampled import Answers
 from detect.readers.builtin import builtin_rows
@@ -55,8 +56,8 @@ def test_a_servers_answers_bring_what_it_listed() -> None:
     names = [tokenizer().decode([token]) for token in encoded(WORDS)]
     position = tuple({"token": name, "logprob": -0.5, "top": [[name, -0.5]]} for name in names)
     responses = [Response(0, 1, WORDS), Response(1, 2, ""), Response(2, 0, WORDS, logprobs=position)]
-    found = Answered.of_server(responses, AnswerReader(tokenizer()), PROMPTS, PLAIN, lists_wanted=True)
-    unasked = Answered.of_server(responses, AnswerReader(tokenizer()), PROMPTS, PLAIN, lists_wanted=False)
+    found = Answered.of_server(responses, AnswerReader(tokenizer()), Prompts(PROMPTS, PLAIN), lists_wanted=True)
+    unasked = Answered.of_server(responses, AnswerReader(tokenizer()), Prompts(PROMPTS, PLAIN), lists_wanted=False)
     assert unasked.listed == [None] * len(found.probes)
     assert found.probes == [Probe([1, 20], encoded(WORDS)), Probe([1, 10, 11], encoded(WORDS))]
     assert found.listed == [None, [Listed({token: -0.5}, -0.5) for token in encoded(WORDS)]]
