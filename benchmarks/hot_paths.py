@@ -87,7 +87,7 @@ def _independent(typing_context, start):  # type: ignore[no-untyped-def]
                 for i, value in enumerate(found):
                     mixed = builder.xor(builder.add(value, first), first)
                     turn = ir.Constant(code.kind, [7] * _WIDTH)
-                    found[i] = builder.call(code._rotate, [mixed, mixed, turn])
+                    found[i] = builder.call(code.rotate, [mixed, mixed, turn])
             for cell, value in zip(cells, found, strict=True):
                 builder.store(value, cell)
         total = builder.load(cells[0])

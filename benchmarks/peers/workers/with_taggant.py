@@ -9,6 +9,7 @@ from serve import Call, serve
 from detect import assess, tally
 from detect.exact.binomial import log10_sf
 from watermark import GreenListProcessor, Key, chacha, dedup
+from watermark.engines.bias import CACHE_BYTES
 
 KEY = Key.generate(gamma=0.25, delta=2.0, context_width=1)
 
@@ -18,7 +19,7 @@ def cold(vocabulary: int, logits: Any) -> Call:
     import torch
 
     processor = GreenListProcessor(KEY, vocabulary)
-    room = (256 << 20) // (vocabulary // 8)
+    room = CACHE_BYTES // (vocabulary // 8)
     for start in range(0, room + 64, 64):
         contexts = torch.arange(vocabulary + start, vocabulary + start + 64)[:, None]  # ids that no call will have
         processor(contexts, torch.zeros(64, vocabulary))
