@@ -42,8 +42,8 @@ def opening_of(held: Held, key: Key, leaves: Sequence[Leaf] = ()) -> Opening:
     alone = Commitment.of([Leaf(None, None, key.key_id)])
     if roots and (alone.root, alone.size) not in roots:
         raise CommitmentError(
-            "the case recorded a commitment to more marks than this one: give its list of leaves as --leaves to open "
-            "the key in it"
+            "the commitment that the case recorded names accounts, months or more marks: give its list of leaves as "
+            "--leaves, to open the key in it"
         )
     return _by_leaves(alone, key)
 

@@ -67,7 +67,9 @@ def why_not(
     reasons = []
     root = entry.details["root"]
     committed = [one for number, one in log.of("committed") if number < place and one.details["root"] == root]
-    if not committed:
+    if root is None:
+        reasons.append("the plan names no commitment of the key (plan --commitment and --leaves)")
+    elif not committed:
         reasons.append("the case does not record the key's commitment before the plan")
     for what, one in (("plan", entry), *(("key's commitment", one) for one in committed)):
         if (dated := _date_of(one, read)) > one.time:

@@ -144,7 +144,8 @@ def _questioned(given: Given, test: RecordedTest) -> Text:
         said(given.commission.items[sha], 120) if sha in given.commission.items else name for name, sha, _ in found
     ]
     more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
-    return filled("{}{}", joined(names[:MOST_NAMES], "; "), more)
+    pooled = words.POOLED if len(names) > 1 else ""
+    return filled("{}{}{}", joined(names[:MOST_NAMES], "; "), more, pooled)
 
 
 def _examined(given: Given) -> Text:
@@ -174,7 +175,8 @@ def _meanings(given: Given, main: list[RecordedTest]) -> list[Text]:
     detected = [test for test in main if test.evidence["finding"] == "detected"]
     if detected:
         largest = max(test.evidence["log10_p_adjusted"] for test in detected)
-        sentence = words.CHANCE if len(detected) == 1 else words.CHANCES
+        alone = words.CHANCE if len(main) == 1 else words.CHANCE_AMONG
+        sentence = alone if len(detected) == 1 else words.CHANCES
         found.append(filled(sentence, chance=bound_words(largest)))
         found += [words.FLOOR_SAID] if largest < FLOOR else []
     found += _short_of_it(given, main)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from detect.bundles.material import COUNT, SCAN, WEIGHTS
 from detect.bundles.verify.retally import retally
+from detect.bundles.verify.retally import rows_of as rows_of_material
 from detect.bundles.verify.runs import RecordedTest
 from detect.counting import WeightTally
 from detect.decoys import lineup
@@ -93,15 +94,21 @@ def _singles(tests: Sequence[RecordedTest]) -> list[Block]:
     for test in tests[:MOST_SINGLE]:
         one = test.evidence
         p = [own_p_words(test), bound_words(one["log10_p_adjusted"])]
-        rows.append(
-            (said(test_words(test)), number(one.get("n_scored")), number(one.get("n_green")), *p, one["finding"])
-        )
+        rows.append((_document(test), number(one.get("n_scored")), number(one.get("n_green")), *p, one["finding"]))
     headings = ("document", "pairs", "green", "p", "adjusted", "finding")
     blocks: list[Block] = [Paragraph(words.EACH), Table(headings, tuple(rows), "Single documents")]
     if len(tests) > MOST_SINGLE:
         found = sum(test.evidence["finding"] == "detected" for test in tests)
         blocks.append(Paragraph(filled(words.EACH_MORE, shown=MOST_SINGLE, all=len(tests), found=f"{found:,}")))
     return blocks
+
+
+def _document(test: RecordedTest) -> Text:
+    """Which document a test by itself is of: as the input calls it, else by its number."""
+    (row, *_) = rows_of_material(test, "documents") or [{"id": None}]
+    if row["id"] is None:
+        return said(test_words(test))
+    return filled("{} ({}, run {})", said(str(row["id"]), 120), test.name, test.run)
 
 
 def _in_full(given: Given, test: RecordedTest, told: dict[str, Text]) -> list[Block]:

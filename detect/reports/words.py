@@ -45,6 +45,8 @@ CHANCE = (
     "If what was observed had nothing to do with the key, a result as extreme as this one, or more, would come about "
     "with a probability {chance} (adjusted for the number of tests, and for the key's check where there was one)."
 )
+CHANCE_AMONG = CHANCE.replace("as this one,", "as the one that says “detected”,")
+POOLED = ", taken together (each by itself: section 7, where it was tested)"
 CHANCES = (
     "If what was observed had nothing to do with the key, a result as extreme as the weakest of those that say "
     "“detected”, "
@@ -143,8 +145,8 @@ PLAN = (
     "committed to before, was recorded before the questioned model was examined, and had not been carried out before."
 )
 NO_PLAN = (
-    "No plan was recorded. All results of this report are exploratory: they can suggest a question, and a second "
-    "examination with a plan can answer it."
+    "No plan was recorded. All results of this report are exploratory: they can suggest a question, and an examination "
+    "of a model with a plan can answer it. Of texts alone there is no plan: results stay exploratory."
 )
 COMMITMENT = (
     "A commitment fixes the key without showing it: a digest from which nobody can find the key, and to which no other "
@@ -200,7 +202,8 @@ PROPOSITIONS = (
     "A small p speaks against H0. It carries no information on which of the ways below led to a dependence.",
     "By what route the dependence came about is a separate pair of propositions, about activities:",
     (
-        "A1: the questioned model was trained, directly or through intermediate models, on text that carries the mark.",
+        "A1: text was written by a model that the mark was put into; or the questioned model was trained, directly or "
+        "through intermediate models, on text that carries the mark.",
         "A0: it was not, and the dependence came about in another way.",
     ),
     "The tests cannot tell A1 from A0. The alternatives that have to be weighed with other evidence, and what would "
@@ -346,8 +349,8 @@ CONTROL_NOTES = "What was recorded with this control, besides what stands with t
 SAME_NOTES = "{notes}, word for word as with {test}"
 WITH_LEFT_OUT = "with the pairs left out"
 WHOLE = (
-    "{left_out} stood in a prompt, or have a special token, and do not count; with them {green} of {all} distinct "
-    "pairs are green: {value}"
+    "{left_out} left out, for standing in a prompt or having a special token; counted with them, {green} of {all} "
+    "distinct pairs are green: {value}"
 )
 SPANS = "Stretches that the scan found, by document, in tokens:"
 POSITIVE = (
