@@ -351,7 +351,7 @@ def test_plans_are_recorded(cli: Cli, text_key: Path, tmp_path: Path) -> None:
     second = planned(cli, text_key, probes, "second.json", "--case", CASE).json()
     assert last()["subjects"][0]["name"] == "plan-2.json"
     assert last()["details"]["root"] is None
-    assert any("will be exploratory: the case does not record the key's commitment" in n for n in second["notes"])
+    assert any("will be exploratory: the plan names no commitment of the key" in n for n in second["notes"])
     cli("plan", "--case", CASE).refused(2, "--case belongs into a plan's file")
 
 
