@@ -14,7 +14,7 @@ from benchmarks.scaling import clock_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
 TEMPLATE = Path(__file__).parent / "templates" / "speed.md.jinja"
-NAMES = ("peers", "hot_paths", "text", "reading_speed", "scaling", "startup")
+NAMES = ("peers", "peers_xeon", "hot_paths", "text", "reading_speed", "scaling", "startup")
 STEPS = (
     ("left_over_cold", "transformers' left hash over Taggant, contexts never seen"),
     ("left_over_cached", "over Taggant, contexts seen before"),
@@ -57,6 +57,7 @@ def page(found: Results, sampled: dict[str, str]) -> str:
         **found,
         dates=sorted({one["date"] for one in found.values()}),
         claims=_claims(found["peers"]["headline"]),
+        claims_again=_claims(found["peers_xeon"]["headline"]),
         shares=_shares(found["text"]["runs"]),
         costs=_costs(found["scaling"]),
         starts=_starts(found["startup"]["started"]),

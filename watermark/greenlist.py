@@ -156,25 +156,25 @@ class GreenList:
             raise ValueError(f"a context of this mark has {self.context_width} tokens, not {len(context)}")
         for token in context:
             _check_range(token, token, "contexts")
-        nonce, threshold = chacha.nonce_of(context), np.uint16(self.gamma_65536)
+        nonce = chacha.nonce_of(context)
         if chacha.COMPILED in sys.modules:
-            from watermark.chacha_numba import green_bits
-
-            green_bits(chacha.key_words(self._chacha_key), nonce, threshold, out)
+            self._compiled_bits(nonce, out)
             return
-        colours = chacha.scratch_row(self._chacha_key, nonce, 32 * out.shape[0]) < threshold
+        colours = chacha.scratch_row(self._chacha_key, nonce, 32 * out.shape[0]) < np.uint16(self.gamma_65536)
         out[:] = np.packbits(colours, bitorder="little").view("<u4")
 
     def _fill(self, nonce: NDArray[np.uint32], out: NDArray[np.bool_]) -> None:
-        threshold = np.uint16(self.gamma_65536)
         if chacha.COMPILED in sys.modules:
-            from watermark.chacha_numba import green_bits
-
             bits = np.empty(-(-out.shape[0] // 32), dtype=np.uint32)
-            green_bits(chacha.key_words(self._chacha_key), nonce, threshold, bits)
+            self._compiled_bits(nonce, bits)
             out[:] = colours_of(bits, out.shape[0])
             return
-        np.less(chacha.scratch_row(self._chacha_key, nonce, out.shape[0]), threshold, out=out)
+        np.less(chacha.scratch_row(self._chacha_key, nonce, out.shape[0]), np.uint16(self.gamma_65536), out=out)
+
+    def _compiled_bits(self, nonce: NDArray[np.uint32], out: NDArray[np.uint32]) -> None:
+        from watermark.chacha_numba import green_bits
+
+        green_bits(chacha.key_words(self._chacha_key), nonce, np.uint16(self.gamma_65536), out)
 
     @overload
     def is_green(self, contexts: NDArray[Any], tokens: NDArray[Any]) -> NDArray[np.bool_]: ...

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from detect.plans.parts import ACCESS
 from detect.questioned.probes import fed_words, make_probes, plain_prompts
 from detect.questioned.questions import Prompt
 from detect.readers import Row, refuse_foreign_ids
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from detect.fed import Probe
     from watermark.windows import Document
 
-WEIGHTS, CHAT, COMPLETIONS = "weights", "chat", "completions"  # as `detect.plans.parts.ACCESS`
+WEIGHTS, CHAT, COMPLETIONS = ACCESS
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from detect.bundles.material import COUNT, E_PROCESS, WEIGHTS
 from detect.bundles.verify.marked import Marked
-from detect.bundles.verify.retally import texts_of
+from detect.bundles.verify.retally import rows_of
 from detect.bundles.verify.runs import RecordedTest
 from detect.exact.binomial import log10_sf
 from detect.exact.evalue import log10_e_value
@@ -52,7 +52,7 @@ def whole_of(test: RecordedTest, marked: Marked) -> Whole | None:
     if test.kind not in COUNTS or not marked.opened:
         return None
     documents, room = [], int(test.evidence["n_tokens"])
-    for ids in texts_of(test)[0]:
+    for ids in _ids(test, "documents"):
         documents.append(ids[:room])
         room -= len(documents[-1])
     pairs = WindowRule(marked.context_width).extract(documents, []).pairs
@@ -69,7 +69,7 @@ def leaves_out_as_planned(test: RecordedTest) -> bool:
     """Whether a planned count leaves out just what its plan settled."""
     if test.kind not in COUNTS or test.plan is None or test.plan.left_out is None:
         return False
-    prompts = texts_of(test)[1]
+    prompts = _ids(test, "prompts")
     return len(prompts) > 0 and PlannedExclusion.of(prompts) == test.plan.left_out
 
 
@@ -81,4 +81,9 @@ def leaves_out_freely(test: RecordedTest, confirmatory: bool) -> bool:
     """
     if test.kind == WEIGHTS:
         return True
-    return any(texts_of(test)[1]) and not (confirmatory and leaves_out_as_planned(test))
+    return any(_ids(test, "prompts")) and not (confirmatory and leaves_out_as_planned(test))
+
+
+def _ids(test: RecordedTest, part: str) -> list[list[int]]:
+    """Of its documents, or of its prompts: the other part may be large, and is not read for it."""
+    return [row["token_ids"] for row in rows_of(test, part)]
