@@ -8,6 +8,7 @@ where its parent does, and nowhere else: the current directory may be full of ex
 from __future__ import annotations
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -273,7 +274,7 @@ def rebuilt(name: str, kind: str, message: str, number: int | None, filename: st
 
 def _serve(pipe: Connection, threads: int, begin: str | None) -> None:
     """A worker's life."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _end_with_parent()
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if begin is not None:
         resolve(begin)(threads)
@@ -326,8 +327,23 @@ def described(error: Exception) -> tuple[str, str, int | None, str | None]:
 
 
 def _end_with_parent() -> None:
-    """End this process the moment its parent is gone: the pipe that only the parent holds open then closes."""
+    """End this process the moment its parent is gone: the pipe that only the parent holds open then closes.
+
+    Linux tells by SIGIO, which ends a process unless it asks for something else. A thread that waits for it, as
+    elsewhere, would slow down every allocation: see `detect.arrow`.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
-    wait([parent.sentinel])
+    if sys.platform != "linux":
+        threading.Thread(target=_wait_and_end, args=(parent.sentinel,), daemon=True).start()
+        return
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
+    if wait([parent.sentinel], 0):  # it was gone before that
+        os._exit(1)
+
+
+def _wait_and_end(sentinel: int) -> None:
+    wait([sentinel])
     os._exit(1)

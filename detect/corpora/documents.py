@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from detect.arrow import batches, opened, pa, pq
 from detect.audit import SUSPECT
 from detect.exact.binomial import log10_cdf_each, log10_sf_each
 from detect.exact.evalue import log10_e_each
@@ -142,8 +141,8 @@ def join(parts: Iterable[Path], target: IO[bytes]) -> int:
     writer = GroupWriter(target)
     total = 0
     for part in parts:
-        with pq.ParquetFile(part) as file:
-            for batch in file.iter_batches(batch_size=GROUP_ROWS):
+        with opened(part) as file:
+            for batch in batches(file, GROUP_ROWS):
                 writer.add(pa.Table.from_batches([batch]).cast(SCHEMA))
                 total += batch.num_rows
     writer.close()

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from detect.arrow import batches, opened, pa, pq
 from detect.exact.multiplicity import e_bh, holm
 
 COLUMNS = ["source", "n_tokens", "log10_p", "log10_e"]
@@ -160,8 +159,8 @@ class _Group:
 def _groups(documents: Path, level: float) -> Iterator[_Group]:
     """The sources, in the order in which their documents lie."""
     group: _Group | None = None
-    with pq.ParquetFile(documents) as file:
-        for batch in file.iter_batches(batch_size=_BATCH, columns=COLUMNS):
+    with opened(documents) as file:
+        for batch in batches(file, _BATCH, COLUMNS):
             names = batch.column("source")
             codes, known = names.indices.to_numpy(), names.dictionary.to_pylist()
             values = [batch.column(name).to_numpy(zero_copy_only=False) for name in COLUMNS[1:]]

@@ -1,4 +1,4 @@
-"""Parquet files as rows. The one module that loads pyarrow."""
+"""Parquet files as rows."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from detect.arrow import batches, opened, pa
 from detect.readers.row import MEMBERS, Row, make_row
 from detect.visible import one_line
 from watermark.errors import InputError
 
 BATCH_ROWS = 1024
-_BUFFER = 1 << 20  # bytes read of a column at a time: memory does not grow with the size of a row group
 
 
 def parquet_rows(
@@ -85,7 +82,7 @@ class RowGroup:
 def row_groups(handle: BinaryIO, name: str) -> tuple[list[RowGroup], bool]:
     """The row groups of a file, and whether its rows may hold prompts (InputError as `parquet_rows`)."""
     with _readable(name):
-        file = pq.ParquetFile(handle)
+        file = opened(handle)
         columns = set(_columns(file.schema_arrow, name))
         groups = []
         for index in range(file.metadata.num_row_groups):
@@ -99,9 +96,9 @@ def row_groups(handle: BinaryIO, name: str) -> tuple[list[RowGroup], bool]:
 def _batches(handle: BinaryIO, name: str, groups: Sequence[int] | None) -> Iterator[Any]:
     """Record batches of the columns we know."""
     with _readable(name):
-        file = pq.ParquetFile(handle, buffer_size=_BUFFER)
+        file = opened(handle)
         columns = _columns(file.schema_arrow, name)
-        yield from file.iter_batches(batch_size=BATCH_ROWS, columns=columns, row_groups=groups)
+        yield from batches(file, BATCH_ROWS, columns, groups)
 
 
 @contextmanager

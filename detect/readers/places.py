@@ -85,7 +85,7 @@ def reading(file: File) -> Iterator[BinaryIO]:
             return
         if file.kind == "parquet":
             raise InputError(f"{file.name}: Parquet is compressed inside; unpack the file, or write it again")
-        import pyarrow as pa
+        from detect.arrow import pa
 
         with io.BufferedReader(pa.CompressedInputStream(stored, file.compression), _BUFFER) as unpacked:
             yield unpacked
