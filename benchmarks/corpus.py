@@ -251,6 +251,7 @@ def _taggant(corpus: Path, key_file: Path, root: Path) -> dict[str, float]:
     tokenizer = {"name": "it", "problem": None, "verified": False}
     arguments = {"job": str(root), "key": str(key_file), "inputs": [str(corpus)], "tokenizer": tokenizer}
     described = {"taggant": "", "key_id": key.key_id, "context_width": 1, "tokenizer": None}
+    described["special_ids"] = key.special_ids_digest
     with opened(root, described, shards) as job:
         run(job, shards, arguments, Local(1), lambda _: nullcontext(ignore))
         results = judge(job, key, count(job, tokenizer=True), Assessment())

@@ -32,7 +32,8 @@ Update = tuple[str, str, float, str, float]
 """(task, "started" | "progress" | "finished", fraction done, what is being done, seconds)"""
 
 Message = tuple[Any, ...]
-"""What a worker tells: ("progress", fraction, what), ("finished", seconds), ("failed", kind, message, errno, file)"""
+"""What a worker tells: ("progress", fraction, what), ("finished", what the function returned: seconds, or None),
+("failed", kind, message, errno, file)"""
 
 _REPORT_SECONDS = 0.2
 _FAREWELL_SECONDS = 10.0  # for an idle worker to end by itself
@@ -59,6 +60,11 @@ class Task:
     function: str
     arguments: Mapping[str, Any]
     needs: frozenset[str] = field(default_factory=frozenset)
+
+
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def resolve(name: str) -> Callable[..., Any]:

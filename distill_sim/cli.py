@@ -131,11 +131,12 @@ def simulate(
         return
     if config is None or output is None:
         raise click.UsageError("give a study's TOML file and -o DIRECTORY (or --fields)", ctx)
+    from detect.workers import processors
     from distill_sim.study.file import read_study
-    from distill_sim.study.run import Parallel, Runner, cores
+    from distill_sim.study.run import Parallel, Runner
 
-    count = workers or cores()
-    parallel = Parallel(count, max(1, cores() // count), processes, ray)
+    count = workers or processors()
+    parallel = Parallel(count, max(1, processors() // count), processes, ray)
     runner = Runner(
         output,
         read_study(config),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from watermark.errors import InputError
 from watermark.greenlist import MAX_TOKEN_ID
 from watermark.windows import Pairs
 
@@ -53,7 +54,16 @@ class Packing:
         return self.bits * (self.context_width + 1) if self.words == 1 else _WORD
 
     def pack(self, rows: NDArray[np.uint32]) -> Words:
-        """Rows (context …, token), uint32 [N, h + 1] → uint64 [k, N]."""
+        """Rows (context …, token), uint32 [N, h + 1] → uint64 [k, N].
+
+        Raises:
+            InputError: an id takes more bits than there are; two pairs would become one.
+        """
+        if rows.size and int(rows.max()) >> self.bits:
+            raise InputError(
+                f"token id {int(rows.max())} is not among the {self.vocab_size} tokens of the key's tokenizer; "
+                "tokenise the text with that"
+            )
         packed = np.zeros((self.words, rows.shape[0]), dtype=np.uint64)
         for column in range(self.context_width + 1):
             word = packed[column // self._each]

@@ -40,7 +40,8 @@ CORPUS_OPTIONS = (
     click.option(
         "--workers",
         type=click.IntRange(1, 100_000),
-        help="With -o: processes, one tokenizer thread each.  [default: one for each processor]",
+        help="With -o: processes, one tokenizer thread each.  [default: one for each processor of this machine; "
+        "needed for Slurm]",
     ),
     click.option(
         "--executor",
@@ -129,7 +130,9 @@ def run_corpus(
         "taggant": version("taggant"),
         "key_id": key.key_id,
         "context_width": key.context_width,
+        "special_ids": key.special_ids_digest,
         "tokenizer": fingerprint,
+        "shard_mb": asked.shard_mb,
     }
     arguments: dict[str, Any] = {
         "job": str(asked.output.absolute()),
@@ -165,14 +168,21 @@ def _work(
     cluster: Mapping[str, Any],
 ) -> bool:
     """Do what is left; False: a cluster does, and is not done."""
-    from detect.corpora.local import Local, needs_this_process, processors
+    from detect.corpora.cluster import slurm_job
+    from detect.corpora.local import Local, needs_this_process
     from detect.corpora.stages import run, stages
+    from detect.workers import processors
+    from watermark.errors import InputError
 
     scoring = next(stage for stage in stages(shards) if stage.name == "scoring")
     left = scoring.left(job)
     if len(left) < len(shards):
         note(ctx, f"{len(shards) - len(left):,} of {len(shards):,} shards are scored already; going on")
     workers = asked.workers or processors()
+    if asked.executor != "slurm" and (number := slurm_job(job)) is not None:
+        raise InputError(
+            f"Slurm is at work on {job.root} (job {number}); ask with --executor slurm, or cancel that job"
+        )
     if asked.executor == "local":
         local = Local(1 if needs_this_process(arguments["inputs"]) else workers)
         run(job, shards, arguments, local, _progress(ctx))
@@ -181,10 +191,15 @@ def _work(
     from detect.ray import connected
 
     if asked.executor == "slurm":
-        return submit(job, shards, arguments, workers, cluster, lambda line: note(ctx, line))
+        return submit(job, shards, arguments, workers, cluster, _say)
     with connected():
         run(job, shards, arguments, Ray(workers, cluster), _progress(ctx))
     return True
+
+
+def _say(line: str) -> None:
+    """Also under -q: it is all there is to know until the cluster is done."""
+    click.echo(printable(line), err=True)
 
 
 def _results(job: Job, key: Key, how: Assessment, verified: bool) -> Results:
@@ -235,9 +250,12 @@ def _cluster(ctx: click.Context, asked: AskedCorpus) -> dict[str, Any]:
     from detect.corpora.cluster import checked_arguments
 
     try:
-        return checked_arguments(asked.executor, asked.cluster)
+        cluster = checked_arguments(asked.executor, asked.cluster)
     except ValueError as error:
         raise click.UsageError(str(error), ctx) from None
+    if asked.executor == "slurm" and asked.workers is None:
+        raise click.UsageError("--executor slurm needs --workers: how many processes may run at once", ctx)
+    return cluster
 
 
 @contextmanager

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 FILE = click.Path(path_type=Path)  # existence is checked where the file is opened, once
+INCONCLUSIVE = 4  # exit code: under --strict, and where there is no result yet
 
 PROBES_HELP = (
     "What is fed to the questioned model, a row each: what it is asked (`prompt` or `prompt_ids`) and an answer to be "
@@ -104,7 +105,7 @@ def exit_code(findings: list[str], *, strict: bool, fail_on_detect: bool) -> int
     """What `--strict` and `--fail-on-detect` make of the findings."""
     if "detected" in findings:
         return 1 if fail_on_detect else 0
-    return 4 if strict and "inconclusive" in findings else 0
+    return INCONCLUSIVE if strict and "inconclusive" in findings else 0
 
 
 def load_key(path: Path) -> Key:

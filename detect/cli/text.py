@@ -12,6 +12,7 @@ from detect.cli.casework import Inputs, at_case, at_run, case_options, refuse_lo
 from detect.cli.corpus import AskedCorpus, corpus_options, describe_corpus, refuse_mixed, run_corpus
 from detect.cli.options import (
     FILE,
+    INCONCLUSIVE,
     TokenizerAtHand,
     exit_code,
     habits,
@@ -142,7 +143,9 @@ def detect(
     if output is not None:
         how = Assessment(asked.alpha, asked.effect, **on_record(key, key_file))
         counted = run_corpus(ctx, key, key_file, files, asked.tokenizer, how, corpus)
-        return 0 if counted is None else _show_corpus(ctx, counted, output, as_json, strict, fail_on_detect)
+        if counted is None:  # a cluster is at work: whoever acts on the exit code must not take that for "not detected"
+            return INCONCLUSIVE if as_json or strict or fail_on_detect else 0
+        return _show_corpus(ctx, counted, output, as_json, strict, fail_on_detect)
     with at_case(ctx, case_directory, signer_file, key) as case:
         checked = on_record(key, key_file)
         refuse_lost_check(case, checked["key_check"])

@@ -20,7 +20,7 @@ from typing import Any
 
 from detect.corpora.job import Job, read_json, write_json
 from detect.corpora.sources import Shard
-from detect.corpora.stages import Stage, perform, raise_first, results_stage, stages
+from detect.corpora.stages import Stage, forget_errors, perform, raise_first, results_stage, stages
 from detect.ray import connected
 from detect.readers.places import is_address, without_secrets
 from watermark.errors import InputError, TaggantError
@@ -139,13 +139,17 @@ def submit(
         InputError: what a task of an earlier submission raised; an address that holds a secret; or no Slurm here.
     """
     order = [*stages(shards), results_stage()]
-    record = job.work / SUBMITTED
-    if record.exists() and _is_at_work(str(read_json(record)["id"])):
+    at_work = slurm_job(job)
+    if at_work is not None:
         done = sum(not stage.left(job) for stage in order)
-        tell(f"Slurm is at work (job {read_json(record)['id']}): {done} of {len(order)} stages done; ask again later")
+        tell(f"Slurm is at work (job {at_work}): {done} of {len(order)} stages done; ask again later")
         return False
-    for stage in order:
-        raise_first(job, stage)
+    job.sweep()
+    try:
+        for stage in order:
+            raise_first(job, stage)
+    finally:
+        forget_errors(job)  # told once; after that the same command goes on
     for one in arguments["inputs"]:
         if is_address(one) and without_secrets(one) != one:
             raise InputError(
@@ -157,7 +161,7 @@ def submit(
             "there is no sbatch on this machine; submit from one of the cluster's, or leave out --executor"
         )
     executors = _executors()
-    previous = None
+    chain: list[Any] = []
     options: dict[str, Any] = {"mem_per_cpu_gb": MEMORY}
     activate = Path(sys.prefix) / "bin" / "activate"
     if activate.exists() and not {"env_command", "condaenv"} & set(cluster):
@@ -166,35 +170,58 @@ def submit(
         if not (left := stage.left(job)):
             continue
         processes = min(workers, len(left))
-        previous = executors.SlurmPipelineExecutor(
-            pipeline=[Share(stage, arguments, left)],
-            tasks=processes,
-            workers=processes,
-            job_name=f"taggant-{stage.name}",
-            logging_dir=_logs(job, stage),
-            depends=previous,
-            skip_completed=False,
-            sbatch_args={"kill-on-invalid-dep": "yes"},  # of what waits for a stage that failed
-            **{**options, **cluster},
+        chain.append(
+            executors.SlurmPipelineExecutor(
+                pipeline=[Share(stage, arguments, left)],
+                tasks=processes,
+                workers=processes,
+                job_name=f"taggant-{stage.name}",
+                logging_dir=_logs(job, stage),
+                depends=chain[-1] if chain else None,
+                skip_completed=False,
+                sbatch_args={"kill-on-invalid-dep": "yes"},  # of what waits for a stage that failed
+                **{**options, **cluster},
+            )
         )
-    if previous is None:
+    if not chain:
         return True
     try:
-        previous.run()
+        chain[-1].run()
     except (OSError, subprocess.CalledProcessError) as error:
         raise InputError(f"sbatch refused the job ({type(error).__name__}); see {job.work / 'datatrove'}") from None
-    write_json(record, {"id": str(previous.job_id)})
-    tell(f"Handed to Slurm (last job {previous.job_id}); the same command tells how far it is, and the results")
+    finally:
+        if handed_over := [str(one.job_id) for one in chain if one.job_id]:  # also where a later one was refused
+            write_json(job.work / SUBMITTED, {"id": handed_over[-1]})
+    tell(f"Handed to Slurm (last job {chain[-1].job_id}); the same command tells how far it is, and the results")
     return False
 
 
-def _is_at_work(number: str) -> bool:
-    """Whether Slurm still has a job."""
+def slurm_job(job: Job) -> str | None:
+    """The last Slurm job that was handed over, while Slurm still has it; None: nobody is at work there.
+
+    Raises:
+        InputError: Slurm cannot be asked; to go on then might have two processes do the same work.
+    """
+    record = job.work / SUBMITTED
+    if not record.exists():
+        return None
+    number = str(read_json(record)["id"])
     try:
-        found = subprocess.run(["squeue", "--noheader", "--jobs", number], capture_output=True, check=False)
-    except OSError:
-        return False
-    return found.returncode == 0 and bool(found.stdout.strip())
+        found = subprocess.run(
+            ["squeue", "--noheader", "--jobs", number], capture_output=True, check=False, text=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        problem = type(error).__name__
+    else:
+        if found.returncode == 0:
+            return number if found.stdout.strip() else None
+        if "invalid job id" in found.stderr.lower():  # it ended a while ago
+            return None
+        problem = f"squeue ended with {found.returncode}"
+    raise InputError(
+        f"Slurm was given job {number}, and cannot be asked whether it still runs ({problem}); ask again from one of "
+        f"its machines, or, where that job is gone, remove {record}"
+    )
 
 
 def _logs(job: Job, stage: Stage) -> str:

@@ -43,7 +43,7 @@ class DocumentWriter:
     def __init__(self, path: Path, gamma: float) -> None:
         self._groups = GroupWriter(path)
         self._gamma = gamma
-        self._rows: list[Row] = []
+        self._rows: list[tuple[str, int | None, str]] = []  # file, number, id: not the texts
         self._counts: list[Counts] = []
 
     def add(self, rows: Sequence[Row], counts: Counts) -> None:
@@ -53,7 +53,7 @@ class DocumentWriter:
             counts: int64 [documents, 5]: tokens; distinct pairs that count, and the green among them; distinct pairs
                 that occur in a prompt, and the green among them.
         """
-        self._rows.extend(rows)
+        self._rows.extend((row.file, row.number, row.id) for row in rows)
         self._counts.append(counts)
         if len(self._rows) >= GROUP_ROWS:
             self._hand_over()
@@ -98,14 +98,15 @@ class GroupWriter:
             self._writer.write_table(group, row_group_size=GROUP_ROWS)
 
 
-def _table(rows: Sequence[Row], counts: Counts, gamma: float) -> Any:
+def _table(rows: Sequence[tuple[str, int | None, str]], counts: Counts, gamma: float) -> Any:
+    files, numbers, ids = zip(*rows, strict=True)
     tokens, scored, green, excluded, excluded_green = counts.T
     p, e = alone(scored, green, excluded, excluded_green, gamma)
     withdrawn = np.isnan(p)
     columns = [
-        pa.array([row.file for row in rows], pa.string()).dictionary_encode(),
-        pa.array([row.number for row in rows], pa.int64()),
-        pa.array([row.id for row in rows], pa.string()),
+        pa.array(files, pa.string()).dictionary_encode(),
+        pa.array(numbers, pa.int64()),
+        pa.array(ids, pa.string()),
         *(pa.array(np.ascontiguousarray(one)) for one in (tokens, scored, green, excluded)),
         *(pa.array(one, mask=withdrawn) for one in (p, e)),
     ]
@@ -136,14 +137,11 @@ def _each(function: Any, k: Counts, n: Counts, gamma: float) -> NDArray[np.float
     return values[which]
 
 
-def join(parts: Iterable[Path], target: IO[bytes]) -> int:
-    """Put the documents of all shards into one file, in order; returns how many there are."""
+def join(parts: Iterable[Path], target: IO[bytes]) -> None:
+    """Put the documents of all shards into one file, in order."""
     writer = GroupWriter(target)
-    total = 0
     for part in parts:
         with opened(part) as file:
             for batch in batches(file, GROUP_ROWS):
                 writer.add(pa.Table.from_batches([batch]).cast(SCHEMA))
-                total += batch.num_rows
     writer.close()
-    return total

@@ -8,7 +8,6 @@ again, whatever the dependence; under many documents a single strong one still s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -90,7 +89,7 @@ def select(documents: Path, level: float) -> tuple[Selection, list[Source]]:
         documents: the Parquet file of all documents.
         level: alpha, less what the key's check costs.
     """
-    groups = list(_groups(documents, level))
+    groups = _groups(documents, level)
     total = sum(group.documents for group in groups)
     e_values = np.concatenate([np.zeros(0), *(one for group in groups for one in group.strong)])
     p_values = np.concatenate([np.zeros(0), *(one for group in groups for one in group.small)])
@@ -102,10 +101,11 @@ def select(documents: Path, level: float) -> tuple[Selection, list[Source]]:
     return Selection(total, len(chosen), rejected, len(sources), sum(by_source)), sources
 
 
-def write_sources(target: IO[bytes], sources: list[Source]) -> None:
-    """A row for every source, as Parquet."""
+def write_sources(target: IO[bytes], sources: list[Source], level: float) -> None:
+    """A row for every source, as Parquet; its metadata say at which level sources and documents were selected."""
     columns = {name: [getattr(one, name) for one in sources] for name in SCHEMA.names}
-    pq.write_table(pa.table(columns, schema=SCHEMA), target, compression="zstd")
+    schema = SCHEMA.with_metadata({"taggant.level": f"{level:.17g}"})
+    pq.write_table(pa.table(columns, schema=schema), target, compression="zstd")
 
 
 class _Group:
@@ -134,8 +134,12 @@ class _Group:
         if not p_values.size:
             return
         self._smallest = min(self._smallest, float(p_values.min()))
-        self.small.append(p_values[p_values <= self._bound])
-        self.strong.append(e_values[e_values >= -self._bound])
+        for kept, found in (
+            (self.small, p_values[p_values <= self._bound]),
+            (self.strong, e_values[e_values >= -self._bound]),
+        ):
+            if found.size:
+                kept.append(found)
         largest = max(self._largest, float(e_values.max()))
         before = self._scaled * 10.0 ** (self._largest - largest) if self._scaled else 0.0
         self._scaled = before + float(np.exp((e_values - largest) * _LN10).sum())
@@ -156,9 +160,9 @@ class _Group:
         return Source(self.name, self.documents, self.tokens, chosen, smallest, log10_e, found)
 
 
-def _groups(documents: Path, level: float) -> Iterator[_Group]:
-    """The sources, in the order in which their documents lie."""
-    group: _Group | None = None
+def _groups(documents: Path, level: float) -> list[_Group]:
+    """The sources, in the order in which their first documents lie; what is named twice is one."""
+    groups: dict[str, _Group] = {}
     with opened(documents) as file:
         for batch in batches(file, _BATCH, COLUMNS):
             names = batch.column("source")
@@ -167,10 +171,7 @@ def _groups(documents: Path, level: float) -> Iterator[_Group]:
             borders = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
             for start, stop in pairwise(borders if len(codes) else []):
                 name = known[codes[start]]
-                if group is None or group.name != name:
-                    if group is not None:
-                        yield group
-                    group = _Group(name, level)
-                group.add(*(one[start:stop] for one in values))
-    if group is not None:
-        yield group
+                if name not in groups:
+                    groups[name] = _Group(name, level)
+                groups[name].add(*(one[start:stop] for one in values))
+    return list(groups.values())

@@ -7,7 +7,7 @@
     documents.parquet, totals.json    what was counted; `work` goes when they are there
     sources.parquet, pooled.json      what it means
 
-No file holds a key, a colour, or an address's password.
+No file holds a key, or an address's password. Counts of green pairs are the key's holder's to keep: see ADR 18.
 """
 
 from __future__ import annotations
@@ -50,24 +50,37 @@ class Job:
 
     def stage(self, stage: str, number: int) -> Path:
         """Directory of what a stage found in a shard."""
-        return self.work / stage / f"{number:05d}"
+        return self.work / stage / numbered(number)
 
     def share(self, number: int) -> Path:
         """What was counted in one share of all pairs."""
-        return self.work / "pooling" / f"{number:05d}.json"
+        return self.work / "pooling" / f"{numbered(number)}.json"
 
     def shard(self, number: int) -> Shard:
         """A shard of the plan (InputError: it is not there)."""
-        return Shard.from_json(read_json(self.work / "plan" / f"{number:05d}.json"))
+        return Shard.from_json(read_json(self.work / "plan" / f"{numbered(number)}.json"))
 
     @property
     def is_counted(self) -> bool:
         """Whether only what the counts mean is left to be said."""
         return (self.root / TOTALS).exists()
 
+    def sweep(self) -> None:
+        """Remove what killed processes left half-written; only where no other process can be at work on it."""
+        for leftover in [*self.work.glob(".*.tmp"), *self.work.glob("*/.*.tmp")]:
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+
     def clear(self) -> None:
         """Remove what was needed on the way."""
         shutil.rmtree(self.work, ignore_errors=True)
+
+
+def numbered(number: int) -> str:
+    """Name of what belongs to a task or shard."""
+    return f"{number:05d}"
 
 
 @contextmanager
@@ -91,10 +104,10 @@ def opened(root: Path, described: Mapping[str, Any], shards: Sequence[Shard]) ->
         else:
             write_json(root / JOB, described)
         if not job.is_counted:
-            _sweep(job.work)
             _write_plan(job.work / "plan", shards)
         yield job
-        (root / LOCK).unlink(missing_ok=True)
+        if job.is_counted:  # before that another process, which has it open already, would hold a lock of its own
+            (root / LOCK).unlink(missing_ok=True)
     finally:
         lock.close()
 
@@ -123,7 +136,8 @@ def _refuse_other(job: Job, described: Mapping[str, Any], shards: Sequence[Shard
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise InputError(f"{job.root / JOB} is not a corpus job's; choose another directory")
     for name, what in (("taggant", "of another version"), ("key_id", "under another key"),
-                       ("tokenizer", "with another tokenizer")):  # fmt: skip
+                       ("special_ids", "under a key with other special ids"),
+                       ("tokenizer", "with another tokenizer"), ("shard_mb", "with another --shard-mb")):  # fmt: skip
         if found.get(name) != described.get(name):
             raise InputError(f"{job.root} holds a job {what}; choose another directory, or remove it")
     if found != described:
@@ -145,18 +159,12 @@ def _first_change(job: Job, shards: Sequence[Shard]) -> str:
     return ""
 
 
-def _sweep(work: Path) -> None:
-    """Remove what killed processes left half-written."""
-    for leftover in work.glob("*/.*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
 def _write_plan(directory: Path, shards: Sequence[Shard]) -> None:
     if directory.exists():
         return
     with new_directory(directory) as plan:
         for shard in shards:
-            (plan / f"{shard.number:05d}.json").write_bytes(json_line(shard.to_json()))
+            (plan / f"{numbered(shard.number)}.json").write_bytes(json_line(shard.to_json()))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,11 +13,7 @@ from detect.workers import Task, Update, run_tasks
 from watermark.progress import Progress
 
 PERFORM = "detect.corpora.stages:perform"
-
-
-def processors() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_NEARLY = 0.999  # of a task that has not ended
 
 
 def needs_this_process(inputs: Sequence[str]) -> bool:
@@ -35,7 +30,8 @@ class Local:
     def __call__(self, stage: Stage, numbers: Sequence[int], arguments: Mapping[str, Any], show: Progress) -> None:
         """As `detect.corpora.stages.Executor`."""
         ahead = _Ahead(stage, numbers, show)
-        tasks = [Task(str(number), PERFORM, stage.task(arguments, number)) for number in numbers]
+        names = {f"{stage.name} {number}": number for number in numbers}
+        tasks = [Task(name, PERFORM, stage.task(arguments, number)) for name, number in names.items()]
         workers = min(self.workers, len(tasks))
         if workers == 1:
             for number, task in zip(numbers, tasks, strict=True):
@@ -45,7 +41,7 @@ class Local:
         updates: Generator[Update, None, None]
         with closing(run_tasks(tasks, workers, 1)) as updates:  # closed, its workers end
             for name, kind, fraction, _, _ in updates:
-                ahead.tell(int(name), 1.0 if kind == "finished" else fraction)
+                ahead.tell(names[name], 1.0 if kind == "finished" else min(fraction, _NEARLY))
 
 
 class _Ahead:
@@ -71,6 +67,6 @@ class _Ahead:
         """For a task in this process."""
 
         def report(done: int, total: int, what: str) -> None:
-            self.tell(number, min(done / total, 0.999) if total else 0.0)
+            self.tell(number, min(done / total, _NEARLY) if total else 0.0)
 
         return report

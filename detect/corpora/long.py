@@ -18,8 +18,7 @@ from detect.readers import Row
 from detect.readers.collection import first_look
 from detect.readers.encoding import LazyEncoder, batches, stream_pieces
 from detect.readers.lines import long_text
-from detect.readers.places import reading
-from detect.readers.remarks import Remarks
+from detect.readers.remarks import Remarks, Skipped, too_short
 from watermark.progress import Progress, ignore
 
 
@@ -35,7 +34,7 @@ def score_long_text(shard: Shard, prompts: PromptPairs, setting: Setting, direct
     account, before = Account(), np.zeros(0, dtype=np.uint32)  # the last h ids
     html = disguised = False
     read = 0
-    with reading(part.file(setting.inputs)) as handle:
+    with part.reading(setting.inputs) as handle:
         for batch in batches(stream_pieces(long_text(handle, part.name), part.name), len, setting.batch):
             if not read:
                 html, disguised = first_look("".join(batch))
@@ -46,8 +45,13 @@ def score_long_text(shard: Shard, prompts: PromptPairs, setting: Setting, direct
             read += sum(map(len, batch))
             report(min(read, part.weight), part.weight, "")
     counted, excluded = counter.finish()
-    pooled = pool(_runs(counted, setting), _runs(excluded, setting), 0, 1, setting, ignore)
     writer = DocumentWriter(directory / DOCUMENTS, setting.green.gamma)
+    if account.tokens <= setting.mark.context_width:  # compressed, it looked long
+        writer.close()
+        skipped = {too_short(setting.mark.context_width): Skipped(1, part.name)}
+        remarks = Remarks(skipped=skipped, longest=account.tokens, longest_id=part.name)
+        return Scored(Account(), remarks, (1,), len(counted), len(excluded), True)
+    pooled = pool(_runs(counted, setting), _runs(excluded, setting), 0, 1, setting, ignore)
     counts = [account.tokens, pooled.counted, pooled.green, pooled.excluded, pooled.excluded_green]
     writer.add([Row(id=part.name, source=part.name)], np.array([counts], dtype=np.int64))
     writer.close()

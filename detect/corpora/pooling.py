@@ -67,12 +67,14 @@ class Totals:
 
     Attributes:
         tokenizer: whether one was at hand, and checked against the key.
+        documents_sha256: of documents.parquet, hex.
     """
 
     pooled: Pooled
     account: Account
     remarks: Remarks
     tokenizer: bool
+    documents_sha256: str
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -81,7 +83,8 @@ class Totals:
     def from_json(cls, value: Mapping[str, Any]) -> Totals:
         """What `to_json` gave."""
         remarks = Remarks.from_json(value["remarks"])
-        return cls(Pooled(**value["pooled"]), Account(**value["account"]), remarks, value["tokenizer"])
+        pooled, account = Pooled(**value["pooled"]), Account(**value["account"])
+        return cls(pooled, account, remarks, value["tokenizer"], value["documents_sha256"])
 
 
 def add_up(parts: Iterable[Pooled]) -> Pooled:

@@ -9,7 +9,6 @@ from typing import BinaryIO
 from detect.corpora.sources import Part
 from detect.readers import Row
 from detect.readers.lines import jsonl_rows, text_row
-from detect.readers.places import reading
 
 BLOCK = 1 << 20  # bytes
 
@@ -23,7 +22,7 @@ def part_rows(part: Part, inputs: Sequence[str], first: int = 1) -> Iterator[Row
     Raises:
         InputError: as `read_rows`; that a file holds no rows is told only of one that is whole here.
     """
-    with reading(part.file(inputs)) as handle:
+    with part.reading(inputs) as handle:
         if part.kind == "parquet":
             from detect.readers.parquet import parquet_rows
 

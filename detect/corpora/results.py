@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ class Results:
     """What a corpus says.
 
     Attributes:
-        selection: None: nothing is claimed under the key.
+        selection: None: nothing is claimed under the key, or of this corpus.
         sources: in their order; none where nothing is claimed.
     """
 
@@ -48,10 +49,13 @@ def count(job: Job, *, tokenizer: bool) -> Totals:
         tokenizer: whether one was at hand and checked, needed or not.
 
     Raises:
-        InputError: there is no document, or a file without rows.
+        InputError: there is no document, or a file without rows; or documents.parquet is not the job's any more.
     """
     if job.is_counted:
-        return Totals.from_json(read_json(job.root / TOTALS))
+        totals = Totals.from_json(read_json(job.root / TOTALS))
+        if not (job.root / DOCUMENTS).exists() or _sha256(job.root / DOCUMENTS) != totals.documents_sha256:
+            raise InputError(f"{job.root / DOCUMENTS} is not what this job wrote; remove {job.root} and start again")
+        return totals
     shards = int(read_json(job.root / JOB)["shards"])
     account, remarks, rows = Account(), Remarks(), dict[tuple[int, str], int]()
     for number in range(shards):
@@ -70,7 +74,7 @@ def count(job: Job, *, tokenizer: bool) -> Totals:
     parts = (job.stage("scoring", number) / SHARD_DOCUMENTS for number in range(shards))
     with new_file(job.root / DOCUMENTS, overwrite=True) as handle:
         join(parts, handle)
-    totals = Totals(pooled, account, remarks, tokenizer)
+    totals = Totals(pooled, account, remarks, tokenizer, _sha256(job.root / DOCUMENTS))
     write_json(job.root / TOTALS, totals.to_json())
     return totals
 
@@ -79,9 +83,15 @@ def judge(job: Job, mark: ScoredMark, totals: Totals, how: Assessment) -> Result
     """Say what the counts mean: sources.parquet, then pooled.json."""
     evidence = assess(corpus_tally(mark, totals), how, notes=totals.remarks.notes)
     selection, sources = None, list[Source]()
-    if how.key_check is not False:
+    # No p of the whole: prompts chosen under the key, maybe, which no document would show by itself
+    if evidence.log10_p is not None and how.key_check is not False:
         selection, sources = select(job.root / DOCUMENTS, how.level)
     with new_file(job.root / SOURCES, overwrite=True) as handle:
-        write_sources(handle, sources)
+        write_sources(handle, sources, how.level)
     write_json(job.root / POOLED, evidence.to_dict())
     return Results(evidence, selection, sources)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

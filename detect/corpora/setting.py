@@ -22,6 +22,7 @@ class Setting:
     Attributes:
         mark: a key.
         vocab_size: of the key's tokenizer; None: not known.
+        special_ids: their digest; None: the key has no tokenizer.
         inputs: as they were given.
         tokenizer: gives the tokenizer, checked against the key (InputError: there is none).
         batch: characters at once; results do not depend on it.
@@ -29,6 +30,7 @@ class Setting:
 
     mark: ScoredMark = field(repr=False)
     vocab_size: int | None
+    special_ids: str | None
     inputs: Sequence[str] = field(repr=False)
     tokenizer: Callable[[], Tokenizer] = field(repr=False)
     batch: int = BATCH

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from detect.readers.places import File, Kind, find, is_address, named_errors, reading
 from watermark.errors import InputError
 
-SHARD_BYTES = 64 << 20  # of text: a quarter of a minute on one core
+SHARD_BYTES = 64 << 20  # of text: half a minute on one core
 LONG_TEXT = 16 << 20  # bytes of a text that is not held in memory as a whole
 LONG_PACKED = 1 << 18  # of a compressed one, which may be a thousand times as long
 MOST_PARTS = 10_000  # files in a shard
@@ -67,6 +68,26 @@ class Part:
         with named_errors(File(self.path, self.name, given)):
             return File(self.path, self.name, fsspec.core.url_to_fs(given)[0])
 
+    @contextmanager
+    def reading(self, inputs: Sequence[str]) -> Iterator[BinaryIO]:
+        """The content of the file, uncompressed, as `detect.readers.places.reading`; the same when it ends as planned.
+
+        Args:
+            inputs: as they were given to `plan`.
+
+        Raises:
+            InputError: it cannot be read, or is not what it was when the job began.
+        """
+        file = self.file(inputs)
+        self._refuse_changed(file)
+        with reading(file) as handle:
+            yield handle
+        self._refuse_changed(file)
+
+    def _refuse_changed(self, file: File) -> None:
+        if _state(file) != (self.size, self.stamp):
+            raise InputError(f"{self.name} changed since the job began; begin another on what it holds now")
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -78,10 +99,6 @@ class Shard:
 
     number: int
     parts: tuple[Part, ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.number:05d}"
 
     @property
     def weight(self) -> int:
@@ -148,8 +165,14 @@ def plan(inputs: Sequence[str], shard_bytes: int = SHARD_BYTES) -> list[Shard]:
 def _parts(inputs: Sequence[str], shard_bytes: int) -> Iterator[Part]:
     if not inputs:
         raise InputError("nothing to read: give files, directories, globs or addresses")
+    addresses: dict[str, str] = {}
     for given, path in enumerate(inputs):
         for file in find(path):
+            if file.system is not None and addresses.setdefault(file.name, file.path) != file.path:
+                raise InputError(
+                    f"{file.name} is given twice, with other queries or passwords, which no result may show; give each "
+                    "in a job of its own, or fetch them under other names"
+                )
             yield from _cut(file, _whole(file, given), shard_bytes)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from detect.corpora.job import Job, read_json, write_json
+from detect.corpora.job import Job, numbered, read_json, write_json
 from detect.corpora.sources import Shard
 from detect.corpora.tasks import number_of_shares
 from detect.workers import described, rebuilt, resolve
@@ -93,7 +93,8 @@ def run(
         InputError: the first row that is refused, in the order of the inputs, whoever met which.
         Whatever else a task raised.
     """
-    shutil.rmtree(job.work / ERRORS, ignore_errors=True)
+    job.sweep()
+    forget_errors(job)
     for stage in stages(shards):
         numbers = stage.left(job)
         if numbers:
@@ -134,7 +135,12 @@ def perform(arguments: Mapping[str, Any], report: Progress) -> None:
 
 
 def _error(job: Job, stage: str, number: int) -> Path:
-    return job.work / ERRORS / f"{stage}-{number:05d}.json"
+    return job.work / ERRORS / f"{stage}-{numbered(number)}.json"
+
+
+def forget_errors(job: Job) -> None:
+    """What went wrong in an earlier run was told then; its tasks are done again."""
+    shutil.rmtree(job.work / ERRORS, ignore_errors=True)
 
 
 def _failed(job: Job, stage: Stage) -> int | None:

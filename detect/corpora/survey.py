@@ -22,7 +22,6 @@ from detect.corpora.sources import Part, Shard
 from detect.readers import Row, refuse_foreign_ids
 from detect.readers.encoding import LazyEncoder, batches
 from detect.readers.lines import jsonl_rows
-from detect.readers.places import reading
 from detect.readers.row import TokenIds
 from watermark.dedup import number_rows
 from watermark.errors import InputError
@@ -91,7 +90,7 @@ def _may_hold(data: bytes) -> bool:
 def _prompt_lines(part: Part, setting: Setting, lines: list[int | None]) -> Iterator[Row]:
     """The rows of JSONL that may have a prompt; how many lines begin in the part is added to `lines`."""
     count = 0
-    with reading(part.file(setting.inputs)) as handle:
+    with part.reading(setting.inputs) as handle:
         stop = sys.maxsize if part.stop is None else part.stop
         for block in blocks_until(handle, line_start(handle, part.start) if part.start else 0, stop):
             count += block.count(b"\n") + (not block.endswith(b"\n"))

@@ -122,7 +122,8 @@ def _at_work(arguments: Mapping[str, Any]) -> tuple[Job, Setting]:
         tokenizer["name"],
         None if problem is None else (str(problem[0]), str(problem[1])),
     )
-    if setting.mark.key_id != read_json(job.root / JOB)["key_id"]:
+    begun = read_json(job.root / JOB)
+    if (setting.mark.key_id, setting.special_ids) != (begun["key_id"], begun.get("special_ids")):
         raise KeyFileError(f"{arguments['key']} is not the key this job began with; put that back")
     return job, setting
 
@@ -133,6 +134,7 @@ def _setting(key_file: Path, inputs: tuple[str, ...], name: str | None, problem:
     return Setting(
         mark=key,
         vocab_size=None if key.tokenizer is None else key.tokenizer.vocab_size,
+        special_ids=key.special_ids_digest,
         inputs=inputs,
         tokenizer=_loader(key, name, problem),
     )

@@ -12,7 +12,7 @@ from detect.readers.row import MEMBERS, Row, make_row
 from detect.visible import one_line
 from watermark.errors import InputError
 
-BATCH_ROWS = 1024
+BATCH_ROWS = 64  # held at once, however long they are
 
 
 def parquet_rows(

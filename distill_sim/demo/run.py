@@ -7,7 +7,6 @@ summary.json   every number;  index.html   the story, for someone who has never 
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import sys
@@ -17,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from detect.workers import processors
 from distill_sim.demo.condition import Condition, stages
 from distill_sim.demo.keys import ACCOUNT, Keys, demo_keys
 from distill_sim.judge import RESULTS
@@ -83,7 +83,7 @@ def _run(pipeline: Pipeline, clock: Stopwatch, on_event: Callable[[Event], None]
 
 def parallelism() -> tuple[int, int]:
     """Workers and torch threads of each. Two single threads beat one process with two: no waiting for each other."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    cores = processors()
     workers = min(2, cores)
     return workers, max(1, cores // workers)
 

@@ -12,7 +12,6 @@ summary.json, index.html                           what they say
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -79,11 +78,6 @@ class Status:
         kinds = {stage.name: kind_of(stage.name) for stage in pipeline.stages}
         total = Counter(kinds.values())
         return cls({kind: sum(kinds[name] == kind for name in done) for kind in total}, dict(total))
-
-
-def cores() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 class Runner:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watermark.dedup import distinct_words
+from watermark.errors import InputError
 from watermark.packing import BUCKETS, Packing
 
 TOP = 2**32 - 2
@@ -83,3 +84,11 @@ def test_the_words_mean_the_same_for_ever() -> None:
     assert Packing(1, 49152).pack(rows).tolist() == [[897449986, 1794899969, 3784900608]]
     row = np.array([[1, 2, 3, 4, 5, 6]], dtype=np.uint32)
     assert Packing(5, 49152).pack(row).tolist() == [[2864137554261809984], [327686]]
+
+
+def test_an_id_of_more_bits_than_there_are_is_refused() -> None:
+    """It would make two pairs one: a tokenizer may have holes, and ids beyond its length."""
+    fits = np.array([[5, 255], [255, 0]], dtype=np.uint32)
+    assert np.array_equal(Packing(1, 256).unpack(Packing(1, 256).pack(fits)), fits)
+    with pytest.raises(InputError, match="token id 256 is not among the 256 tokens of the key's tokenizer"):
+        Packing(1, 256).pack(np.array([[5, 256]], dtype=np.uint32))

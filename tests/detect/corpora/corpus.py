@@ -44,6 +44,11 @@ def arguments(root: Path, key_file: Path, inputs: Sequence[Path | str]) -> dict[
     return {"job": str(root), "key": str(key_file), "inputs": [str(one) for one in inputs], "tokenizer": tokenizer}
 
 
+def of_key(key: Key) -> dict[str, Any]:
+    """What a job's file says of its key."""
+    return {"key_id": key.key_id, "context_width": key.context_width, "special_ids": key.special_ids_digest}
+
+
 def do(
     root: Path,
     key_file: Path,
@@ -56,7 +61,7 @@ def do(
     """Begin a job or go on with it, to its end."""
     key = Key.load(key_file)
     shards = plan([str(one) for one in inputs], shard_bytes)
-    described = {"taggant": "0", "key_id": key.key_id, "context_width": key.context_width, "tokenizer": None}
+    described = {**of_key(key), "taggant": "0", "tokenizer": None}
     with opened(root, described, shards) as job:
         if not job.is_counted:
             run(job, shards, arguments(root, key_file, inputs), Local(workers), lambda stage: nullcontext(ignore))

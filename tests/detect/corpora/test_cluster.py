@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -15,13 +16,13 @@ from typing import Any
 import pytest
 
 from detect.corpora.cluster import Ray, Share, checked_arguments, submit
-from detect.corpora.job import opened
+from detect.corpora.job import WORK, opened
 from detect.corpora.results import count, judge
 from detect.corpora.sources import Shard, plan
-from detect.corpora.stages import Stage, run, stages
+from detect.corpora.stages import ERRORS, Stage, run, stages
 from detect.evidence import Assessment
 from detect.ray import HERE, _in, load_ray
-from tests.detect.corpora.corpus import arguments, do, files, save_key, sentences, write_jsonl
+from tests.detect.corpora.corpus import arguments, do, files, of_key, save_key, sentences, write_jsonl
 from watermark import Key
 from watermark.errors import InputError
 from watermark.progress import ignore
@@ -39,7 +40,7 @@ def corpus(tmp_path: Path) -> list[Path]:
 
 
 def described(key: Key) -> dict[str, Any]:
-    return {"taggant": "0", "key_id": key.key_id, "context_width": key.context_width, "tokenizer": None}
+    return {**of_key(key), "taggant": "0", "tokenizer": None}
 
 
 @pytest.fixture
@@ -101,7 +102,10 @@ for task in range(first, last + 1):
 OTHERS = {
     "srun": '#!/bin/bash\nwhile [[ $1 == -* ]]; do [[ $1 == -n ]] && shift; shift; done\nexec "$@"\n',
     "scontrol": "#!/bin/bash\necho here\n",
-    "squeue": "#!/bin/bash\ncat $PLAYED_SLURM/queue 2>/dev/null || exit 1\n",
+    "squeue": """#!/bin/bash
+[ -e $PLAYED_SLURM/down ] && { echo "Unable to contact slurm controller" >&2; exit 1; }
+cat $PLAYED_SLURM/queue 2>/dev/null || { echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1; }
+""",
 }
 
 
@@ -153,6 +157,59 @@ def test_what_fails_on_slurm_is_told_when_asked_again(corpus: list[Path], tmp_pa
     done, told = on_slurm(tmp_path / "job", tmp_path / "a.key", [broken])
     assert not done
     assert "stages done; ask again later" in told[0]
+
+
+def test_what_failed_is_told_once_and_done_again(corpus: list[Path], tmp_path: Path, slurm: Path) -> None:
+    """As after a disk that was full: the error lies in the job's directory, its cause is gone."""
+    on_slurm(tmp_path / "job", tmp_path / "a.key", corpus)
+    shutil.rmtree(tmp_path / "job" / WORK / "scoring" / "00001")
+    (tmp_path / "job" / "totals.json").unlink()
+    (tmp_path / "job" / WORK / ERRORS).mkdir()
+    record = tmp_path / "job" / WORK / ERRORS / "scoring-00001.json"
+    record.write_text(json.dumps(["OSError", "No space left on device", 28, None]))
+    with pytest.raises(OSError, match="No space left"):
+        on_slurm(tmp_path / "job", tmp_path / "a.key", corpus)
+    assert on_slurm(tmp_path / "job", tmp_path / "a.key", corpus)[0] is False  # handed over again
+    assert on_slurm(tmp_path / "job", tmp_path / "a.key", corpus) == (True, [])
+
+
+def test_asking_leaves_what_tasks_are_writing_alone(corpus: list[Path], tmp_path: Path, slurm: Path) -> None:
+    on_slurm(tmp_path / "job", tmp_path / "a.key", corpus)
+    (tmp_path / "job" / "totals.json").unlink()
+    writing = tmp_path / "job" / WORK / "scoring" / ".00001.abc.tmp"
+    writing.mkdir()
+    (slurm / "queue").write_text("7 p taggant\n")
+    on_slurm(tmp_path / "job", tmp_path / "a.key", corpus)
+    assert writing.exists()
+    (slurm / "queue").unlink()
+    on_slurm(tmp_path / "job", tmp_path / "a.key", corpus)
+    assert not writing.exists()  # nobody is at work there any more
+
+
+def test_a_slurm_that_does_not_answer_is_not_taken_for_idle(corpus: list[Path], tmp_path: Path, slurm: Path) -> None:
+    on_slurm(tmp_path / "job", tmp_path / "a.key", corpus)
+    (tmp_path / "job" / "totals.json").unlink()
+    before = len(list(slurm.glob("job-*")))
+    (slurm / "down").touch()
+    with pytest.raises(InputError, match=r"cannot be asked whether it still runs \(squeue ended with 1\)"):
+        on_slurm(tmp_path / "job", tmp_path / "a.key", corpus)
+    assert len(list(slurm.glob("job-*"))) == before
+
+
+def test_stages_that_were_handed_over_before_a_refusal_are_remembered(
+    corpus: list[Path], tmp_path: Path, slurm: Path
+) -> None:
+    sbatch = slurm / "bin" / "sbatch"
+    sbatch.write_text(
+        sbatch.read_text().replace(
+            "place = ", "if list(Path(os.environ['PLAYED_SLURM']).glob('job-2')): sys.exit(1)\nplace = ", 1
+        )
+    )
+    with pytest.raises(InputError, match="sbatch refused the job"):
+        on_slurm(tmp_path / "job", tmp_path / "a.key", corpus)
+    (slurm / "queue").write_text("2 p taggant\n")
+    done, told = on_slurm(tmp_path / "job", tmp_path / "a.key", corpus)
+    assert (done, told[0].startswith("Slurm is at work (job ")) == (False, True)
 
 
 def test_what_slurm_is_not_given(corpus: list[Path], tmp_path: Path, slurm: Path) -> None:

@@ -93,3 +93,10 @@ def test_false_discoveries_are_as_rare_as_they_should_be(tmp_path: Path) -> None
         documents += found.documents_e_bh > 0
     for false in (sources, documents):
         assert false <= 84  # 60 expected at most; above 84 of 300 has chance below 1e-3 at 0.2
+
+
+def test_a_file_whose_documents_lie_apart_is_one_source(tmp_path: Path) -> None:
+    """As where it is given twice; the documented query groups by name, too."""
+    written(tmp_path / "d.parquet", [("a", 3, 0.9), ("b", 2, 0.25), ("a", 4, 0.25)])
+    found, sources = select(tmp_path / "d.parquet", 1e-6)
+    assert (found.sources, [(one.source, one.documents) for one in sources]) == (2, [("a", 7), ("b", 2)])

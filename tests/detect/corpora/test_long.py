@@ -102,3 +102,14 @@ def test_pieces_of_a_stream_are_those_of_the_whole(parts: list[str], chunk: int)
 def test_a_line_without_end_is_refused() -> None:
     with pytest.raises(InputError, match=r"a.txt holds a line of more than 3,000 characters; break it"):
         list(stream_pieces(("x" * 100 for _ in range(100)), "a.txt"))
+
+
+def test_a_compressed_file_that_holds_next_to_nothing_is_skipped_as_in_memory(tmp_path: Path) -> None:
+    key = save_key(tmp_path / "a.key", 5)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "a.txt.gz").write_bytes(gzip.compress(b"", mtime=0) * 20)
+    (tmp_path / "c" / "b.txt.gz").write_bytes(gzip.compress(b"", mtime=0) * 20 + gzip.compress(b"Hi"))
+    (tmp_path / "c" / "c.txt").write_text(text(1))
+    assert all(shard.is_long_text for shard in sources.plan([str(tmp_path / "c")], 10**6))
+    do(tmp_path / "job", tmp_path / "a.key", [tmp_path / "c"], shard_bytes=10**6)
+    same_as_in_memory(tmp_path / "job", key, [tmp_path / "c"])

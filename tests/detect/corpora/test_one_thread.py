@@ -22,7 +22,7 @@ def tasks(root: Path) -> list[Task]:
     inputs = [root / "a.jsonl", root / "b.parquet"]
     shards = plan(list(map(str, inputs)), 2000)
     arguments = corpus.arguments(root / "job", root / "a.key", inputs)
-    with opened(root / "job", {"key_id": corpus.save_key(root / "a.key").key_id, "context_width": 1}, shards):
+    with opened(root / "job", corpus.of_key(corpus.save_key(root / "a.key")), shards):
         work = [
             Task(f"{stage.name} {number}", PERFORM, stage.task(arguments, number))
             for stage in [*stages(shards), results_stage()]

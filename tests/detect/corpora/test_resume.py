@@ -199,3 +199,20 @@ def test_killed_outright_at_several_moments(corpus: list[Path], tmp_path: Path) 
     do(tmp_path / "whole", tmp_path / "a.key", corpus, shard_bytes=3000)
     assert files(root) == files(tmp_path / "whole")
     assert json.loads((root / "pooled.json").read_text())["n_tokens"] > 1000
+
+
+# Finished jobs
+
+
+def test_documents_of_another_job_are_not_taken_for_this_ones(corpus: list[Path], tmp_path: Path) -> None:
+    do(tmp_path / "job", tmp_path / "a.key", corpus)
+    do(tmp_path / "other", tmp_path / "a.key", corpus[1:])
+    do(tmp_path / "job", tmp_path / "a.key", corpus)
+    documents = tmp_path / "job" / "documents.parquet"
+    for change in (
+        lambda: documents.write_bytes((tmp_path / "other" / "documents.parquet").read_bytes()),
+        documents.unlink,
+    ):
+        change()
+        with pytest.raises(InputError, match=r"documents.parquet is not what this job wrote; remove .*job and start"):
+            do(tmp_path / "job", tmp_path / "a.key", corpus)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from detect.corpora.job import plan_digest
 from detect.corpora.reading import line_start, lines_until, part_rows
 from detect.corpora.sources import Shard, plan
 from detect.readers import read_rows
+from detect.readers.places import find
 from tests.detect.corpora.corpus import write_jsonl, write_parquet
+from watermark.errors import InputError
 
 
 def rows(count: int) -> list[dict[str, str]]:
@@ -124,3 +127,35 @@ def test_web_addresses_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     again = [Shard.from_json(json.loads(json.dumps(shard.to_json()))) for shard in shards]
     assert read([ADDRESS], again) == [("https://host/a.jsonl:1", "from afar")]
     assert shards[0].parts[0].stamp == "e1"
+
+
+def test_two_addresses_that_differ_in_what_may_not_be_shown_are_refused() -> None:
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    system.pipe("/twice/a.jsonl", b'{"text": "a"}\n')
+    same = "memory://twice/a.jsonl"
+    assert len(plan([same, same])) == 1
+    found = find(same)[0]
+    others = iter([[found], [replace(found, path="/twice/b.jsonl")]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "find", lambda _: next(others))
+        patch.setattr(sources, "_state", lambda _: (1, ""))
+        with pytest.raises(InputError, match="given twice, with other queries or passwords"):
+            plan([same, same])
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "txt"])
+def test_a_file_that_is_not_what_it_was_is_refused_before_and_after_it_is_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{kind}"
+    write = {"jsonl": write_jsonl, "parquet": write_parquet}.get(kind, lambda to, _: to.write_text("a text"))
+    write(path, rows(9))
+    part = plan([str(path)])[0].parts[0]
+    assert len(list(part_rows(part, [str(path)]))) == (1 if kind == "txt" else 9)
+    reading = part_rows(part, [str(path)])
+    next(reading)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(InputError, match=rf"a.{kind} changed since the job began"):
+        list(reading)
+    with pytest.raises(InputError, match=rf"a.{kind} changed since the job began"):
+        next(part_rows(part, [str(path)]))
