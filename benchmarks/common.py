@@ -6,6 +6,7 @@ import inspect
 import json
 import pkgutil
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -69,13 +70,32 @@ def machine() -> dict[str, Any]:
     }
 
 
+def revision() -> str:
+    """Of the code that is measured; "+" where something was changed since that commit. Results do not count."""
+    here = Path(__file__).parents[1]
+    found = subprocess.run(["git", "-C", here, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
+    changes = [
+        "git",
+        "-C",
+        here,
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        ":!benchmarks/results",
+        ":!docs",
+    ]
+    return found.stdout.strip() + ("+" if subprocess.run(changes, capture_output=True).stdout else "")
+
+
 def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines() if Path(path).exists() else []
 
 
 def save(name: str, command: str, result: dict[str, Any]) -> None:
     """Print the result and write results/<name>.json."""
-    record = {"command": command, "date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": machine(), **result}
+    measured = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "revision": revision(), "machine": machine()}
+    record = {"command": command, **measured, **result}
     text = json.dumps(record, indent=2)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(text + "\n")
@@ -87,7 +107,8 @@ def kept(name: str) -> dict[str, Any]:
     path = RESULTS / f"{name}.json"
     record = json.loads(path.read_text()) if path.exists() else {}
     date = record.pop("date", None)
-    parts = {part: value for part, value in record.items() if part not in ("command", "machine", "measured")}
+    about = ("command", "revision", "machine", "measured")
+    parts = {part: value for part, value in record.items() if part not in about}
     return {**parts, "measured": record.get("measured") or {part: {"date": date} for part in parts}}
 
 

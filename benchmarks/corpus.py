@@ -1,28 +1,34 @@
 """`taggant detect -o` on corpora that are made on the spot: time, memory, equality, kills, workers, executors.
 
-    python -m benchmarks.corpus [sizes|speed|equal|kill|workers|ray …] [-o runs/corpus] [--megabytes 100 200 500 1000]
+    python -m benchmarks.corpus [PART …] [-o runs/corpus] [--megabytes 100 200 500 1000]
 
 sizes    each size once: seconds, CPU seconds, peak memory of all processes together, what was found; the exponents
+pairs    a file of random token ids, so that next to no pair repeats: what is counted against one sort of all pairs in
+         memory, and the room that the job takes on disk
 speed    scoring against the bare tokenizer (the file read, its JSON parsed, its texts made into ids) on 30 MB, one
          thread each, alternating, start-up aside
 equal    100 MB: pooled object and every document against the computation in memory
-kill     the largest size: killed outright at random moments, and gone on with; the same bytes
 workers  the largest size: two workers against one
+kill     the largest size: killed outright at random moments, and gone on with; the same bytes as an undisturbed job's,
+         that of `workers` if it is there
 ray      100 MB through Ray's executor; the same bytes
 
-The issue's run is `python -m benchmarks.corpus sizes --megabytes 1000 2000 5000 10000`. Corpora and jobs lie in the
-directory of -o; a corpus that is there already is taken. Results: results/corpus.json, part by part.
+The text is cut from a few megabytes again and again, so its pairs repeat as no real crawl's do: `pairs` is for those.
+Corpora and jobs lie in the directory of -o; a corpus that is there already is taken. Results: results/corpus.json, part
+by part, each with its command, machine and load.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import random
 import re
 import resource
+import shlex
 import signal
 import statistics
 import subprocess
@@ -35,10 +41,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import kept, save
+from benchmarks.common import kept, machine, revision, save
 
-PARTS = ("sizes", "speed", "equal", "kill", "workers", "ray")
-SMALL, SPEED = 100, 30  # MB
+PARTS = ("sizes", "pairs", "speed", "equal", "workers", "kill", "ray")
+BUSY = 500  # MB: four shards for each of two workers
+SMALL, SPEED, PAIRS = 100, 60, 500  # MB
+ROW = 200  # random ids
 KILLS, ROUNDS = 5, 5
 SECRET = hashlib.sha256(b"benchmarks.corpus").digest()
 PROGRAM = "import sys; sys.argv[0] = 'taggant'; from detect.cli.entry import main; main()"
@@ -84,8 +92,9 @@ class Place:
 
     def run(self, megabytes: int, job: str, *more: object) -> dict[str, Any]:
         """A job from nothing to its end: what it cost."""
+        self.corpus(megabytes)
         subprocess.run(["rm", "-rf", str(self.root / job)], check=True)
-        return measured(self.command(megabytes, job, *more))
+        return measured(self.command(megabytes, job, *more), self.root / job)
 
 
 def tokenizer() -> Any:
@@ -95,22 +104,34 @@ def tokenizer() -> Any:
     return load_text_tokenizer(pull_smollm2())
 
 
-def measured(command: list[str]) -> dict[str, Any]:
-    """Seconds, CPU seconds of all its processes, and their peak memory: together, and of the largest (MB)."""
+def measured(command: list[str], job: Path) -> dict[str, Any]:
+    """Seconds, CPU seconds of all its processes, their peak memory together and of the largest, and of disk (MB).
+
+    Processes that others start for it, as Ray does, are not among them.
+    """
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
-    together = largest = 0.0
-    while process.poll() is None:
-        sizes = [_megabytes(pid) for pid in _session(process.pid)]
-        together, largest = max(together, sum(sizes)), max([largest, *sizes])
-        time.sleep(0.2)
+    together = largest = disk = 0.0
+    with job.with_suffix(".log").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True)
+        for turn in itertools.count():
+            if process.poll() is not None:
+                break
+            sizes = [_megabytes(pid) for pid in _session(process.pid)]
+            together, largest = max(together, sum(sizes)), max([largest, *sizes])
+            disk = max(disk, _on_disk(job)) if turn % 10 == 0 else disk
+            time.sleep(0.2)
     seconds, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert process.returncode == 0, process.returncode
+    assert process.returncode == 0, f"exit code {process.returncode}: see {log.name}"
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
-        "seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1),
-        "peak_mb_together": round(together), "peak_mb_largest": round(largest),
+        "seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1), "peak_mb_together": round(together),
+        "peak_mb_largest": round(largest), "peak_mb_on_disk": round(disk),
     }  # fmt: skip
+
+
+def _on_disk(directory: Path) -> float:
+    found = subprocess.run(["du", "-sk", str(directory)], capture_output=True, text=True).stdout.split()
+    return int(found[0]) / 1000 if found else 0.0
 
 
 def _session(leader: int) -> list[int]:
@@ -140,7 +161,6 @@ def sizes(place: Place) -> dict[str, Any]:
     points = []
     for megabytes in place.megabytes:
         job = f"job-{megabytes}"
-        place.corpus(megabytes)
         cost = place.run(megabytes, job, "--workers", place.workers)
         points.append({"megabytes": megabytes, **cost, **_found(place.root / job, place.corpus(megabytes))})
         print(points[-1], file=sys.stderr, flush=True)
@@ -148,7 +168,8 @@ def sizes(place: Place) -> dict[str, Any]:
 
 
 def _exponents(points: list[dict[str, Any]]) -> dict[str, float]:
-    """b of cost = a · size^b, by least squares in logs."""
+    """b of cost = a · size^b, by least squares in logs; sizes that do not keep all workers busy are left out."""
+    points = [one for one in points if one["megabytes"] >= BUSY]
     if len(points) < 2:
         return {}
     size = np.log([one["megabytes"] for one in points])
@@ -175,6 +196,33 @@ def _found(job: Path, corpus: Path) -> dict[str, Any]:
         "marked": int(marked.sum()), "marked_selected": int((selected & marked).sum()),
         "unmarked_selected": int((selected & ~marked).sum()),
     }  # fmt: skip
+
+
+def pairs(place: Place) -> dict[str, Any]:
+    from watermark import GreenList, Key
+
+    key, path = Key.load(place.key()), place.root / f"ids-{PAIRS}.jsonl"
+    vocabulary, codes = key.tokenizer.vocab_size, []  # type: ignore[union-attr]
+    draw, size = np.random.default_rng(0), 0
+    with path.open("wb") as handle:
+        while size < PAIRS * 1e6:
+            ids = draw.integers(0, vocabulary, (5000, ROW), dtype=np.uint32)
+            codes.append((ids[:, :-1].astype(np.uint64) * np.uint64(vocabulary) + ids[:, 1:]).ravel())
+            size += handle.write(b"".join(b'{"token_ids": %s}\n' % json.dumps(row).encode() for row in ids.tolist()))
+    distinct = np.unique(np.concatenate(codes))
+    del codes
+    contexts, tokens = np.divmod(distinct, np.uint64(vocabulary))
+    green = int(
+        np.count_nonzero(GreenList(key).is_green(contexts.astype(np.uint32)[:, None], tokens.astype(np.uint32)))
+    )
+    subprocess.run(["rm", "-rf", str(place.root / "job-pairs")], check=True)
+    command = place.command(PAIRS, "job-pairs", "--workers", place.workers)
+    command[command.index(str(place.root / f"{PAIRS}.jsonl"))] = str(path)
+    cost = measured(command, place.root / "job-pairs")
+    pooled = json.loads((place.root / "job-pairs" / "pooled.json").read_text())
+    expected = (distinct.size, green)
+    assert (pooled["n_scored"], pooled["n_green"]) == expected, (pooled["n_scored"], pooled["n_green"], expected)
+    return {"megabytes": PAIRS, "pairs": distinct.size, "green": green, "as_by_sorting": True, **cost}
 
 
 def speed(place: Place) -> dict[str, Any]:
@@ -307,7 +355,12 @@ def equal(place: Place) -> dict[str, Any]:
 
 def kill(place: Place) -> dict[str, Any]:
     size, chance = max(place.megabytes), random.Random(7)
-    undisturbed = place.run(size, "job-whole", "--workers", 2)
+    whole = place.root / "job-2-workers"
+    earlier = kept("corpus").get("workers", {})
+    if earlier.get("megabytes") == size and whole.exists():
+        undisturbed = earlier["two"]
+    else:
+        undisturbed = place.run(size, whole.name, "--workers", 2)
     subprocess.run(["rm", "-rf", str(place.root / "job-killed")], check=True)
     command = place.command(size, "job-killed", "--workers", 2)
     moments, scored, again = [], [], 0
@@ -328,7 +381,7 @@ def kill(place: Place) -> dict[str, Any]:
         before, scored = there, [*scored, len(there)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     told = re.findall(r"(\d+) of (\d+) shards are scored already", done.stderr)
-    whole, killed = place.root / "job-whole", place.root / "job-killed"
+    killed = place.root / "job-killed"
     differ = [name for name in RESULTS if (whole / name).read_bytes() != (killed / name).read_bytes()]
     return {
         "megabytes": size, "killed_after_seconds": moments, "shards_scored_at_each": scored,
@@ -350,6 +403,7 @@ def ray(place: Place) -> dict[str, Any]:
         "local": place.run(SMALL, "job-local", "--workers", 2),
         "ray": place.run(SMALL, "job-ray", "--workers", 2, "--executor", "ray"),
     }
+    del costs["ray"]["cpu_seconds"]  # Ray's own processes do the work
     local, ray = place.root / "job-local", place.root / "job-ray"
     differ = [name for name in RESULTS if (local / name).read_bytes() != (ray / name).read_bytes()]
     return {"megabytes": SMALL, **costs, "files_that_differ": differ}
@@ -372,11 +426,12 @@ def main() -> None:
     result = kept("corpus")
     for name in asked.parts:
         load = os.getloadavg()[0]
-        result[name] = {"sizes": sizes, "speed": speed, "equal": equal, "kill": kill, "workers": workers, "ray": ray}[
-            name
-        ](place)
-        measured_at = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "load_before": round(load, 1)}
-        result["measured"] = {**result.get("measured", {}), name: measured_at}
+        result[name] = globals()[name](place)
+        about = {
+            "command": shlex.join(["python", "-m", "benchmarks.corpus", *sys.argv[1:]]), "revision": revision(),
+            "date": f"{datetime.now(UTC):%Y-%m-%d}", "load_before": round(load, 1), "machine": machine(),
+        }  # fmt: skip
+        result["measured"] = {**result.get("measured", {}), name: about}
         save("corpus", "python -m benchmarks.corpus", result)
 
 

@@ -36,6 +36,7 @@ SIZES: dict[str, list[int]] = {
     "workers": [1, 2],
 }
 VOCABULARY = 50_000
+PROCESSORS = sorted(os.sched_getaffinity(0))
 Work = Callable[[], Any]
 
 
@@ -78,7 +79,7 @@ def vocabulary(size: int) -> Work:
 def workers(size: int) -> Work:
     from detect import lineup, tally
 
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:size])
+    os.sched_setaffinity(0, PROCESSORS[:size])
     os.cpu_count = lambda: size  # type: ignore[assignment]
     counted = tally(_key(), [_ids(100_001)])
     return lambda: lineup(counted, 1000)

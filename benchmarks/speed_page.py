@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from benchmarks.common import RESULTS
+from benchmarks.peers.__main__ import BATCHES, LENGTHS
 from benchmarks.peers.tables import VOCABULARY, table
 from benchmarks.scaling import clock_of
 
@@ -28,6 +29,7 @@ SCORES = (
     ("left_over_not_compiled", "left hash over Taggant without its compiled kernels"),
     ("vllm_over_taggant", "vLLM's detector, context width 1, over Taggant"),
     ("vllm_default_over_taggant", "vLLM's detector, its default width 4"),
+    ("vllm_over_not_compiled", "vLLM's detector, width 1, over Taggant without its compiled kernels"),
     ("vllm_over_all_evidence", "vLLM's detector, width 1, over Taggant with e-value, interval and notes"),
     ("tokenizer_over_taggant", "SmolLM2's tokenizer, on as many tokens of text, over Taggant"),
 )
@@ -68,12 +70,17 @@ def page(found: Results, sampled: dict[str, str]) -> str:
 
 
 def _claims(headline: Results) -> str:
-    steps = [headline[f"step_batch_{batch}"] for batch in (1, 8, 64)]
-    scores = [headline[f"score_{tokens}_tokens"] for tokens in (512, 8192)]
-    rows = ["| V = 128,000, CPU time | batch 1 | 8 | 64 |", "|---|---|---|---|"]
+    steps = [headline[f"step_batch_{batch}"] for batch in BATCHES]
+    scores = [headline[f"score_{tokens}_tokens"] for tokens in LENGTHS]
+    batches, lengths = " | ".join(map(str, BATCHES)), " | ".join(f"{one:,} ids" for one in LENGTHS)
+    rows = [f"| V = {VOCABULARY:,}, CPU time; batch | {batches} |", "|---" * (1 + len(BATCHES)) + "|"]
     rows += [_row(label, [one[name] for one in steps]) for name, label in STEPS]
-    rows += ["", "| V = 128,000, CPU time of a test from ids to p | 512 ids | 8,192 ids |", "|---|---|---|"]
-    rows += [_row(label, [one[name] for one in scores]) for name, label in SCORES]
+    rows += [
+        "",
+        f"| V = {VOCABULARY:,}, CPU time of a test from ids to p | {lengths} |",
+        "|---" * (1 + len(LENGTHS)) + "|",
+    ]
+    rows += [_row(label, [one.get(name) for one in scores]) for name, label in SCORES]
     return "\n".join(rows)
 
 

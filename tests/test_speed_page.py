@@ -78,15 +78,15 @@ def test_no_torch_and_no_transformers_for_ids_and_text_as_measured() -> None:
 def test_a_missing_contestant_leaves_no_ratio_and_no_column() -> None:
     times = {"median": 2.0, "least": 1.0, "most": 3.0}
     results = {
-        "taggant": {"cpu_ms": times, "wall_ms": times},
-        "slow": {"cpu_ms": {**times, "median": 5.0}, "wall_ms": times},
+        "taggant": {"cpu_ms": times, "wall_ms": times, "rounds": 7, "calls": 50},
+        "slow": {"cpu_ms": {**times, "median": 5.0}, "wall_ms": times, "rounds": 2, "calls": 1},
     }
     case = {"task": "score", "vocabulary": tables.VOCABULARY, "tokens": 8192, "results": results}
     assert tables.ratio(case, "slow", "taggant") == 2.5
     assert tables.ratio(case, "absent", "taggant") is None
     assert tables.headline([case])["score_8192_tokens"]["vllm_over_taggant"] is None
     lines = tables.table(case).splitlines()
-    assert lines[2].startswith("| taggant | 2 | 1 … 3 | 2 | 4,096,000 |")
+    assert lines[2].startswith("| taggant | 2 | 1 … 3 | 7 × 50 | 2 | 4,096,000 |")
     assert lines[3].endswith("| 2.5 |")
 
 

@@ -1,4 +1,4 @@
-"""Time Taggant and its peers in one run: `python -m benchmarks.peers [--quick] [--environments DIR] [--only NAME …]`.
+"""Time Taggant and its peers in one run: `python -m benchmarks.peers [--quick] [--only NAME …] [--save NAME]`.
 
 step   what is added to the logits of a step: vocabularies of 50k, 128k and 256k, batches of 1, 8 and 64
 score  a test of token ids, to its p-value or score: 512 and 8,192 of them
@@ -69,7 +69,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = [*OURS, *peers()]
     parser.add_argument("--quick", action="store_true", help="three small cases, nothing written")
-    parser.add_argument("--only", nargs="+", choices=known, default=known, metavar="NAME", help=", ".join(known))
+    parser.add_argument(
+        "--only", nargs="+", choices=known, default=known, metavar="NAME", help=f"{', '.join(known)}; nothing written"
+    )
+    parser.add_argument("--save", default="peers", metavar="NAME", help="results/NAME.json is written")
     parser.add_argument(
         "--environments", type=Path, default=Path(sys.prefix) / "peers", help="where the peers' environments are"
     )
@@ -93,8 +96,8 @@ def main() -> None:
         "headline": headline(done),
         "cases": done,
     }
-    if not options.quick:
-        save("peers", "python -m benchmarks.peers", result)
+    if not options.quick and options.only == known:
+        save(options.save, f"python -m benchmarks.peers --save {options.save}", result)
 
 
 if __name__ == "__main__":

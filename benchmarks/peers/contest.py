@@ -7,13 +7,18 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 WORKERS = Path(__file__).parent / "workers"
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
+ONE_THREAD = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1"),
+    "NUMBA_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+}
 ROUNDS, SECONDS_A_ROUND, SECONDS_A_CASE = 7, 0.1, 5.0
 SLOW = 10.0  # seconds a call
 
@@ -36,9 +41,11 @@ class Worker:
         if ours:
             environment["PYTHONPATH"] = str(WORKERS.parents[2])
         self.name = name
+        # A pipe that nobody empties would hold the worker up
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  (open as long as the worker)
         self._process = subprocess.Popen(
             [python, WORKERS / f"with_{name}.py"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True, env=environment,
         )  # fmt: skip
         about = self._answer()
         self.versions: dict[str, str] = about["versions"]
@@ -58,8 +65,9 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            _, said = self._process.communicate()
-            raise OSError((said.strip().splitlines() or [f"the worker of {self.name} ended"])[-1])
+            self._process.wait()
+            self._said.seek(0)
+            raise OSError((self._said.read().strip().splitlines() or [f"the worker of {self.name} ended"])[-1])
         answer: dict[str, Any] = json.loads(line)
         return answer
 

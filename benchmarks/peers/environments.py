@@ -29,7 +29,10 @@ def python_of(peer: str, root: Path) -> Path:
     packages = peers()[peer]
     if done.exists() and done.read_text() == "\n".join(packages):
         return python
-    subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
+    try:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
+    except subprocess.CalledProcessError as error:
+        raise OSError(f"no virtual environment: {error}") from None
     site = sysconfig.get_path("purelib", vars={"base": str(place)})
     (Path(site) / "of_the_benchmark.pth").write_text(sysconfig.get_path("purelib") + "\n")
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

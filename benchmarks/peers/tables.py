@@ -9,7 +9,6 @@ COLD, CACHED = "taggant, cold", "taggant, cached"
 LEFT, SELF = "transformers, left hash", "transformers, self hash"
 VLLM = ("vLLM, Gumbel", "vLLM, Gumbel, its default width 4")
 VOCABULARY = 128_000  # where ratios are claimed
-LENGTH = 8192
 
 
 def cpu(case: dict[str, Any], name: str) -> float:
@@ -36,8 +35,8 @@ def table(case: dict[str, Any]) -> str:
     ours = COLD if case["task"] == "step" else "taggant"
     rate = "" if case["task"] == "step" else " tokens/s |"
     lines = [
-        f"| {title(case)} | CPU ms | least … most | wall ms |{rate} over {ours} |",
-        "|---|---|---|---|" + ("---|" if rate else "") + "---|",
+        f"| {title(case)} | CPU ms | least … most | rounds × calls | wall ms |{rate} over {ours} |",
+        "|---|---|---|---|---|" + ("---|" if rate else "") + "---|",
     ]
     for name in sorted(case["results"], key=lambda one: cpu(case, one)):
         one = case["results"][name]
@@ -45,7 +44,8 @@ def table(case: dict[str, Any]) -> str:
         over = ratio(case, name, ours)
         lines.append(
             f"| {name} | {one['cpu_ms']['median']:g} | {one['cpu_ms']['least']:g} … {one['cpu_ms']['most']:g} | "
-            f"{one['wall_ms']['median']:g} |{speed} {'' if over is None else f'{over:g}'} |"
+            f"{one['rounds']} × {one['calls']} | {one['wall_ms']['median']:g} |{speed} "
+            f"{'' if over is None else f'{over:g}'} |"
         )
     return "\n".join(lines)
 
@@ -71,6 +71,7 @@ def headline(cases: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 "left_over_not_compiled": ratio(case, LEFT, "taggant, not compiled"),
                 "vllm_over_taggant": ratio(case, VLLM[0], "taggant"),
                 "vllm_default_over_taggant": ratio(case, VLLM[1], "taggant"),
+                "vllm_over_not_compiled": ratio(case, VLLM[0], "taggant, not compiled"),
                 "vllm_over_all_evidence": ratio(case, VLLM[0], "taggant, all evidence"),
                 "tokenizer_over_taggant": ratio(case, "limit: the tokenizer", "taggant"),
             }

@@ -5,10 +5,12 @@ A request is a line of JSON on stdin, its answer a line on stdout:
     {"name": …, "task": "step" | "score", "vocabulary": V, "ids": [[…], …], "calls": n | null}
     {"cpu": seconds a call, "wall": seconds a call, "calls": n}
 
-"step": ids are [batch, length], and the contestant adds its mark to logits [batch, V]. The k-th call gets ids + k,
-mod V, so that no context comes twice. "score": ids are [1, length], what a detector is given. calls null: one. The
-first request for a contestant makes it and calls it once, uncounted; with another vocabulary, task or ids all are made
-anew, so that one case's memory is not the next one's.
+"step": ids are [batch, length], and the contestant adds its mark to logits [batch, V]. In the k-th call row i ends with
+id start + k · batch + i, mod V, so that no context comes twice in V / batch calls, and holds ids + k before it.
+"score": ids are [1, length], what a detector is given. calls null: one.
+
+The first request for a contestant makes it and calls it once, uncounted; with another vocabulary, task or ids all are
+made anew, so that one case's memory is not the next one's.
 """
 
 from __future__ import annotations
@@ -62,13 +64,17 @@ def _step(make: Step, asked: dict[str, Any]) -> Callable[[int], None]:
     import torch
 
     vocabulary, ids = asked["vocabulary"], torch.tensor(asked["ids"])
-    logits = torch.randn(len(ids), vocabulary, generator=torch.Generator().manual_seed(0))
+    batch = len(ids)
+    last = ids[0, -1] + torch.arange(batch)
+    logits = torch.randn(batch, vocabulary, generator=torch.Generator().manual_seed(0))
     call, number = make(vocabulary, logits), 0
 
     def run(calls: int) -> None:
         nonlocal number
         for _ in range(calls):
-            call((ids + number) % vocabulary)
+            given = (ids + number) % vocabulary
+            given[:, -1] = (last + number * batch) % vocabulary
+            call(given)
             number += 1
 
     return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from serve import Call, serve
@@ -19,11 +20,23 @@ def cold(vocabulary: int, logits: Any) -> Call:
     import torch
 
     processor = GreenListProcessor(KEY, vocabulary)
-    room = CACHE_BYTES // (vocabulary // 8)
-    for start in range(0, room + 64, 64):
+    for start in range(0, _rows(vocabulary) + 64, 64):
         contexts = torch.arange(vocabulary + start, vocabulary + start + 64)[:, None]  # ids that no call will have
         processor(contexts, torch.zeros(64, vocabulary))
-    return lambda ids: processor(ids, logits)
+    made = 0
+
+    def call(ids: Any) -> Any:
+        nonlocal made
+        made += len(ids)
+        assert made < vocabulary, "contexts would come again"
+        return processor(ids, logits)
+
+    return call
+
+
+def _rows(vocabulary: int) -> int:
+    """That the cache holds."""
+    return CACHE_BYTES // (vocabulary // 8)
 
 
 def cold_once(vocabulary: int, logits: Any) -> Call:
@@ -32,25 +45,20 @@ def cold_once(vocabulary: int, logits: Any) -> Call:
     return lambda ids: processor(ids, logits)
 
 
-def cached(vocabulary: int, logits: Any) -> Call:
-    """The contexts of the first call, over and over."""
-    processor, first = GreenListProcessor(KEY, vocabulary), []
+def cached(in_place: bool) -> Any:
+    """Contexts that were seen before, as many as the cache holds in turn: rows lie where the cache put them."""
 
-    def call(ids: Any) -> Any:
-        first.append(ids) if not first else None
-        return processor(first[0], logits)
+    def make(vocabulary: int, logits: Any) -> Call:
+        import torch
 
-    return call
+        processor, batch = GreenListProcessor(KEY, vocabulary, in_place=in_place), len(logits)
+        contexts = torch.arange(_rows(vocabulary) // batch * batch).reshape(-1, batch, 1)
+        for one in contexts:
+            processor(one, logits)
+        turns = itertools.cycle(contexts)
+        return lambda ids: processor(next(turns), logits)
 
-
-def cached_in_place(vocabulary: int, logits: Any) -> Call:
-    processor, first = GreenListProcessor(KEY, vocabulary, in_place=True), []
-
-    def call(ids: Any) -> Any:
-        first.append(ids) if not first else None
-        return processor(first[0], logits)
-
-    return call
+    return make
 
 
 def _kernels(compiled: bool) -> None:
@@ -90,8 +98,8 @@ if __name__ == "__main__":
         {
             "taggant, cold": cold,
             "taggant, cold, cache of one row": cold_once,
-            "taggant, cached": cached,
-            "taggant, cached, in place": cached_in_place,
+            "taggant, cached": cached(in_place=False),
+            "taggant, cached, in place": cached(in_place=True),
         },
         {"taggant": score(True), "taggant, not compiled": score(False), "taggant, all evidence": all_evidence},
         ("taggant", "torch", "numpy", "numba", "cryptography"),

@@ -108,9 +108,28 @@ def test_what_a_corpus_job_does_not_take(cli: Cli, text_key: Path, corpus: Path,
         cli("detect", "--key", text_key, corpus, *options).refused(2, f"{name} is for a corpus job: give -o DIR")
     cli(*command, "--cluster", "time=1").refused(2, "--cluster is for --executor slurm or ray")
     cli(*command, "--executor", "slurm").refused(2, "--executor slurm needs --cluster partition=…")
+    given = ("--cluster", "partition=p", "--cluster", "time=1:00:00")
+    cli(*command, "--executor", "slurm", *given).refused(2, "--executor slurm needs --workers: how many processes")
     cli(*command, "--executor", "ray", "--cluster", "partition=x").refused(2, "NAME one of cpus_per_task")
     cli(*command, "--executor", "ray", "--cluster", "cpus_per_task=x").refused(2, "must be a number")
     assert not (tmp_path / "job").exists()
+
+
+@pytest.mark.parametrize(("option", "code"), [("-q", 0), ("--json", 4), ("--strict", 4), ("--fail-on-detect", 4)])
+def test_what_is_only_handed_over_is_not_taken_for_a_result(
+    option: str, code: int, cli: Cli, text_key: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detect.cli.text.run_corpus", lambda *_: None)
+    result = cli("detect", "--key", text_key, corpus, "-o", tmp_path / "job", option)
+    assert (result.code, result.out) == (code, "")
+
+
+def test_another_size_of_shards_is_another_job_and_nothing_that_changed(
+    cli: Cli, text_key: Path, corpus: Path, tmp_path: Path
+) -> None:
+    command = ["detect", "--key", text_key, corpus, "-o", tmp_path / "job", "--workers", 1]
+    assert cli(*command).code == 0
+    cli(*command, "--shard-mb", 2).refused(3, "holds a job with another --shard-mb; choose another directory")
 
 
 def test_what_is_refused_in_one_line(cli: Cli, text_key: Path, key: Path, corpus: Path, tmp_path: Path) -> None:
