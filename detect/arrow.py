@@ -1,8 +1,8 @@
 """pyarrow as it is used here: without threads of its own.
 
 glibc leaves out its locks in a process that has one thread, and a tokenizer does little else than allocate: scoring a
-corpus costs 8 % more beside a thread that sleeps. So the allocator inside pyarrow gets none to tidy up with, and files
-are read by whoever asks, column by column: then memory does not grow with the size of a row group either.
+corpus takes longer beside a thread that sleeps (ADR 18). So the allocator inside pyarrow gets none to tidy up with, and
+files are read by whoever asks, column by column: then memory does not grow with the size of a row group either.
 """
 
 from __future__ import annotations
