@@ -15,7 +15,7 @@ from benchmarks.scaling import clock_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
 TEMPLATE = Path(__file__).parent / "templates" / "speed.md.jinja"
-NAMES = ("peers", "peers_other_host", "hot_paths", "text", "reading_speed", "scaling", "startup")
+NAMES = ("peers", "peers_other_host", "hot_paths", "text", "corpus", "reading_speed", "scaling", "startup")
 STEPS = (
     ("left_over_cold", "transformers' left hash over Taggant, contexts never seen"),
     ("left_over_cached", "over Taggant, contexts seen before"),
@@ -62,6 +62,7 @@ def page(found: Results, sampled: dict[str, str]) -> str:
         claims_there=_claims(found["peers_other_host"]["headline"]),
         copies=[_copy_of_the_logits(found[name]["cases"]) for name in ("peers", "peers_other_host")],
         shares=_shares(found["text"]["runs"]),
+        sizes=_sizes(found["corpus"]["sizes"]["points"]),
         costs=_costs(found["scaling"]),
         starts=_starts(found["startup"]["started"]),
         samples=_samples(sampled),
@@ -103,6 +104,20 @@ def _shares(runs: list[Results]) -> str:
         rows.append(
             f"| {run['threads']} | {run['bare_wall_seconds']['median']} | {run['taggant_wall_seconds']['median']} | "
             f"{run['share_of_the_bare_speed_wall']:.1%} | {run['share_of_the_bare_speed_cpu']:.1%} |"
+        )
+    return "\n".join(rows)
+
+
+def _sizes(points: list[Results]) -> str:
+    rows = [
+        "| JSONL, MB | documents | tokens | seconds | CPU seconds | peak memory together, MB | marked found | others |",
+        "|---" * 8 + "|",
+    ]
+    for one in points:
+        rows.append(
+            f"| {one['megabytes']:,} | {one['documents']:,} | {one['tokens']:,} | {one['seconds']:,} | "
+            f"{one['cpu_seconds']:,} | {one['peak_mb_together']:,} | {one['marked_selected']:,} of {one['marked']:,} | "
+            f"{one['unmarked_selected']} |"
         )
     return "\n".join(rows)
 

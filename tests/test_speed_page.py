@@ -67,6 +67,26 @@ def test_text_against_its_tokenizer_as_measured() -> None:
         assert run["share_of_the_bare_speed_wall"] >= 0.9, run["threads"]
 
 
+def test_corpora_as_measured() -> None:
+    found = json.loads((RESULTS / "corpus.json").read_text())
+    points = found["sizes"]["points"]
+    assert [one["megabytes"] for one in points] == [1000, 10_000]
+    for one in points:
+        assert one["peak_mb_together"] < 1000
+        assert (one["marked_selected"], one["unmarked_selected"]) == (one["marked"], 0)
+        assert one["marked"] > 0.005 * one["documents"]
+    assert found["sizes"]["exponents"]["cpu_seconds"] < 1.05
+    assert found["workers"]["ratio"] >= 1.8
+    assert found["workers"]["megabytes"] == found["kill"]["megabytes"] == 1000
+    assert len(found["kill"]["killed_after_seconds"]) > len(set(found["kill"]["shards_scored_at_each"])) > 2
+    assert found["kill"]["scored_again"] == 0
+    for part in ("workers", "kill", "ray"):
+        assert found[part]["files_that_differ"] == [], part
+    assert (found["equal"]["documents_that_differ"], found["equal"]["pooled_differs"]) == (0, False)
+    assert found["pairs"]["as_by_sorting"]
+    assert found["pairs"]["pairs"] > 50_000_000
+
+
 def test_no_torch_and_no_transformers_for_ids_and_text_as_measured() -> None:
     started = json.loads((RESULTS / "startup.json").read_text())["started"]
     for name in ("taggant --help", "taggant detect, token ids", "taggant detect, text"):

@@ -74,8 +74,10 @@ def test_sources_as_parquet(tmp_path: Path) -> None:
     written(tmp_path / "d.parquet", [("a", 3, 0.25), ("b", 4, 0.9)])
     _, sources = select(tmp_path / "d.parquet", 0.05)
     with (tmp_path / "s.parquet").open("wb") as handle:
-        write_sources(handle, sources)
-    assert pq.read_table(tmp_path / "s.parquet").to_pylist() == [vars(one) for one in sources]
+        write_sources(handle, sources, 0.05)
+    table = pq.read_table(tmp_path / "s.parquet")
+    assert table.to_pylist() == [vars(one) for one in sources]
+    assert float(table.schema.metadata[b"taggant.level"]) == 0.05
 
 
 def test_false_discoveries_are_as_rare_as_they_should_be(tmp_path: Path) -> None:
