@@ -203,10 +203,11 @@ def pairs(place: Place) -> dict[str, Any]:
 
     key, path = Key.load(place.key()), place.root / f"ids-{PAIRS}.jsonl"
     vocabulary, codes = key.tokenizer.vocab_size, []  # type: ignore[union-attr]
+    plain = np.setdiff1d(np.arange(vocabulary, dtype=np.uint32), key.special_ids)  # pairs with those count nowhere
     draw, size = np.random.default_rng(0), 0
     with path.open("wb") as handle:
         while size < PAIRS * 1e6:
-            ids = draw.integers(0, vocabulary, (5000, ROW), dtype=np.uint32)
+            ids = draw.choice(plain, (5000, ROW))
             codes.append((ids[:, :-1].astype(np.uint64) * np.uint64(vocabulary) + ids[:, 1:]).ravel())
             size += handle.write(b"".join(b'{"token_ids": %s}\n' % json.dumps(row).encode() for row in ids.tolist()))
     distinct = np.unique(np.concatenate(codes))
