@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def page(found: Results, sampled: dict[str, str]) -> str:
         copies=[_copy_of_the_logits(found[name]["cases"]) for name in ("peers", "peers_other_host")],
         shares=_shares(found["text"]["runs"]),
         sizes=_sizes(found["corpus"]["sizes"]["points"]),
+        exponent_alone=_exponent_alone(found["corpus"]),
         costs=_costs(found["scaling"]),
         starts=_starts(found["startup"]["started"]),
         samples=_samples(sampled),
@@ -120,6 +122,13 @@ def _sizes(points: list[Results]) -> str:
             f"{one['unmarked_selected']} |"
         )
     return "\n".join(rows)
+
+
+def _exponent_alone(corpus: Results) -> float:
+    """Of CPU time from what was measured on an idle machine to the largest size, which was not."""
+    small, large = corpus["workers"], corpus["sizes"]["points"][-1]
+    times = large["cpu_seconds"] / small["two"]["cpu_seconds"]
+    return round(math.log(times) / math.log(large["megabytes"] / small["megabytes"]), 2)
 
 
 def _costs(scaling: Results) -> str:
