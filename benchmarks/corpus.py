@@ -5,13 +5,13 @@
 sizes    each size once: seconds, CPU seconds, peak memory of all processes together, what was found; the exponents
 pairs    a file of random token ids, so that next to no pair repeats: what is counted against one sort of all pairs in
          memory, and the room that the job takes on disk
-speed    scoring against the bare tokenizer (the file read, its JSON parsed, its texts made into ids) on 30 MB, one
-         thread each, alternating, start-up aside
+speed    scoring against the bare tokenizer (the file read, its JSON parsed, its texts made into ids) on 60 MB, one
+         thread each, alternating, imports and kernels aside
 equal    100 MB: pooled object and every document against the computation in memory
 workers  the largest size: two workers against one
 kill     the largest size: killed outright at random moments, and gone on with; the same bytes as an undisturbed job's,
          that of `workers` if it is there
-ray      100 MB through Ray's executor; the same bytes
+ray      the largest size through Ray's executor; the same bytes as the same job's
 
 The text is cut from a few megabytes again and again, so its pairs repeat as no real crawl's do: `pairs` is for those.
 Corpora and jobs lie in the directory of -o; a corpus that is there already is taken. Results: results/corpus.json, part
@@ -356,12 +356,7 @@ def equal(place: Place) -> dict[str, Any]:
 
 def kill(place: Place) -> dict[str, Any]:
     size, chance = max(place.megabytes), random.Random(7)
-    whole = place.root / "job-2-workers"
-    earlier = kept("corpus").get("workers", {})
-    if earlier.get("megabytes") == size and whole.exists():
-        undisturbed = earlier["two"]
-    else:
-        undisturbed = place.run(size, whole.name, "--workers", 2)
+    whole, undisturbed = _undisturbed(place, size)
     subprocess.run(["rm", "-rf", str(place.root / "job-killed")], check=True)
     command = place.command(size, "job-killed", "--workers", 2)
     moments, scored, again = [], [], 0
@@ -390,6 +385,15 @@ def kill(place: Place) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _undisturbed(place: Place, size: int) -> tuple[Path, dict[str, Any]]:
+    """A job by two workers, that of `workers` if it is there, and what it cost."""
+    whole = place.root / "job-2-workers"
+    earlier = kept("corpus").get("workers", {})
+    if earlier.get("megabytes") == size and whole.exists():
+        return whole, earlier["two"]
+    return whole, place.run(size, whole.name, "--workers", 2)
+
+
 def workers(place: Place) -> dict[str, Any]:
     size = max(place.megabytes)
     costs = {count: place.run(size, f"job-{count}-workers", "--workers", count) for count in (1, 2)}
@@ -400,14 +404,12 @@ def workers(place: Place) -> dict[str, Any]:
 
 
 def ray(place: Place) -> dict[str, Any]:
-    costs = {
-        "local": place.run(SMALL, "job-local", "--workers", 2),
-        "ray": place.run(SMALL, "job-ray", "--workers", 2, "--executor", "ray"),
-    }
-    del costs["ray"]["cpu_seconds"]  # Ray's own processes do the work
-    local, ray = place.root / "job-local", place.root / "job-ray"
-    differ = [name for name in RESULTS if (local / name).read_bytes() != (ray / name).read_bytes()]
-    return {"megabytes": SMALL, **costs, "files_that_differ": differ}
+    size = max(place.megabytes)
+    local, undisturbed = _undisturbed(place, size)
+    cost = place.run(size, "job-ray", "--workers", 2, "--executor", "ray")
+    del cost["cpu_seconds"]  # Ray's own processes do the work
+    differ = [name for name in RESULTS if (local / name).read_bytes() != (place.root / "job-ray" / name).read_bytes()]
+    return {"megabytes": size, "local": undisturbed, "ray": cost, "files_that_differ": differ}
 
 
 def main() -> None:

@@ -129,7 +129,7 @@ def detect(
     taggant detect --key owner.key thesis.txt --scan --normalise --highlight thesis.html
     curl -s https://example.org/page.txt | taggant detect --key owner.key - --json
     taggant detect --key owner.key essay.txt --case cases/17
-    taggant detect --key owner.key crawl/ 'more/*.jsonl.zst' -o jobs/crawl --workers 8
+    taggant detect --key owner.key crawl/ 'more/*.jsonl.zst' -o crawl-job --workers 8
     """
     from detect.evidence import Assessment
     from detect.keycheck import on_record

@@ -137,9 +137,12 @@ def _refuse_other(job: Job, described: Mapping[str, Any], shards: Sequence[Shard
         raise InputError(f"{job.root / JOB} is not a corpus job's; choose another directory")
     for name, what in (("taggant", "of another version"), ("key_id", "under another key"),
                        ("special_ids", "under a key with other special ids"),
-                       ("tokenizer", "with another tokenizer"), ("shard_mb", "with another --shard-mb")):  # fmt: skip
+                       ("tokenizer", "with another tokenizer")):  # fmt: skip
         if found.get(name) != described.get(name):
             raise InputError(f"{job.root} holds a job {what}; choose another directory, or remove it")
+    if found.get("shard_mb") != described.get("shard_mb"):
+        size = found.get("shard_mb")
+        raise InputError(f"{job.root} holds a job with --shard-mb {size}; give that, or choose another directory")
     if found != described:
         where = _first_change(job, shards)
         raise InputError(f"{job.root} holds a job on other inputs{where}; choose another directory, or remove it")

@@ -129,7 +129,7 @@ def test_another_size_of_shards_is_another_job_and_nothing_that_changed(
 ) -> None:
     command = ["detect", "--key", text_key, corpus, "-o", tmp_path / "job", "--workers", 1]
     assert cli(*command).code == 0
-    cli(*command, "--shard-mb", 2).refused(3, "holds a job with another --shard-mb; choose another directory")
+    cli(*command, "--shard-mb", 2).refused(3, "holds a job with --shard-mb 64; give that, or choose another directory")
 
 
 def test_what_is_refused_in_one_line(cli: Cli, text_key: Path, key: Path, corpus: Path, tmp_path: Path) -> None:
